@@ -1,0 +1,149 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"riptide/policy"
+	"riptide/policy/stir"
+)
+
+// A Leg is one side of a call. The bridge never asks which protocol it is.
+//
+// A leg is driven by one goroutine, the call's; its methods need not be safe
+// for use by several at once, except Media and Info.
+type Leg interface {
+	Info() LegInfo
+
+	// Events delivers what the peer does, in order. The channel is bounded; a
+	// peer that fills it is refused by its edge. It is closed when the leg is
+	// over, after an Ended event if the peer (or the network) ended it.
+	Events() <-chan Event
+
+	// Progress tells the caller of an incoming leg how far the call has come.
+	Progress(ctx context.Context, p Progress) error
+
+	// Answer accepts an incoming leg. It returns when the answer is on its way.
+	Answer(ctx context.Context, m MediaPlan) error
+
+	// End ends the leg at whatever point it is: refuse, cancel or hang up. It
+	// returns when the peer has been told, and may be called again.
+	End(ctx context.Context, c Cause) error
+
+	// Media is never nil, and the same for the life of the leg.
+	Media() MediaPort
+
+	// Record is enough to resume the leg here or elsewhere.
+	Record() LegRecord
+}
+
+// Dialer makes outgoing legs.
+type Dialer interface {
+	// Dial places the call and returns as soon as the peer has been asked; what
+	// becomes of it comes as events of the leg. If ctx ends first, nothing of
+	// the attempt remains at the peer. A refusal is a Cause in the error.
+	Dial(ctx context.Context, in Intent) (Leg, error)
+
+	// Resume continues a leg from its record, after the process or the node
+	// that had it is gone.
+	Resume(ctx context.Context, r LegRecord) (Leg, error)
+}
+
+// Acceptor takes the legs that arrive at an edge. *Bridge is one; test peers
+// and the demo's answerer are others.
+type Acceptor interface {
+	// Accept makes a call of an incoming leg. When it returns nil the call is
+	// on record and the edge may acknowledge the request. An error carries the
+	// Cause with which the edge refuses; the leg then is the edge's to end.
+	Accept(ctx context.Context, leg Leg) error
+}
+
+// LegInfo is what is known about a leg from its start. It does not change.
+type LegInfo struct {
+	ID       string // the protocol's own id: SIP Call-ID, RIPT call URI
+	Protocol string // "sip" or "ript": for logs and records, never for decisions
+	Trunk    string // name in the configuration
+	From, To policy.Number
+	Identity Identity
+	Media    MediaOffer // what the peer of an incoming leg can do
+	Hops     int        // how many more bridges the call may cross
+}
+
+// DefaultHops is what a call may cross when its first leg does not say.
+const DefaultHops = 10
+
+// Identity is the caller's identity as the edge verified it.
+type Identity struct {
+	Verdict  stir.Verdict // what verification found
+	Passport string       // the PASSporT in full form (RFC 8225), "" if none came
+}
+
+// Intent is what the bridge wants of a Dialer.
+type Intent struct {
+	Call     string // the bridge's id of the call, for logs and traces
+	Trunk    string
+	From, To policy.Number
+	Passport string     // full form; empty only where the trunk needs none
+	Media    MediaOffer // what to offer, best first
+	Hops     int
+}
+
+// Progress is what a caller hears of before the answer.
+type Progress struct {
+	Alerting bool       // the called party is being rung
+	Early    *MediaPlan // not nil: media flows already, on this plan
+}
+
+// EventKind says what happened on a leg.
+type EventKind uint8
+
+const (
+	Proceeding EventKind = iota + 1 // the peer is working on it (183, RIPT proceeding)
+	Alerting                        // the called party rings (180, RIPT alerting)
+	Answered                        // outgoing leg only
+	MediaChanged                    // the peer changed codec, address or direction
+	Ended                           // always the last event
+)
+
+func (k EventKind) String() string {
+	switch k {
+	case Proceeding:
+		return "proceeding"
+	case Alerting:
+		return "alerting"
+	case Answered:
+		return "answered"
+	case MediaChanged:
+		return "media-changed"
+	case Ended:
+		return "ended"
+	}
+	return "unknown"
+}
+
+// Event is one thing a leg's peer did.
+type Event struct {
+	Kind  EventKind
+	At    time.Time
+	Plan  *MediaPlan // media agreed with the peer so far; set on Answered, MediaChanged, and when early media flows
+	Cause Cause      // of Ended
+	Held  bool       // of MediaChanged: the peer wants to hear nothing
+
+	// Stored, if not nil, is called once by the call when the change is on
+	// record. Edges that owe the peer an acknowledgement (200 to a BYE) wait
+	// for it, with a limit of their own, before they send it.
+	Stored func()
+}
+
+// LegRecord is the part of a CallRecord that one edge understands.
+type LegRecord struct {
+	Protocol string          `json:"protocol"`
+	Trunk    string          `json:"trunk"`
+	ID       string          `json:"id"`
+	From     policy.Number   `json:"from"`
+	To       policy.Number   `json:"to"`
+	Incoming bool            `json:"incoming"`
+	Plan     *MediaPlan      `json:"plan,omitempty"`
+	State    json.RawMessage `json:"state,omitempty"` // the edge's own, versioned by a member "v"
+}

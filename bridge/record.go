@@ -1,0 +1,50 @@
+package bridge
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// RecordVersion is the version of CallRecord that this release writes. It
+// reads every version up to this one.
+const RecordVersion = 1
+
+// CallRecord is what survives us: enough to take the call over after this
+// process or this node is gone.
+type CallRecord struct {
+	Version  int        `json:"v"`
+	ID       string     `json:"id"`
+	Node     string     `json:"node"`  // who owns the call
+	Epoch    uint64     `json:"epoch"` // fencing: grows with every change of owner
+	State    State      `json:"state"`
+	Created  time.Time  `json:"created"`
+	Answered time.Time  `json:"answered,omitzero"`
+	Ended    time.Time  `json:"ended,omitzero"`
+	Passport string     `json:"passport,omitempty"` // sent to the called side
+	A        LegRecord  `json:"a"`                  // the calling side
+	B        *LegRecord `json:"b,omitempty"`        // the called side, once dialled
+	Cause    *Cause     `json:"cause,omitempty"`
+}
+
+// Encode is the record's form in the store.
+func (r CallRecord) Encode() ([]byte, error) {
+	r.Version = RecordVersion
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode record of call %s: %w", r.ID, err)
+	}
+	return b, nil
+}
+
+// DecodeRecord reads a record. One written by a newer release is refused.
+func DecodeRecord(b []byte) (CallRecord, error) {
+	var r CallRecord
+	if err := json.Unmarshal(b, &r); err != nil {
+		return CallRecord{}, fmt.Errorf("decode call record: %w", err)
+	}
+	if r.Version < 1 || r.Version > RecordVersion {
+		return CallRecord{}, fmt.Errorf("call record %q has version %d, this release reads up to %d", r.ID, r.Version, RecordVersion)
+	}
+	return r, nil
+}

@@ -1,0 +1,71 @@
+// Package store keeps what must survive a process: call records and the small
+// things beside them. It knows keys and values, not calls.
+//
+// Package store/embedded holds it in an in-process NATS JetStream; NewMemory
+// is for tests.
+//
+//	bridge, h3 --> Store --> embedded JetStream --> state directory (fsync per write)
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Bucket names one kind of thing. Buckets are separate streams, so that one
+// kind cannot delay another.
+type Bucket string
+
+// The buckets of this release.
+const (
+	Calls        Bucket = "calls"        // call id -> bridge.CallRecord
+	Idempotency  Bucket = "idempotency"  // client and key -> stored response, 24 h
+	Handlers     Bucket = "handlers"     // handler id -> description
+	Certificates Bucket = "certificates" // thumbprint -> PEM chain we issued or enrolled
+	Nonces       Bucket = "nonces"       // JWT ids and PASSporT hashes seen
+)
+
+// Buckets lists them all.
+var Buckets = []Bucket{Calls, Idempotency, Handlers, Certificates, Nonces}
+
+// Errors of a Store. Any other error means that the store is unavailable.
+var (
+	ErrNotFound = errors.New("store: no such key")
+	ErrExists   = errors.New("store: key exists")
+	ErrConflict = errors.New("store: another revision is current")
+)
+
+// Entry is one value with its place in the bucket's history.
+type Entry struct {
+	Key      string
+	Value    []byte // nil when Deleted
+	Revision uint64 // grows with every write of the bucket
+	Deleted  bool
+}
+
+// Store is a set of buckets of small values. A write that returned nil is on
+// stable storage. Keys are 1 to 256 bytes of [-/_=.a-zA-Z0-9]; values are at most
+// MaxValue bytes. All methods are safe for concurrent use.
+type Store interface {
+	// Create writes a key that does not exist. ttl 0 = keep until deleted.
+	Create(ctx context.Context, b Bucket, key string, value []byte, ttl time.Duration) (revision uint64, err error)
+	// Get reads a key.
+	Get(ctx context.Context, b Bucket, key string) (Entry, error)
+	// Put writes a key whatever it holds.
+	Put(ctx context.Context, b Bucket, key string, value []byte) (revision uint64, err error)
+	// Update writes a key if revision is its current one: the fence against a
+	// node that lost its lease.
+	Update(ctx context.Context, b Bucket, key string, value []byte, revision uint64) (uint64, error)
+	// Delete removes a key; one that is not there is no error.
+	Delete(ctx context.Context, b Bucket, key string) error
+	// Keys lists the keys of a bucket.
+	Keys(ctx context.Context, b Bucket) ([]string, error)
+	// Watch sends what the bucket holds and then every change, in order, until
+	// ctx ends, when it closes the channel.
+	Watch(ctx context.Context, b Bucket) (<-chan Entry, error)
+	Close() error
+}
+
+// MaxValue is the largest value a store takes.
+const MaxValue = 256 << 10
