@@ -99,11 +99,11 @@ type Progress struct {
 type EventKind uint8
 
 const (
-	Proceeding EventKind = iota + 1 // the peer is working on it (183, RIPT proceeding)
-	Alerting                        // the called party rings (180, RIPT alerting)
-	Answered                        // outgoing leg only
-	MediaChanged                    // the peer changed codec, address or direction
-	Ended                           // always the last event
+	Proceeding   EventKind = iota + 1 // the peer is working on it (183, RIPT proceeding)
+	Alerting                          // the called party rings (180, RIPT alerting)
+	Answered                          // outgoing leg only
+	MediaChanged                      // the peer changed codec, address or direction
+	Ended                             // always the last event
 )
 
 func (k EventKind) String() string {

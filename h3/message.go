@@ -177,4 +177,3 @@ func problemOf(c bridge.Cause) Problem {
 
 // parse limits of JSON bodies, in bytes.
 const maxBody = 64 << 10
-

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Number is a calling or called party in riptide's one internal form: an
@@ -53,10 +54,11 @@ func parseAddress(user, domain string) (Number, error) {
 	if user == "" || domain == "" || strings.Contains(domain, "@") {
 		return "", fmt.Errorf("%w: %q is not user@domain", ErrNumber, clip(user+"@"+domain))
 	}
-	for _, r := range user + domain {
-		if r <= ' ' || r == 0x7f || strings.ContainsRune(`<>"\;,`, r) {
-			return "", fmt.Errorf("%w: %q holds the forbidden character %q", ErrNumber, clip(user+"@"+domain), r)
-		}
+	if !utf8.ValidString(user) || strings.ContainsFunc(user, forbiddenInUser) {
+		return "", fmt.Errorf("%w: the user of %q holds a forbidden character", ErrNumber, clip(user+"@"+domain))
+	}
+	if strings.ContainsFunc(domain, forbiddenInDomain) {
+		return "", fmt.Errorf("%w: the domain of %q is not a host name or address", ErrNumber, clip(user+"@"+domain))
 	}
 	return Number(user + "@" + strings.ToLower(domain)), nil
 }
@@ -87,6 +89,18 @@ func (n Number) Domain() string {
 }
 
 func (n Number) String() string { return string(n) }
+
+func forbiddenInUser(r rune) bool {
+	return r <= ' ' || r == 0x7f || strings.ContainsRune(`<>"\;,`, r)
+}
+
+func forbiddenInDomain(r rune) bool {
+	switch {
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+		return false
+	}
+	return !strings.ContainsRune("-._:[]", r)
+}
 
 func stripSeparators(s string) string {
 	return strings.Map(func(r rune) rune {

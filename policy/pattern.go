@@ -26,15 +26,21 @@ func ParsePattern(s string) (Pattern, error) {
 		n, err := ParseNumber(s)
 		return Pattern(n), err
 	case strings.HasPrefix(s, "+"):
-		body := strings.TrimRight(stripSeparators(s[1:]), "x")
-		wild := strings.HasSuffix(body, "*") && len(body) == len(stripSeparators(s[1:]))
-		body = strings.TrimSuffix(body, "*")
-		if len(stripSeparators(s[1:])) > maxDigits+1 || !allDigits(body) || (body == "" && !wild) {
-			return "", fmt.Errorf("%w pattern: %q", ErrNumber, clip(s))
-		}
-		return Pattern("+" + stripSeparators(s[1:])), nil
+		return parseDigits(stripSeparators(s[1:]))
 	}
 	return "", fmt.Errorf("%w pattern: %q, want +12025550123, +1202555xxxx, +1202*, *@domain or *", ErrNumber, clip(s))
+}
+
+// parseDigits reads what follows the plus: digits, then x's or one star.
+func parseDigits(s string) (Pattern, error) {
+	head, prefix := strings.CutSuffix(s, "*")
+	if !prefix {
+		head = strings.TrimRight(s, "x")
+	}
+	if len(s) > maxDigits+1 || !allDigits(head) || (head == "" && !prefix) {
+		return "", fmt.Errorf("%w pattern: %q", ErrNumber, clip("+"+s))
+	}
+	return Pattern("+" + s), nil
 }
 
 // Match tells whether n lies in the pattern and how many characters of it
