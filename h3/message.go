@@ -112,6 +112,8 @@ const (
 	eventPing       = "ping"
 	eventPong       = "pong"
 	eventMediaPanic = "media-panic"
+
+	eventHandlerChanged = "handler-changed"
 )
 
 // maxEvent is the largest event on a byway, in bytes.
