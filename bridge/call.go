@@ -1,5 +1,11 @@
 package bridge
 
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
 // State is where a call is in its life.
 type State string
 
@@ -11,3 +17,261 @@ const (
 	StateAnswered   State = "answered"
 	StateEnded      State = "ended"
 )
+
+// side names the two legs: A called, B is called.
+type side uint8
+
+const (
+	sideA side = iota
+	sideB
+)
+
+func (s side) party() Party {
+	if s == sideA {
+		return ByCaller
+	}
+	return ByCallee
+}
+
+// action is what a call does about an event.
+type action uint8
+
+const (
+	ignore   action = iota
+	progress        // tell A how far it is, with early media if there is any
+	answer          // answer A
+	adapt           // media changed: adjust the pump
+	end             // end the other leg
+)
+
+// transitions is the whole of a call's behaviour: what an event of a leg means
+// in a state, and which state follows. What is not here is ignored. (A new call
+// is dialled before its first event is looked at.)
+var transitions = map[State]map[side]map[EventKind]struct {
+	do   action
+	next State
+}{
+	StateProceeding: {
+		sideA: {MediaChanged: {adapt, StateProceeding}, Ended: {end, StateEnded}},
+		sideB: {
+			Proceeding:   {progress, StateProceeding},
+			Alerting:     {progress, StateAlerting},
+			Answered:     {answer, StateAnswered},
+			MediaChanged: {adapt, StateProceeding},
+			Ended:        {end, StateEnded},
+		},
+	},
+	StateAlerting: {
+		sideA: {MediaChanged: {adapt, StateAlerting}, Ended: {end, StateEnded}},
+		sideB: {
+			// 183 after 180: an announcement. The caller hears of it, but the
+			// called party keeps ringing.
+			Proceeding:   {progress, StateAlerting},
+			Alerting:     {progress, StateAlerting},
+			Answered:     {answer, StateAnswered},
+			MediaChanged: {adapt, StateAlerting},
+			Ended:        {end, StateEnded},
+		},
+	},
+	StateAnswered: {
+		sideA: {MediaChanged: {adapt, StateAnswered}, Ended: {end, StateEnded}},
+		sideB: {MediaChanged: {adapt, StateAnswered}, Ended: {end, StateEnded}},
+	},
+}
+
+// Time limits of a call's own waits. Edges have their own.
+const (
+	storeTimeout = 2 * time.Second  // one write; then the call goes on without
+	endTimeout   = 10 * time.Second // telling a peer that the call is over
+	closeTimeout = 40 * time.Second // a leg's last retransmissions: 64*T1 and a bit
+)
+
+// call joins two legs. It is owned by the goroutine that runs it.
+type call struct {
+	bridge *Bridge
+	log    *slog.Logger
+	rec    CallRecord
+	rev    uint64 // of the record in the store
+
+	a, b         Leg // b is nil until dialled
+	toA, toB     *pump
+	planA, planB *MediaPlan
+	summary      Summary
+	stop         chan Cause // from Shutdown; one element
+}
+
+// dialled is the outcome of a Dial.
+type dialled struct {
+	leg Leg
+	err error
+}
+
+// run is the call's life, from the record to the last wave of both legs.
+func (c *call) run(ctx context.Context, trunk Trunk, intent Intent) {
+	dialCtx, cancelDial := context.WithCancel(ctx)
+	defer cancelDial()
+	answers := make(chan dialled, 1)
+	c.rec.State = StateProceeding
+	go func() {
+		leg, err := trunk.Dialer.Dial(dialCtx, intent)
+		answers <- dialled{leg, err}
+	}()
+
+	cause, from := c.loop(ctx, answers)
+	cancelDial()
+	if c.b == nil && answers != nil {
+		// The dialler was asked to give up, and says what became of it.
+		if d := <-answers; d.leg != nil {
+			c.b = d.leg
+		}
+	}
+	c.finish(ctx, cause, from)
+}
+
+// loop handles events until the call is over. It returns why, and which leg
+// needs not be told: its own Ended event, if it sent one.
+func (c *call) loop(ctx context.Context, answers <-chan dialled) (Cause, *Event) {
+	ring := time.NewTimer(c.bridge.cfg.RingTimeout)
+	defer ring.Stop()
+	var eventsB <-chan Event
+	for {
+		select {
+		case d := <-answers:
+			if d.err != nil {
+				return c.dialFailed(d.err), nil
+			}
+			c.b, eventsB, answers = d.leg, d.leg.Events(), nil
+			c.joinB()
+			c.store(ctx)
+		case ev, ok := <-c.a.Events():
+			if over, cause, last := c.handle(ctx, sideA, ev, ok); over {
+				return cause, last
+			}
+		case ev, ok := <-eventsB:
+			if over, cause, last := c.handle(ctx, sideB, ev, ok); over {
+				return cause, last
+			}
+		case <-ring.C:
+			if c.rec.State != StateAnswered {
+				return CauseNoAnswer.With("not answered within %v", c.bridge.cfg.RingTimeout).EndedBy(ByBridge), nil
+			}
+		case cause := <-c.stop:
+			return cause.EndedBy(ByBridge), nil
+		}
+	}
+}
+
+func (c *call) dialFailed(err error) Cause {
+	cause := CauseOf(err)
+	if cause.By == "" {
+		cause.By = ByCallee
+	}
+	return cause
+}
+
+// handle does what the table says about one event.
+func (c *call) handle(ctx context.Context, from side, ev Event, ok bool) (over bool, cause Cause, last *Event) {
+	if !ok {
+		// A leg that closes without a word has lost its peer.
+		return true, CauseSignallingLost.With("the %s's leg closed", from.party()).EndedBy(ByBridge), nil
+	}
+	t, known := transitions[c.rec.State][from][ev.Kind]
+	if !known {
+		c.log.Debug("event ignored", "from", from.party(), "event", ev.Kind, "state", c.rec.State)
+		stored(&ev)
+		return false, Cause{}, nil
+	}
+	if t.do == end {
+		cause = ev.Cause
+		if cause.By == "" {
+			cause.By = from.party()
+		}
+		return true, cause, &ev
+	}
+	changed := c.rec.State != t.next || ev.Plan != nil
+	c.rec.State = t.next
+	c.adopt(from, ev)
+	if t.do == answer {
+		c.rec.Answered = c.bridge.cfg.Now()
+	}
+	if changed {
+		c.store(ctx)
+	}
+	stored(&ev)
+	if err := c.act(ctx, t.do, ev); err != nil {
+		return true, CauseOf(err).EndedBy(ByBridge), nil
+	}
+	return false, Cause{}, nil
+}
+
+// act tells leg A what leg B did.
+func (c *call) act(ctx context.Context, do action, ev Event) error {
+	switch do {
+	case progress:
+		if ev.Kind == Alerting && c.summary.Alerting.IsZero() {
+			c.summary.Alerting = c.bridge.cfg.Now()
+		}
+		return c.a.Progress(ctx, Progress{Alerting: ev.Kind == Alerting, Early: c.early()})
+	case answer:
+		if c.planA == nil {
+			return CauseMediaIncompatible.With("leg %s answered without media", c.b.Info().ID)
+		}
+		return c.a.Answer(ctx, *c.planA)
+	}
+	return nil
+}
+
+// early is the plan of early media towards A: nil as long as B sends none.
+func (c *call) early() *MediaPlan {
+	if c.planB == nil {
+		return nil
+	}
+	return c.planA
+}
+
+// adopt takes over the media an event brought, on both legs.
+func (c *call) adopt(from side, ev Event) {
+	if ev.Plan == nil {
+		return
+	}
+	if from == sideA {
+		c.planA = ev.Plan
+		c.toA.use(*ev.Plan)
+		return
+	}
+	c.planB = ev.Plan
+	c.toB.use(*ev.Plan)
+	if c.planA == nil {
+		// Leg A's plan is made once: what a SIP peer was told in a 183 it must
+		// be told again in the 200.
+		plan, err := PlanFor(c.a.Info().Media, *ev.Plan)
+		if err != nil {
+			c.log.Debug("no common codec yet", "error", err)
+			return
+		}
+		c.planA = &plan
+		c.toA.use(plan)
+	}
+	c.join()
+}
+
+// joinB makes the pumps of the two directions.
+func (c *call) joinB() {
+	c.toB = newPump(c.b.Media())
+}
+
+// join lets media flow. Joining twice is harmless.
+func (c *call) join() {
+	if c.b == nil || c.planA == nil || c.planB == nil {
+		return
+	}
+	c.a.Media().Join(c.toB)
+	c.b.Media().Join(c.toA)
+}
+
+// stored acknowledges an event to the edge that waits for it.
+func stored(ev *Event) {
+	if ev != nil && ev.Stored != nil {
+		ev.Stored()
+	}
+}

@@ -50,6 +50,13 @@ type Dialer interface {
 	Resume(ctx context.Context, r LegRecord) (Leg, error)
 }
 
+// A Signer signs for the caller where no PASSporT can be relayed.
+type Signer interface {
+	// Sign makes a PASSporT for a call over trunk. attestation is "A", "B" or
+	// "C" (ATIS-1000074). An error carries a Cause.
+	Sign(ctx context.Context, trunk string, from, to policy.Number, attestation string) (passport string, err error)
+}
+
 // Acceptor takes the legs that arrive at an edge. *Bridge is one; test peers
 // and the demo's answerer are others.
 type Acceptor interface {

@@ -9,6 +9,13 @@ type Trunk struct {
 	Callers NumberSet // calling numbers a call from this trunk may show; empty = any
 }
 
+func (t Trunk) attestation() string {
+	if t.Callers.Empty() {
+		return "B"
+	}
+	return "A"
+}
+
 // Route sends calls that came from one trunk, for numbers of a pattern, to
 // another trunk. Routes are tried in the order of the configuration.
 type Route struct {
@@ -35,6 +42,11 @@ type Request struct {
 type Decision struct {
 	Trunk string
 	Hops  int
+
+	// Attestation is what we can say of the caller when we sign for it: "A"
+	// where the configuration lists the numbers its trunk may show, "B" where
+	// we only know the trunk (ATIS-1000074 section 5.2.3).
+	Attestation string
 }
 
 // Refusal says why a call may not happen. Rule is the word a cause is made of.
@@ -74,7 +86,7 @@ func (p *Policy) Decide(r Request) (Decision, error) {
 			continue
 		}
 		if _, ok := route.To.Match(r.To); ok {
-			return Decision{Trunk: route.Via, Hops: r.Hops - 1}, nil
+			return Decision{Trunk: route.Via, Hops: r.Hops - 1, Attestation: trunk.attestation()}, nil
 		}
 	}
 	return Decision{}, &Refusal{RuleRoute, fmt.Sprintf("no route from trunk %q to %q (add one to routes)", r.Trunk, r.To)}

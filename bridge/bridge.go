@@ -1,0 +1,248 @@
+package bridge
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"riptide/bridge/store"
+	"riptide/policy"
+	"riptide/policy/stir"
+)
+
+// Config is what a Bridge is made of.
+type Config struct {
+	Node        string // written into records
+	Policy      *policy.Policy
+	Store       store.Store
+	Logger      *slog.Logger
+	MaxCalls    int           // default 2000
+	RingTimeout time.Duration // default 180 s (RFC 3261 section 16.6: more than 3 minutes for a proxy)
+	Now         func() time.Time
+
+	// OnEnd, if not nil, is told of every call that is over. It must not block.
+	OnEnd func(Summary)
+}
+
+// Trunk is how the bridge reaches a trunk.
+type Trunk struct {
+	Dialer Dialer
+	Signer Signer // nil: calls over this trunk need no PASSporT
+}
+
+// Bridge is the call-mapping core: it makes calls of the legs that arrive, and
+// owns every call until it is over.
+type Bridge struct {
+	cfg    Config
+	trunks atomic.Pointer[map[string]Trunk]
+
+	mu       sync.Mutex
+	calls    map[string]*call
+	draining bool
+	done     sync.WaitGroup
+
+	storeFailures atomic.Uint64
+}
+
+// New makes a bridge. It takes no call before Use has named the trunks.
+func New(cfg Config) *Bridge {
+	if cfg.MaxCalls == 0 {
+		cfg.MaxCalls = 2000
+	}
+	if cfg.RingTimeout == 0 {
+		cfg.RingTimeout = 180 * time.Second
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Bridge{cfg: cfg, calls: make(map[string]*call)}
+}
+
+// Use names the trunks, by their names in the policy.
+func (b *Bridge) Use(trunks map[string]Trunk) { b.trunks.Store(&trunks) }
+
+// Active is the number of calls that are not over.
+func (b *Bridge) Active() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.calls)
+}
+
+// StoreFailures counts writes to the store that failed.
+func (b *Bridge) StoreFailures() uint64 { return b.storeFailures.Load() }
+
+func (b *Bridge) storeFailed(error) { b.storeFailures.Add(1) }
+
+// Accept implements Acceptor: policy, route, PASSporT, record, and then the
+// call runs by itself. ctx bounds Accept, not the call.
+func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
+	info := leg.Info()
+	decision, trunk, err := b.route(info)
+	if err != nil {
+		return err
+	}
+	passport, err := b.passport(ctx, info, decision, trunk)
+	if err != nil {
+		return err
+	}
+	c := b.newCall(leg, decision, passport)
+	if err := b.admit(c); err != nil {
+		return err
+	}
+	value, err := c.rec.Encode()
+	if err == nil {
+		c.rev, err = b.cfg.Store.Create(ctx, store.Calls, c.rec.ID, value, 0)
+	}
+	if err != nil {
+		b.storeFailed(err)
+		b.release(c)
+		return CauseStore.With("call from %s to %s refused, its record cannot be written: %v", info.From, info.To, err)
+	}
+	c.log.Info("call started", "from", info.From, "to", info.To, "trunk", info.Trunk, "via", decision.Trunk,
+		"leg", info.ID, "identity", verdictWord(info.Identity), "attestation", info.Identity.Verdict.Attestation)
+	intent := Intent{
+		Call: c.rec.ID, Trunk: decision.Trunk, From: info.From, To: info.To,
+		Passport: passport, Media: info.Media.Offered(), Hops: decision.Hops,
+	}
+	go func() {
+		defer b.ended(c)
+		c.run(context.WithoutCancel(ctx), trunk, intent)
+	}()
+	return nil
+}
+
+// route asks policy, and turns a refusal into its cause.
+func (b *Bridge) route(info LegInfo) (policy.Decision, Trunk, error) {
+	trunks := b.trunks.Load()
+	if trunks == nil {
+		return policy.Decision{}, Trunk{}, CauseShuttingDown.With("still starting")
+	}
+	decision, err := b.cfg.Policy.Decide(policy.Request{Trunk: info.Trunk, From: info.From, To: info.To, Hops: info.Hops})
+	var refusal *policy.Refusal
+	if errors.As(err, &refusal) {
+		return policy.Decision{}, Trunk{}, Cause{Code: Code(refusal.Rule), Text: refusal.Text, By: ByBridge}
+	}
+	if err != nil {
+		return policy.Decision{}, Trunk{}, fmt.Errorf("route call from trunk %q to %s: %w", info.Trunk, info.To, err)
+	}
+	trunk, ok := (*trunks)[decision.Trunk]
+	if !ok {
+		return policy.Decision{}, Trunk{}, CauseInternal.With("route leads to trunk %q, which no edge serves", decision.Trunk)
+	}
+	return decision, trunk, nil
+}
+
+// passport relays the PASSporT the call came with, if it holds, and signs
+// another otherwise (RFC 8224 section 6.1). The called number does not change
+// on the way, so a PASSporT that was valid for leg A is valid for leg B.
+func (b *Bridge) passport(ctx context.Context, info LegInfo, d policy.Decision, trunk Trunk) (string, error) {
+	if info.Identity.Passport != "" && info.Identity.Verdict.Status == stir.Valid {
+		return info.Identity.Passport, nil
+	}
+	if trunk.Signer == nil {
+		return "", nil
+	}
+	passport, err := trunk.Signer.Sign(ctx, d.Trunk, info.From, info.To, d.Attestation)
+	if err != nil {
+		return "", fmt.Errorf("sign call from %s over trunk %q: %w", info.From, d.Trunk, err)
+	}
+	return passport, nil
+}
+
+func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
+	info := leg.Info()
+	id := newID()
+	now := b.cfg.Now()
+	return &call{
+		bridge: b,
+		log:    b.cfg.Logger.With("call", id),
+		a:      leg,
+		toA:    newPump(leg.Media()),
+		stop:   make(chan Cause, 1),
+		rec: CallRecord{
+			Version: RecordVersion, ID: id, Node: b.cfg.Node, Epoch: 1,
+			State: StateNew, Created: now, Passport: passport, A: leg.Record(),
+		},
+		summary: Summary{
+			ID: id, From: string(info.From), To: string(info.To), TrunkA: info.Trunk, TrunkB: d.Trunk,
+			ProtoA: info.Protocol, Identity: verdictWord(info.Identity), Created: now,
+		},
+	}
+}
+
+// admit enters a call into the table, if there is room.
+func (b *Bridge) admit(c *call) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.draining:
+		return CauseShuttingDown.With("this bridge is going down and takes no new calls")
+	case len(b.calls) >= b.cfg.MaxCalls:
+		cause := CauseOverloaded.With("%d calls are active, the limit (limits.calls)", len(b.calls))
+		cause.RetryAfter = 5 * time.Second
+		return cause
+	}
+	b.calls[c.rec.ID] = c
+	b.done.Add(1)
+	return nil
+}
+
+func (b *Bridge) release(c *call) {
+	b.mu.Lock()
+	delete(b.calls, c.rec.ID)
+	b.mu.Unlock()
+	b.done.Done()
+}
+
+func (b *Bridge) ended(c *call) {
+	c.summary.logEnd(c.log)
+	if b.cfg.OnEnd != nil {
+		b.cfg.OnEnd(c.summary)
+	}
+	b.release(c)
+}
+
+// Shutdown refuses new calls, ends those there are with CauseShuttingDown, and
+// waits until both sides of each know, or ctx ends.
+func (b *Bridge) Shutdown(ctx context.Context) error {
+	b.mu.Lock()
+	b.draining = true
+	for _, c := range b.calls {
+		select {
+		case c.stop <- CauseShuttingDown.With("this bridge is going down"):
+		default: // already told
+		}
+	}
+	b.mu.Unlock()
+	over := make(chan struct{})
+	go func() {
+		b.done.Wait()
+		close(over)
+	}()
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("end all calls: %d are still there: %w", b.Active(), ctx.Err())
+	}
+}
+
+func verdictWord(id Identity) string {
+	if id.Verdict.Status == stir.NotVerified {
+		return "none"
+	}
+	return string(id.Verdict.Status)
+}
+
+// newID is the id of a call: 128 random bits.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}

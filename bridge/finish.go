@@ -1,0 +1,187 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"riptide/bridge/store"
+)
+
+// finish ends what is left of the call: the record first, then the leg that
+// ended is acknowledged, then the other is told; last, both are waited for.
+func (c *call) finish(ctx context.Context, cause Cause, last *Event) {
+	ctx = context.WithoutCancel(ctx) // a shutdown must still end calls cleanly
+	answered := c.rec.State == StateAnswered
+	c.rec.State = StateEnded
+	c.rec.Ended = c.bridge.cfg.Now()
+	c.rec.Cause = &cause
+	c.store(ctx)
+	stored(last)
+
+	c.unjoin()
+	c.endLeg(ctx, c.a, causeFor(cause, ByCaller, answered))
+	if c.b != nil {
+		c.endLeg(ctx, c.b, causeFor(cause, ByCallee, answered))
+	}
+	c.summarise(cause)
+	c.waitClosed(c.a)
+	if c.b != nil {
+		c.waitClosed(c.b)
+	}
+	c.summary.A, c.summary.B = c.a.Media().Stats(), MediaStats{}
+	if c.b != nil {
+		c.summary.B = c.b.Media().Stats()
+	}
+	c.forget(ctx)
+}
+
+// causeFor is what one party is told. A called party whose caller hung up
+// before the answer sees a cancelled call.
+func causeFor(c Cause, told Party, answered bool) Cause {
+	if !answered && told == ByCallee && c.By == ByCaller && c.Code == CauseNormal.Code {
+		c.Code = CauseCancelled.Code
+	}
+	return c
+}
+
+func (c *call) endLeg(ctx context.Context, leg Leg, cause Cause) {
+	ctx, cancel := context.WithTimeout(ctx, endTimeout)
+	defer cancel()
+	if err := leg.End(ctx, cause); err != nil {
+		c.log.Warn("the peer may not know that the call is over", "leg", leg.Info().ID, "trunk", leg.Info().Trunk, "error", err)
+	}
+}
+
+func (c *call) unjoin() {
+	c.a.Media().Join(nil)
+	if c.b != nil {
+		c.b.Media().Join(nil)
+	}
+}
+
+// waitClosed takes a leg's last events, so that no edge waits for us, until it
+// is over.
+func (c *call) waitClosed(leg Leg) {
+	limit := time.NewTimer(closeTimeout)
+	defer limit.Stop()
+	for {
+		select {
+		case ev, ok := <-leg.Events():
+			if !ok {
+				return
+			}
+			stored(&ev)
+		case <-limit.C:
+			c.log.Error("a leg did not close after its call ended", "leg", leg.Info().ID, "protocol", leg.Info().Protocol)
+			return
+		}
+	}
+}
+
+// store writes the record. A store that is away does not hurt a running call:
+// the call goes on, and the failure is counted.
+func (c *call) store(ctx context.Context) {
+	c.rec.A = c.a.Record()
+	c.rec.A.Plan = c.planA
+	if c.b != nil {
+		b := c.b.Record()
+		b.Plan = c.planB
+		c.rec.B = &b
+	}
+	if err := c.write(ctx); err != nil {
+		c.bridge.storeFailed(err)
+		c.log.Error("the call goes on, but would not survive a crash: its record was not written", "state", c.rec.State, "error", err)
+	}
+}
+
+func (c *call) write(ctx context.Context) error {
+	value, err := c.rec.Encode()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	rev, err := c.bridge.cfg.Store.Update(ctx, store.Calls, c.rec.ID, value, c.rev)
+	if err == nil {
+		c.rev = rev
+	}
+	return err
+}
+
+// forget removes the record of a call that is over on both sides.
+func (c *call) forget(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if err := c.bridge.cfg.Store.Delete(ctx, store.Calls, c.rec.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
+		c.bridge.storeFailed(err)
+		c.log.Warn("the record of an ended call was not removed", "error", err)
+	}
+}
+
+// Summary is a call as it was: for logs, metrics and call records.
+type Summary struct {
+	ID               string
+	From, To         string
+	TrunkA, TrunkB   string
+	Identity         string // status of the caller's identity as it came in
+	Created          time.Time
+	Alerting         time.Time // zero: never rang
+	Answered         time.Time // zero: never answered
+	Ended            time.Time
+	Cause            Cause
+	A, B             MediaStats
+	Passed, Dropped  uint64 // frames the pumps handed on, and could not
+	ProtoA, ProtoB   string
+	Converted, Noise uint64 // frames converted between codecs, rendered from comfort noise
+}
+
+// SetUp is the time from the request to the answer, 0 if there was none.
+func (s Summary) SetUp() time.Duration {
+	if s.Answered.IsZero() {
+		return 0
+	}
+	return s.Answered.Sub(s.Created)
+}
+
+// Talk is the time from the answer to the end.
+func (s Summary) Talk() time.Duration {
+	if s.Answered.IsZero() {
+		return 0
+	}
+	return s.Ended.Sub(s.Answered)
+}
+
+func (c *call) summarise(cause Cause) {
+	s := &c.summary
+	s.Answered, s.Ended, s.Cause = c.rec.Answered, c.rec.Ended, cause
+	if c.b != nil {
+		s.TrunkB, s.ProtoB = c.b.Info().Trunk, c.b.Info().Protocol
+	}
+	for _, p := range []*pump{c.toA, c.toB} {
+		if p != nil {
+			s.Passed += p.passed.Load()
+			s.Dropped += p.dropped.Load()
+			s.Converted += p.converted.Load()
+			s.Noise += p.noise.Load()
+		}
+	}
+}
+
+// logEnd is the second of a call's two info lines.
+func (s Summary) logEnd(log *slog.Logger) {
+	status, _ := s.Cause.SIPStatus()
+	log.Info("call ended",
+		"cause", s.Cause.Code, "by", s.Cause.By, "text", s.Cause.Text, "sip", status, "q850", s.Cause.Q850Cause(),
+		"setup", s.SetUp().Round(time.Millisecond), "talk", s.Talk().Round(time.Millisecond),
+		mediaGroup("a", s.A), mediaGroup("b", s.B),
+		"converted", s.Converted, "unplayable", s.Dropped)
+}
+
+func mediaGroup(name string, m MediaStats) slog.Attr {
+	return slog.Group(name,
+		"carrier", m.Carrier, "received", m.Received, "lost", m.Lost, "sent", m.Sent,
+		"sendDropped", m.SendDropped, "peerLost", m.PeerLost, "foreign", m.Foreign,
+		"malformed", m.Malformed, "unknownPayload", m.UnknownPayload, "jitter", m.Jitter.Round(time.Microsecond))
+}

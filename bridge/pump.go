@@ -1,0 +1,95 @@
+package bridge
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"riptide/transcode"
+)
+
+// maxPayload is the largest payload a frame carries.
+const maxPayload = 1400
+
+// pump is the sink between two ports: it hands frames on untouched where the
+// far side takes them as they are, and converts where it does not. It has no
+// goroutine and no queue.
+type pump struct {
+	dst  MediaPort
+	plan atomic.Pointer[MediaPlan] // nil: media is not agreed on yet
+
+	passed, converted, noise, dropped atomic.Uint64
+
+	// Only frames that must be converted take the lock, and only with frames
+	// of their own direction of their own call.
+	mu      sync.Mutex
+	scratch [maxPayload]byte
+	samples [maxPayload]int16
+	out     Frame // kept here so that pushing it allocates nothing
+	gen     *transcode.Noise
+}
+
+func newPump(dst MediaPort) *pump { return &pump{dst: dst} }
+
+// use sets what the far side takes. Frames under way finish on the old plan.
+func (p *pump) use(plan MediaPlan) { p.plan.Store(&plan) }
+
+// Push implements Sink.
+func (p *pump) Push(f *Frame) {
+	plan := p.plan.Load()
+	switch {
+	case plan == nil:
+		p.dropped.Add(1)
+	case f.Codec == plan.Speech,
+		f.Codec == TelephoneEvent && plan.Digits,
+		f.Codec == ComfortNoise && plan.ComfortNoise:
+		p.passed.Add(1)
+		p.dst.Push(f)
+	case f.Codec.Speech() && plan.Speech.Speech() && len(f.Payload) <= maxPayload:
+		p.converted.Add(1)
+		p.convert(f, plan.Speech)
+	case f.Codec == ComfortNoise && plan.Speech.Speech():
+		p.noise.Add(1)
+		p.renderNoise(f, plan)
+	default:
+		// A digit for a peer without telephone-event, or a codec nobody has.
+		p.dropped.Add(1)
+	}
+}
+
+// law is the G.711 law of a speech codec.
+func (c Codec) law() transcode.Law {
+	if c == PCMA {
+		return transcode.ALaw
+	}
+	return transcode.MuLaw
+}
+
+func (p *pump) convert(f *Frame, to Codec) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out = *f
+	p.out.Codec = to
+	p.out.Payload = transcode.Convert(p.scratch[:0], f.Payload, f.Codec.law(), to.law())
+	p.dst.Push(&p.out)
+}
+
+// renderNoise turns a comfort noise packet into one packet of noise, for a peer
+// that did not negotiate it: without one it would hear a dead line.
+func (p *pump) renderNoise(f *Frame, plan *MediaPlan) {
+	params, err := transcode.ParseNoise(f.Payload)
+	if err != nil {
+		p.dropped.Add(1)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gen == nil {
+		p.gen = transcode.NewNoise(f.Timestamp)
+	}
+	p.gen.Set(params)
+	n := min(int(plan.Ptime.Seconds()*float64(transcode.SampleRate)), maxPayload)
+	p.out = *f
+	p.out.Codec = plan.Speech
+	p.out.Payload = plan.Speech.law().Encode(p.scratch[:0], p.gen.Append(p.samples[:0], n))
+	p.dst.Push(&p.out)
+}
