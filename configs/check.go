@@ -1,0 +1,273 @@
+package configs
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"riptide/policy"
+)
+
+// check finds what is wrong between values that are right by themselves.
+func (d *decoder) check(c *Config) {
+	d.checkNode(c)
+	d.checkSIP(&c.SIP)
+	d.checkRIPT(c)
+	if c.Identity.CA != nil {
+		d.checkPair("identity.ca", c.Identity.CA.Certificate, c.Identity.CA.Key)
+	}
+	d.checkTrunks(c)
+	d.checkRoutes(c)
+}
+
+func (d *decoder) checkNode(c *Config) {
+	if !isName(c.Node) {
+		d.problem("node", fmt.Sprintf("%q is not a name", clip(c.Node)), "use up to 63 letters, digits, - _ and ., beginning with a letter or digit")
+	}
+	if !filepath.IsAbs(c.State) {
+		d.problem("state", fmt.Sprintf("%q is not an absolute path", clip(c.State)), "begin it with /, as in "+defaultState)
+	}
+	// The admin side has no login: whoever reaches it may read it.
+	if !c.Admin.Addr().IsLoopback() {
+		d.problem("admin", fmt.Sprintf("%v is not a loopback address", c.Admin), "write 127.0.0.1:9090; publish it elsewhere only through a proxy that asks who is there")
+	}
+}
+
+func (d *decoder) checkSIP(s *SIP) {
+	if s.Listen.Addr().IsUnspecified() && !s.Advertise.IsValid() {
+		d.problem("sip.listen", "listens on every address, but peers must be told one", "add sip.advertise: the address at which peers reach this box")
+	}
+	if s.Advertise.IsUnspecified() || s.Advertise.IsMulticast() {
+		d.problem("sip.advertise", fmt.Sprintf("%v is no address a peer can send to", s.Advertise), "write the address at which peers reach this box")
+	}
+	if s.Media.Address.IsMulticast() {
+		d.problem("sip.media.address", "a multicast address", "write one of this box's own addresses")
+	}
+}
+
+func (d *decoder) checkRIPT(c *Config) {
+	r := &c.RIPT
+	serves := r.Listen.IsValid()
+	if r.Authority != "" {
+		host, port, err := splitHostPort(r.Authority, 443)
+		if err != nil {
+			what, mend := explain(err)
+			d.problem("ript.authority", fmt.Sprintf("%q: %s", clip(r.Authority), what), strings.ReplaceAll(mend, "5060", "443"))
+		} else {
+			r.Authority = net.JoinHostPort(strings.ToLower(host), fmt.Sprint(port))
+		}
+	}
+	if serves && r.Authority == "" && r.Listen.Addr().IsUnspecified() {
+		d.problem("ript.listen", "listens on every address, but peers need one name for this box", "add ript.authority: the host:port that peers connect to")
+	}
+	switch {
+	case serves:
+		d.checkPair("ript.tls", r.TLS.Certificate, r.TLS.Key)
+	case r.TLS.Certificate != "" || r.TLS.Key != "":
+		d.problem("ript.tls", "a certificate, but no address to serve it on", "add ript.listen, as in 0.0.0.0:443")
+	}
+	if !serves && r.Authority != "" {
+		d.problem("ript.authority", "a name for a server, but no address to listen on", "add ript.listen, as in 0.0.0.0:443")
+	}
+}
+
+func (d *decoder) checkPair(key string, certificate, private File) {
+	if certificate == "" {
+		d.problem(key, "the certificate is missing", "add "+key+".certificate: a PEM file, leaf first")
+	}
+	if private == "" {
+		d.problem(key, "the key is missing", "add "+key+".key: the PEM file of the certificate's private key")
+	}
+}
+
+func (d *decoder) checkTrunks(c *Config) {
+	clients := map[string]string{}
+	sources := map[netip.Prefix]string{}
+	for i := range c.Trunks {
+		t := &c.Trunks[i]
+		key := "trunks." + t.Name
+		switch {
+		case t.SIP != nil && t.RIPT != nil:
+			d.problem(key, "both sip and ript", "make two trunks of it and join them with routes")
+		case t.SIP == nil && t.RIPT == nil:
+			d.problem(key, "neither sip nor ript", "add one: sip for a PBX or carrier, ript for a RIPT peer")
+		case t.SIP != nil:
+			d.checkSIPTrunk(key+".sip", t, sources)
+		default:
+			d.checkRIPTTrunk(key+".ript", t, c, clients)
+		}
+	}
+}
+
+func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[netip.Prefix]string) {
+	s := t.SIP
+	if s.Peer.Host == "" {
+		if !d.has(key + ".peer") {
+			d.problem(key, "peer is missing", "add peer: the host:port of the PBX or carrier")
+		}
+		return
+	}
+	if len(s.Match) == 0 && !d.has(key+".match") {
+		d.problem(key+".peer", "a host name does not say where the peer's requests come from", "add match: the addresses it sends from, as in [192.0.2.0/24]")
+	}
+	for i, prefix := range s.Match {
+		if other, taken := sources[prefix.Masked()]; taken {
+			d.problem(fmt.Sprintf("%s.match[%d]", key, i), fmt.Sprintf("%v is trunk %s already, so its calls could be of either", prefix, other), "give each trunk addresses of its own")
+			continue
+		}
+		sources[prefix.Masked()] = t.Name
+	}
+}
+
+func (d *decoder) checkRIPTTrunk(key string, t *Trunk, c *Config, clients map[string]string) {
+	r := t.RIPT
+	if r.Connect == "" && r.Accept == nil {
+		d.problem(key, "neither connect nor accept", "add connect: https://host:port to place calls there, accept to take calls from there, or both")
+	}
+	if d.has(key + ".connect") {
+		d.checkConnect(key, r, c)
+	} else if len(r.Numbers) > 0 || r.Roots != "" {
+		d.problem(key, "numbers and roots are for the peer we connect to, but there is no connect", "add connect: https://host:port, or remove them")
+	}
+	if !isName(r.Client) {
+		d.problem(key+".client", fmt.Sprintf("%q is not a name", clip(r.Client)), "write the client id that the peer gave this box")
+	}
+	if r.Accept == nil {
+		return
+	}
+	d.checkAccept(key+".accept", r.Accept, c)
+	if other, taken := clients[r.Accept.Client]; taken {
+		d.problem(key+".accept", fmt.Sprintf("client %q is trunk %s already", r.Accept.Client, other), "give each peer a client id of its own")
+	}
+	clients[r.Accept.Client] = t.Name
+}
+
+func (d *decoder) checkConnect(key string, r *RIPTTrunk, c *Config) {
+	if authority, err := parseConnect(r.Connect); err != nil {
+		what, mend := explain(err)
+		d.problem(key+".connect", fmt.Sprintf("%q: %s", clip(r.Connect), what), mend)
+	} else {
+		r.Connect = authority
+	}
+	if c.RIPT.Key == "" && !d.has("ript.key") {
+		d.problem(key+".connect", "the peer wants to know who connects, but there is no ript.key", "add ript.key: the PEM file of an EC P-256 private key, and give its public half to the peer")
+	}
+	if len(r.Numbers) == 0 && !d.has(key+".numbers") {
+		d.problem(key, "numbers is missing, so no call could be signed", `add numbers: the caller numbers to ask a certificate for, as in ["+1202555xxxx"]`)
+	}
+	for i, p := range r.Numbers {
+		if _, _, ok := p.Block(); !ok {
+			d.problem(fmt.Sprintf("%s.numbers[%d]", key, i), fmt.Sprintf("%q: a certificate lists numbers and blocks, not prefixes", p), "write +12025550123 or +1202555xxxx")
+		}
+	}
+}
+
+// parseConnect normalises the address of a RIPT peer to https://host[:port].
+// Plaintext has no spelling here.
+func parseConnect(s string) (string, error) {
+	const mend = "write https://host:port"
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return "", mistake("not a URL", mend)
+	case u.Scheme != "https":
+		return "", mistake("RIPT is spoken over https only", mend)
+	case u.User != nil:
+		return "", mistake("holds a user name", mend+"; ript.key says who we are")
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		return "", mistake("holds more than host and port", mend+"; paths are learnt from the peer")
+	}
+	host, port, err := splitHostPort(u.Host, 443)
+	if err != nil {
+		what, _ := explain(err)
+		return "", mistake(what, mend)
+	}
+	if u.Port() == "" {
+		return "https://" + strings.ToLower(u.Host), nil
+	}
+	return "https://" + net.JoinHostPort(strings.ToLower(host), fmt.Sprint(port)), nil
+}
+
+func (d *decoder) checkAccept(key string, a *Accept, c *Config) {
+	if !isName(a.Client) {
+		d.problem(key+".client", fmt.Sprintf("%q is not a name", clip(a.Client)), "choose the peer's client id: letters, digits, - _ and .")
+	}
+	if a.Key == "" && !d.has(key+".key") {
+		d.problem(key, "key is missing", "add key: the peer's public key, a PEM or JWKS file; without it anyone could call")
+	}
+	if len(a.Callers) == 0 && !d.has(key+".callers") {
+		d.problem(key, "callers is missing, so every call would be refused", `add callers: the numbers the peer may call from, as in ["+1202555xxxx"]`)
+	}
+	if !c.RIPT.Listen.IsValid() && !d.has("ript.listen") {
+		d.problem(key, "calls are to be taken, but there is no ript.listen", "add ript.listen, as in 0.0.0.0:443, and ript.tls")
+	}
+	if c.Identity.CA == nil {
+		d.problem(key, "the peer enrols a certificate for its callers here, but there is no identity.ca", "add identity.ca: the certificate and key that sign such certificates")
+	}
+}
+
+func (d *decoder) checkRoutes(c *Config) {
+	var names []string
+	for _, t := range c.Trunks {
+		names = append(names, t.Name)
+	}
+	type match struct {
+		from string
+		to   policy.Pattern
+	}
+	seen := map[match]int{}
+	for i, r := range c.Routes {
+		key := fmt.Sprintf("routes[%d]", i)
+		from, fromOK := d.routeTrunk(c, key, "from", r.From, names)
+		to, toOK := d.routeTrunk(c, key, "trunk", r.Trunk, names)
+		if r.To == "" && !d.has(key+".to") {
+			d.problem(key, "to is missing", `add to: a number pattern, as in "+*"`)
+		}
+		if fromOK {
+			d.checkSource(key, from)
+		}
+		if toOK && to.RIPT != nil && to.RIPT.Connect == "" && !d.has("trunks."+to.Name+".ript.connect") {
+			d.problem(key+".trunk", fmt.Sprintf("we never connect to trunk %s", to.Name), "add trunks."+to.Name+".ript.connect: https://host:port")
+		}
+		if first, dup := seen[match{r.From, r.To}]; dup && r.To != "" {
+			d.problem(key, fmt.Sprintf("the same calls as routes[%d]", first), "remove one of the two")
+			continue
+		}
+		seen[match{r.From, r.To}] = i
+	}
+}
+
+func (d *decoder) routeTrunk(c *Config, key, field, name string, names []string) (Trunk, bool) {
+	if name == "" {
+		if !d.has(key + "." + field) {
+			d.problem(key, field+" is missing", "add "+field+": the name of a trunk")
+		}
+		return Trunk{}, false
+	}
+	t, ok := c.Trunk(name)
+	if !ok {
+		mend := "trunks: " + strings.Join(names, ", ")
+		if meant := nearest(name, names); meant != "" {
+			mend = "did you mean " + meant + "?"
+		}
+		if len(names) == 0 {
+			mend = "add it under trunks"
+		}
+		d.problem(key+"."+field, fmt.Sprintf("no trunk is called %q", clip(name)), mend)
+	}
+	return t, ok
+}
+
+// checkSource tells whether calls can come in on a trunk at all.
+func (d *decoder) checkSource(route string, t Trunk) {
+	key := "trunks." + t.Name
+	switch {
+	case t.SIP != nil && len(t.SIP.Callers) == 0 && !d.has(key+".sip.callers"):
+		d.problem(key+".sip", "callers is missing, so every call from here would be refused", `add callers: the numbers this peer may call from, as in ["+1202555xxxx"], or ["*"] for any`)
+	case t.RIPT != nil && t.RIPT.Accept == nil:
+		d.problem(route+".from", fmt.Sprintf("no call can come from trunk %s", t.Name), "add "+key+".ript.accept")
+	}
+}

@@ -1,0 +1,213 @@
+package configs
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"riptide/policy"
+)
+
+// Config is a whole configuration. The tags name the keys; docs/configuration.md
+// says what each means, and a test keeps the two together.
+type Config struct {
+	Node     string         `yaml:"node"`  // name in logs and records; default: the host's name
+	State    string         `yaml:"state"` // state directory, absolute
+	Admin    netip.AddrPort `yaml:"admin"` // /healthz and /metrics; always a loopback address
+	Log      Log            `yaml:"log"`
+	SIP      SIP            `yaml:"sip"`
+	RIPT     RIPT           `yaml:"ript"`
+	Identity Identity       `yaml:"identity"`
+	Trunks   []Trunk        `yaml:"trunks" keyed:"Name"` // in the file's order
+	Routes   []Route        `yaml:"routes"`              // in the file's order
+	Limits   Limits         `yaml:"limits"`
+}
+
+// Log says how to log.
+type Log struct {
+	Level  string `yaml:"level" oneof:"debug info warn error"`
+	Format string `yaml:"format" oneof:"text json"`
+}
+
+// SIP is the legacy edge.
+type SIP struct {
+	Listen    netip.AddrPort `yaml:"listen"`    // UDP and TCP; port 0 = any free one
+	Advertise netip.Addr     `yaml:"advertise"` // address shown to peers; default: that of Listen
+	Media     SIPMedia       `yaml:"media"`
+}
+
+// SIPMedia is where RTP is received.
+type SIPMedia struct {
+	Address netip.Addr `yaml:"address"` // default: that of Listen
+	Ports   PortRange  `yaml:"ports"`
+}
+
+// RIPT is the web edge.
+type RIPT struct {
+	Listen    netip.AddrPort `yaml:"listen"`    // UDP (HTTP/3) and TCP (HTTP/2); the zero value = no server
+	Authority string         `yaml:"authority"` // host:port as peers write it; "" = the address listened on
+	TLS       TLS            `yaml:"tls"`
+	Key       File           `yaml:"key"` // EC P-256, signs our client assertions (private_key_jwt)
+
+	// Loaded from Key by Load; holds nil without one.
+	ClientKey Secret[*ClientKey]
+}
+
+// Identity is what caller identity rests on.
+type Identity struct {
+	CA    *CA    `yaml:"ca"`    // issues RFC 8226 certificates at /certs; nil = we host no trunk
+	Roots []File `yaml:"roots"` // whose PASSporTs are accepted besides our own CA's; PEM
+
+	Anchors Anchors // loaded from Roots by Load
+}
+
+// Trunk is a peer. Exactly one of SIP and RIPT is set.
+type Trunk struct {
+	Name string
+	SIP  *SIPTrunk  `yaml:"sip"`
+	RIPT *RIPTTrunk `yaml:"ript"`
+}
+
+// SIPTrunk is a peer on the legacy side.
+type SIPTrunk struct {
+	Peer        HostPort         `yaml:"peer"`
+	Transport   string           `yaml:"transport" oneof:"udp tcp"`
+	Match       []netip.Prefix   `yaml:"match"`   // source addresses of its requests; default: the peer's address
+	Callers     []policy.Pattern `yaml:"callers"` // caller numbers it may use
+	RingTimeout time.Duration    `yaml:"ring-timeout"`
+	Identity    string           `yaml:"identity" oneof:"optional required"`
+}
+
+// RIPTTrunk is a peer on the web side: one we connect to, one that connects to
+// us, or both.
+type RIPTTrunk struct {
+	Connect string           `yaml:"connect"` // https://host:port at which we place calls; "" = we place none
+	Client  string           `yaml:"client"`  // our OAuth client id there; default: the node's name
+	Numbers []policy.Pattern `yaml:"numbers"` // caller numbers we enrol a certificate for
+	Roots   File             `yaml:"roots"`   // private CA of the peer's TLS; "" = the system's
+	Media   string           `yaml:"media" oneof:"auto put-get"`
+	Accept  *Accept          `yaml:"accept"`
+
+	RootCAs Anchors // loaded from Roots by Load
+}
+
+// Accept is the TG we host for a peer.
+type Accept struct {
+	Client       string           `yaml:"client"`  // its OAuth client id; default: the trunk's name
+	Key          File             `yaml:"key"`     // its public key, PEM or JWKS
+	Callers      []policy.Pattern `yaml:"callers"` // caller numbers it may vouch for
+	Destinations []policy.Pattern `yaml:"destinations"`
+	Except       []policy.Pattern `yaml:"except"` // not these destinations
+
+	PublicKeys []PublicKey // loaded from Key by Load
+}
+
+// Route sends calls that came in on From, to a number in To, out on Trunk.
+type Route struct {
+	From  string         `yaml:"from"`
+	To    policy.Pattern `yaml:"to"`
+	Trunk string         `yaml:"trunk"`
+}
+
+// Limits protect the box.
+type Limits struct {
+	Calls int `yaml:"calls" min:"1" max:"100000"` // at once
+}
+
+// Trunk finds a trunk by its name.
+func (c *Config) Trunk(name string) (Trunk, bool) {
+	for _, t := range c.Trunks {
+		if t.Name == name {
+			return t, true
+		}
+	}
+	return Trunk{}, false
+}
+
+// Defaults that do not depend on the host or on other keys.
+const (
+	defaultState       = "/var/lib/riptide"
+	defaultRingTimeout = 180 * time.Second
+	defaultCalls       = 2000
+)
+
+var defaultMediaPorts = PortRange{First: 16384, Last: 32767}
+
+// Default is the configuration of an empty file on this host.
+func Default() Config {
+	return Config{
+		Node:   defaultNode(),
+		State:  defaultStateDir(),
+		Admin:  netip.MustParseAddrPort("127.0.0.1:9090"),
+		Log:    Log{Level: "info", Format: "text"},
+		SIP:    SIP{Listen: netip.MustParseAddrPort("127.0.0.1:5060"), Media: SIPMedia{Ports: defaultMediaPorts}},
+		Limits: Limits{Calls: defaultCalls},
+	}
+}
+
+// The host's name up to the first dot: a node is named, not addressed.
+func defaultNode() string {
+	host, _ := os.Hostname()
+	host, _, _ = strings.Cut(strings.ToLower(host), ".")
+	if !isName(host) {
+		return "riptide"
+	}
+	return host
+}
+
+// systemd sets STATE_DIRECTORY from StateDirectory=; several are separated by
+// colons (systemd.exec(5)).
+func defaultStateDir() string {
+	dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":")
+	if !filepath.IsAbs(dir) {
+		return defaultState
+	}
+	return dir
+}
+
+// fill gives keys that were not written the defaults that follow from others.
+func (c *Config) fill() {
+	addr := c.SIP.Listen.Addr()
+	if !c.SIP.Advertise.IsValid() && !addr.IsUnspecified() {
+		c.SIP.Advertise = addr
+	}
+	if !c.SIP.Media.Address.IsValid() {
+		c.SIP.Media.Address = addr
+	}
+	for i := range c.Trunks {
+		c.Trunks[i].fill(c.Node)
+	}
+}
+
+func (t *Trunk) fill(node string) {
+	if s := t.SIP; s != nil {
+		if s.Transport == "" {
+			s.Transport = "udp"
+		}
+		if s.RingTimeout == 0 {
+			s.RingTimeout = defaultRingTimeout
+		}
+		if s.Identity == "" {
+			s.Identity = "optional"
+		}
+		if ip, err := netip.ParseAddr(s.Peer.Host); err == nil && len(s.Match) == 0 {
+			s.Match = []netip.Prefix{netip.PrefixFrom(ip, ip.BitLen())}
+		}
+	}
+	if r := t.RIPT; r != nil {
+		if r.Client == "" {
+			r.Client = node
+		}
+		if r.Media == "" {
+			r.Media = "auto"
+		}
+		if a := r.Accept; a != nil && a.Client == "" {
+			a.Client = t.Name
+		}
+		if a := r.Accept; a != nil && len(a.Destinations) == 0 {
+			a.Destinations = []policy.Pattern{"*"}
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package configs
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"riptide/policy"
+)
+
+const full = `
+node: office
+state: /tmp/riptide
+admin: 127.0.0.1:0
+log: {level: debug, format: json}
+sip:
+  listen: 0.0.0.0:5060
+  advertise: 203.0.113.5
+  media: {address: 127.0.0.1, ports: 20000-20099}
+ript:
+  listen: 0.0.0.0:8443
+  authority: Telco.example:8443
+  tls: {certificate: tls.crt, key: /etc/tls.key}
+  key: credential:client.key
+identity:
+  ca: {certificate: ca.crt, key: ca.key}
+  roots: roots.pem
+trunks:
+  pbx:
+    sip:
+      peer: 127.0.0.1:5080
+      transport: tcp
+      match: [127.0.0.1/32, "2001:db8::/32"]
+      callers: [+12025550123, "+1202555xxxx", "*"]
+      ring-timeout: 30s
+      identity: required
+  telco:
+    ript:
+      connect: https://Peer.example:9443/
+      client: box-7
+      numbers: ["+1202555xxxx"]
+      roots: ca.pem
+      media: put-get
+      accept:
+        client: tel
+        key: telco.pub
+        callers: ["+1202555xxxx"]
+        destinations: ["+1*"]
+        except: ["+1900*"]
+routes:
+  - {from: pbx, to: "+*", trunk: telco}
+  - {from: telco, to: "+1*", trunk: pbx}
+limits: {calls: 7}
+`
+
+func TestParseEveryKey(t *testing.T) {
+	c, problems := Parse("/etc/riptide/riptide.yaml", []byte(full))
+	if len(problems) > 0 {
+		t.Fatal(Problems(problems))
+	}
+	want := &Config{
+		Node: "office", State: "/tmp/riptide", Admin: netip.MustParseAddrPort("127.0.0.1:0"),
+		Log: Log{"debug", "json"},
+		SIP: SIP{netip.MustParseAddrPort("0.0.0.0:5060"), netip.MustParseAddr("203.0.113.5"),
+			SIPMedia{netip.MustParseAddr("127.0.0.1"), PortRange{20000, 20099}}},
+		RIPT: RIPT{Listen: netip.MustParseAddrPort("0.0.0.0:8443"), Authority: "telco.example:8443",
+			TLS: TLS{Certificate: "/etc/riptide/tls.crt", Key: "/etc/tls.key"}, Key: "credential:client.key"},
+		Identity: Identity{CA: &CA{Certificate: "/etc/riptide/ca.crt", Key: "/etc/riptide/ca.key"}, Roots: []File{"/etc/riptide/roots.pem"}},
+		Trunks: []Trunk{
+			{Name: "pbx", SIP: &SIPTrunk{Peer: HostPort{"127.0.0.1", 5080}, Transport: "tcp",
+				Match:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
+				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required"}},
+			{Name: "telco", RIPT: &RIPTTrunk{Connect: "https://peer.example:9443", Client: "box-7",
+				Numbers: []policy.Pattern{"+1202555xxxx"}, Roots: "/etc/riptide/ca.pem", Media: "put-get",
+				Accept: &Accept{Client: "tel", Key: "/etc/riptide/telco.pub", Callers: []policy.Pattern{"+1202555xxxx"},
+					Destinations: []policy.Pattern{"+1*"}, Except: []policy.Pattern{"+1900*"}}}},
+		},
+		Routes: []Route{{"pbx", "+*", "telco"}, {"telco", "+1*", "pbx"}},
+		Limits: Limits{7},
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+}
+
+// TestFullNamesEveryKey keeps TestParseEveryKey honest when a key is added.
+func TestFullNamesEveryKey(t *testing.T) {
+	_, d := parse("x.yaml", []byte(full))
+	seen := map[string]bool{}
+	for key := range d.at {
+		key = strings.NewReplacer("trunks.pbx", "trunks.NAME", "trunks.telco", "trunks.NAME", "routes[0]", "routes[]").Replace(key)
+		seen[key] = true
+	}
+	for _, key := range Keys() {
+		if !seen[key] {
+			t.Errorf("the test's configuration lacks %s", key)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Setenv("STATE_DIRECTORY", "/run/a:/run/b")
+	c, problems := Parse("x.yaml", []byte(`
+node: box
+trunks:
+  a: {sip: {peer: 192.0.2.1}}
+  b: {ript: {accept: {key: b.pub, callers: "+1*"}}}
+ript: {listen: "127.0.0.1:0", tls: {certificate: a, key: b}}
+identity: {ca: {certificate: a, key: b}}
+log:
+`))
+	if len(problems) > 0 {
+		t.Fatal(Problems(problems))
+	}
+	a, _ := c.Trunk("a")
+	b, _ := c.Trunk("b")
+	for _, tc := range []struct{ name, got, want string }{
+		{"state", c.State, "/run/a"},
+		{"admin", c.Admin.String(), "127.0.0.1:9090"},
+		{"log", c.Log.Level + c.Log.Format, "infotext"},
+		{"sip.listen", c.SIP.Listen.String(), "127.0.0.1:5060"},
+		{"sip.advertise", c.SIP.Advertise.String(), "127.0.0.1"},
+		{"sip.media.address", c.SIP.Media.Address.String(), "127.0.0.1"},
+		{"sip.media.ports", c.SIP.Media.Ports.String(), "16384-32767"},
+		{"peer", a.SIP.Peer.String(), "192.0.2.1:5060"},
+		{"transport", a.SIP.Transport, "udp"},
+		{"match", a.SIP.Match[0].String(), "192.0.2.1/32"},
+		{"ring-timeout", a.SIP.RingTimeout.String(), "3m0s"},
+		{"identity", a.SIP.Identity, "optional"},
+		{"client", b.RIPT.Client, "box"},
+		{"media", b.RIPT.Media, "auto"},
+		{"accept.client", b.RIPT.Accept.Client, "b"},
+		{"accept.destinations", string(b.RIPT.Accept.Destinations[0]), "*"},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("%s: got %s, want %s", tc.name, tc.got, tc.want)
+		}
+	}
+	if c.Limits.Calls != 2000 {
+		t.Errorf("limits.calls: got %d", c.Limits.Calls)
+	}
+}
+
+func TestEmptyFile(t *testing.T) {
+	for _, text := range []string{"", "# nothing\n", "---\n", "\n\n"} {
+		c, problems := Parse("x.yaml", []byte(text))
+		if len(problems) > 0 || c.Limits.Calls != 2000 {
+			t.Errorf("%q: %v", text, problems)
+		}
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	at := append([]byte("node: a\n#"), strings.Repeat("x", maxFile-9)...)
+	if _, problems := Parse("x.yaml", at); len(problems) > 0 {
+		t.Errorf("at the limit: %v", problems)
+	}
+	if _, problems := Parse("x.yaml", append(at, 'x')); len(problems) != 1 {
+		t.Errorf("one past the limit: %v", problems)
+	}
+	path := filepath.Join(t.TempDir(), "x.yaml")
+	if err := os.WriteFile(path, append(at, 'x'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil {
+		t.Error("Load took a file past the limit")
+	}
+}
+
+func TestNesting(t *testing.T) {
+	for n, ok := range map[int]bool{maxNesting: true, maxNesting + 1: false, 100000: false} {
+		_, problems := Parse("x.yaml", []byte("node: "+strings.Repeat("[", n)+strings.Repeat("]", n)))
+		tooDeep := len(problems) == 1 && strings.Contains(problems[0].What, "brackets")
+		if tooDeep == ok {
+			t.Errorf("%d brackets: %v", n, problems)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(full))
+	for _, tc := range mistakes {
+		f.Add([]byte(tc.text))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, problems := Parse("x.yaml", b)
+		if c == nil && len(problems) == 0 {
+			t.Error("neither a configuration nor a problem")
+		}
+		for _, p := range problems {
+			if p.What == "" || strings.Contains(p.String(), "\x00") {
+				t.Errorf("useless problem: %q", p)
+			}
+		}
+	})
+}
