@@ -1,0 +1,110 @@
+package bridgetest
+
+import (
+	"sync"
+	"time"
+
+	"riptide/bridge"
+	"riptide/transcode"
+)
+
+// MaxRecording bounds what a ToneSink keeps; later sound is only counted.
+const MaxRecording = 120 * time.Second
+
+const maxSamples = int(MaxRecording / time.Second * transcode.SampleRate)
+
+// ToneSink records what it hears. Sound is placed by its timestamps, so that
+// what was lost on the way is a gap in the recording.
+type ToneSink struct {
+	mu      sync.Mutex
+	begun   bool
+	first   uint64 // timestamp of the first sample
+	samples []int16
+	frames  uint64
+	digits  []byte
+	event   uint64 // timestamp of the last telephone event
+	event0  bool   // there was one
+	codecs  map[bridge.Codec]uint64
+}
+
+// NewToneSink makes an empty recorder.
+func NewToneSink() *ToneSink { return &ToneSink{codecs: map[bridge.Codec]uint64{}} }
+
+// Push records a frame.
+func (s *ToneSink) Push(f *bridge.Frame) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.frames++
+	s.codecs[f.Codec]++
+	switch f.Codec {
+	case bridge.PCMU, bridge.PCMA:
+		s.record(f)
+	case bridge.TelephoneEvent:
+		s.digit(f)
+	}
+}
+
+func (s *ToneSink) record(f *bridge.Frame) {
+	if !s.begun {
+		s.begun, s.first = true, f.Timestamp
+	}
+	if f.Timestamp < s.first {
+		return // older than the beginning
+	}
+	at := f.Timestamp - s.first
+	if at > uint64(maxSamples-len(f.Payload)) {
+		return
+	}
+	end := int(at) + len(f.Payload)
+	if end > len(s.samples) {
+		s.samples = append(s.samples, make([]int16, end-len(s.samples))...)
+	}
+	lawOf(f.Codec).Decode(s.samples[at:at:end], f.Payload)
+}
+
+// digit notes an event once, at whichever of its packets comes first: all of
+// them carry the time at which it began (RFC 4733 section 2.1).
+func (s *ToneSink) digit(f *bridge.Frame) {
+	const digits = "0123456789*#ABCD"
+	if len(f.Payload) < 4 || int(f.Payload[0]) >= len(digits) {
+		return
+	}
+	if s.event0 && f.Timestamp <= s.event {
+		return
+	}
+	s.event, s.event0 = f.Timestamp, true
+	if len(s.digits) < 1024 {
+		s.digits = append(s.digits, digits[f.Payload[0]])
+	}
+}
+
+// Samples is a copy of what was heard, at 8000 Hz.
+func (s *ToneSink) Samples() []int16 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]int16(nil), s.samples...)
+}
+
+// Digits is the telephone events heard, each once, in order.
+func (s *ToneSink) Digits() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.digits)
+}
+
+// Frames is how many frames came.
+func (s *ToneSink) Frames() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.frames
+}
+
+// FramesOf is how many frames of one codec came.
+func (s *ToneSink) FramesOf(c bridge.Codec) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.codecs[c]
+}
+
+// Heard is the strongest tone of the recording.
+func (s *ToneSink) Heard() Tone { return ToneLevel(s.Samples(), transcode.SampleRate) }
