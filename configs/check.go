@@ -54,8 +54,7 @@ func (d *decoder) checkRIPT(c *Config) {
 	if r.Authority != "" {
 		host, port, err := splitHostPort(r.Authority, 443)
 		if err != nil {
-			what, mend := explain(err)
-			d.problem("ript.authority", fmt.Sprintf("%q: %s", clip(r.Authority), what), strings.ReplaceAll(mend, "5060", "443"))
+			d.problem("ript.authority", fmt.Sprintf("%q is not a host and port", clip(r.Authority)), "write them without https://, as in ript.example:443")
 		} else {
 			r.Authority = net.JoinHostPort(strings.ToLower(host), fmt.Sprint(port))
 		}
@@ -72,6 +71,15 @@ func (d *decoder) checkRIPT(c *Config) {
 	if !serves && r.Authority != "" {
 		d.problem("ript.authority", "a name for a server, but no address to listen on", "add ript.listen, as in 0.0.0.0:443")
 	}
+}
+
+// lacks tells, once, that a key was not written.
+func (d *decoder) lacks(key string) bool {
+	if d.has(key) || d.told[key] {
+		return false
+	}
+	d.told[key] = true
+	return true
 }
 
 func (d *decoder) checkPair(key string, certificate, private File) {
@@ -97,7 +105,7 @@ func (d *decoder) checkTrunks(c *Config) {
 		case t.SIP != nil:
 			d.checkSIPTrunk(key+".sip", t, sources)
 		default:
-			d.checkRIPTTrunk(key+".ript", t, c, clients)
+			d.checkRIPTTrunk(key+".ript", t, clients)
 		}
 	}
 }
@@ -114,6 +122,9 @@ func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[netip.Prefix]s
 		d.problem(key+".peer", "a host name does not say where the peer's requests come from", "add match: the addresses it sends from, as in [192.0.2.0/24]")
 	}
 	for i, prefix := range s.Match {
+		if !prefix.IsValid() {
+			continue
+		}
 		if other, taken := sources[prefix.Masked()]; taken {
 			d.problem(fmt.Sprintf("%s.match[%d]", key, i), fmt.Sprintf("%v is trunk %s already, so its calls could be of either", prefix, other), "give each trunk addresses of its own")
 			continue
@@ -122,44 +133,44 @@ func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[netip.Prefix]s
 	}
 }
 
-func (d *decoder) checkRIPTTrunk(key string, t *Trunk, c *Config, clients map[string]string) {
+func (d *decoder) checkRIPTTrunk(key string, t *Trunk, clients map[string]string) {
 	r := t.RIPT
 	if r.Connect == "" && r.Accept == nil {
 		d.problem(key, "neither connect nor accept", "add connect: https://host:port to place calls there, accept to take calls from there, or both")
 	}
 	if d.has(key + ".connect") {
-		d.checkConnect(key, r, c)
+		d.checkConnect(key, r)
 	} else if len(r.Numbers) > 0 || r.Roots != "" {
 		d.problem(key, "numbers and roots are for the peer we connect to, but there is no connect", "add connect: https://host:port, or remove them")
 	}
-	if !isName(r.Client) {
-		d.problem(key+".client", fmt.Sprintf("%q is not a name", clip(r.Client)), "write the client id that the peer gave this box")
+	if !isClientID(r.Client) {
+		d.problem(key+".client", fmt.Sprintf("%q is not a client id", clip(r.Client)), "write the one that the peer gave this box: printable ASCII, no spaces")
 	}
 	if r.Accept == nil {
 		return
 	}
-	d.checkAccept(key+".accept", r.Accept, c)
+	d.checkAccept(key+".accept", r.Accept)
 	if other, taken := clients[r.Accept.Client]; taken {
 		d.problem(key+".accept", fmt.Sprintf("client %q is trunk %s already", r.Accept.Client, other), "give each peer a client id of its own")
 	}
 	clients[r.Accept.Client] = t.Name
 }
 
-func (d *decoder) checkConnect(key string, r *RIPTTrunk, c *Config) {
+func (d *decoder) checkConnect(key string, r *RIPTTrunk) {
 	if authority, err := parseConnect(r.Connect); err != nil {
 		what, mend := explain(err)
 		d.problem(key+".connect", fmt.Sprintf("%q: %s", clip(r.Connect), what), mend)
 	} else {
 		r.Connect = authority
 	}
-	if c.RIPT.Key == "" && !d.has("ript.key") {
+	if d.lacks("ript.key") {
 		d.problem(key+".connect", "the peer wants to know who connects, but there is no ript.key", "add ript.key: the PEM file of an EC P-256 private key, and give its public half to the peer")
 	}
 	if len(r.Numbers) == 0 && !d.has(key+".numbers") {
 		d.problem(key, "numbers is missing, so no call could be signed", `add numbers: the caller numbers to ask a certificate for, as in ["+1202555xxxx"]`)
 	}
 	for i, p := range r.Numbers {
-		if _, _, ok := p.Block(); !ok {
+		if _, _, ok := p.Block(); !ok && p != "" {
 			d.problem(fmt.Sprintf("%s.numbers[%d]", key, i), fmt.Sprintf("%q: a certificate lists numbers and blocks, not prefixes", p), "write +12025550123 or +1202555xxxx")
 		}
 	}
@@ -191,7 +202,7 @@ func parseConnect(s string) (string, error) {
 	return "https://" + net.JoinHostPort(strings.ToLower(host), fmt.Sprint(port)), nil
 }
 
-func (d *decoder) checkAccept(key string, a *Accept, c *Config) {
+func (d *decoder) checkAccept(key string, a *Accept) {
 	if !isName(a.Client) {
 		d.problem(key+".client", fmt.Sprintf("%q is not a name", clip(a.Client)), "choose the peer's client id: letters, digits, - _ and .")
 	}
@@ -201,10 +212,10 @@ func (d *decoder) checkAccept(key string, a *Accept, c *Config) {
 	if len(a.Callers) == 0 && !d.has(key+".callers") {
 		d.problem(key, "callers is missing, so every call would be refused", `add callers: the numbers the peer may call from, as in ["+1202555xxxx"]`)
 	}
-	if !c.RIPT.Listen.IsValid() && !d.has("ript.listen") {
+	if d.lacks("ript.listen") {
 		d.problem(key, "calls are to be taken, but there is no ript.listen", "add ript.listen, as in 0.0.0.0:443, and ript.tls")
 	}
-	if c.Identity.CA == nil {
+	if d.lacks("identity.ca") {
 		d.problem(key, "the peer enrols a certificate for its callers here, but there is no identity.ca", "add identity.ca: the certificate and key that sign such certificates")
 	}
 }

@@ -21,6 +21,7 @@ type decoder struct {
 	file     string
 	problems Problems
 	at       map[string]place // key -> where its value begins
+	told     map[string]bool  // keys whose absence was reported, which several trunks may miss
 }
 
 type place struct{ line, column int }
@@ -186,16 +187,12 @@ func (d *decoder) list(key string, n ast.Node, v reflect.Value) {
 	}
 	for i, item := range nodes {
 		path := fmt.Sprintf("%s[%d]", key, i)
-		if item == nil {
-			continue
-		}
-		d.at[path] = placeOf(item)
 		elem := reflect.New(v.Type().Elem()).Elem()
-		before := len(d.problems)
-		d.value(path, item, elem, "")
-		if len(d.problems) == before {
-			v.Set(reflect.Append(v, elem))
+		if item != nil {
+			d.at[path] = placeOf(item)
 		}
+		d.value(path, item, elem, "")
+		v.Set(reflect.Append(v, elem)) // wrong ones too, as zero values, so that indices stay
 	}
 }
 
@@ -209,10 +206,16 @@ func (d *decoder) scalar(key string, n ast.Node, v reflect.Value, tag reflect.St
 		d.problemAt(n, key, what, "write one, or leave the key out for its default")
 		return
 	}
-	if err := setScalar(v, s, tag, filepath.Dir(d.file)); err != nil {
+	value := reflect.New(v.Type()).Elem()
+	if err := setScalar(value, s, tag, filepath.Dir(d.file)); err != nil {
 		what, mend := explain(err)
+		if strings.Contains(s, "-----BEGIN") {
+			s = redacted // somebody pasted a key
+		}
 		d.problemAt(n, key, fmt.Sprintf("%q: %s", clip(s), what), mend)
+		return // and the default stays, which is right by itself
 	}
+	v.Set(value)
 }
 
 // scalarText is the text as written, so that +12025550123 is a telephone
@@ -303,7 +306,7 @@ func setFile(p *File, s, dir string) error {
 		*p = File(s)
 		return nil
 	}
-	if s == "" || strings.ContainsRune(s, 0) {
+	if s == "" || strings.ContainsAny(s, "\x00\n") {
 		return mistake("not a file name", "name a file; relative names are relative to the configuration's directory")
 	}
 	if !filepath.IsAbs(s) {

@@ -32,6 +32,9 @@ func Load(path string) (*Config, error) {
 		return nil, fmt.Errorf("read configuration %s: %w", path, err)
 	}
 	c, d := parse(path, b)
+	if c != nil {
+		d.loadFiles(c)
+	}
 	if len(d.problems) > 0 {
 		d.problems.sort()
 		return nil, d.problems
@@ -50,7 +53,7 @@ func Parse(name string, b []byte) (*Config, []Problem) {
 }
 
 func parse(name string, b []byte) (*Config, *decoder) {
-	d := &decoder{file: name, at: map[string]place{}}
+	d := &decoder{file: name, at: map[string]place{}, told: map[string]bool{}}
 	root, ok := d.syntax(b)
 	if !ok {
 		return nil, d

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Problem is one mistake in a configuration.
@@ -32,7 +33,15 @@ func (p Problem) String() string {
 	if p.Mend != "" {
 		b.WriteString("; " + p.Mend)
 	}
-	return b.String()
+	return strings.Map(printable, b.String())
+}
+
+// printable keeps what a file holds from steering the terminal it is shown on.
+func printable(r rune) rune {
+	if !unicode.IsPrint(r) {
+		return '\uFFFD'
+	}
+	return r
 }
 
 // Problems are all mistakes of one configuration, in the file's order. As an

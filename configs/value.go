@@ -177,6 +177,19 @@ func isName(s string) bool {
 	return true
 }
 
+// isClientID tells an OAuth client id (RFC 6749 appendix A.1) without spaces.
+func isClientID(s string) bool {
+	if s == "" || len(s) > 255 {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
 func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
 
