@@ -1,0 +1,225 @@
+package h3
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"sync"
+	"time"
+
+	"riptide/bridge"
+	"riptide/bridge/store"
+	"riptide/policy"
+)
+
+// ClientConfig is what a Client needs. Store, Logger and HandlerID are
+// required.
+type ClientConfig struct {
+	Trunks []TrunkConfig
+	Store  store.Store  // keeps enrolled certificates
+	Logger *slog.Logger // state changes of trunks, one line each
+
+	// HandlerID names this bridge in its handler registrations: the same after
+	// every restart, another for every node.
+	HandlerID string
+
+	// Now is the clock. Nil is time.Now.
+	Now func() time.Time
+
+	// Resolve looks host names up. Nil asks the system.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// TrunkConfig is one peer that calls are sent to.
+type TrunkConfig struct {
+	Name     string
+	Connect  string         // domain or https URL of the peer's authority
+	ClientID string         // as the peer's authorisation server knows us
+	Key      ClientKey      // proves it
+	Roots    *x509.CertPool // CAs of the peer's TLS certificate; nil = the system's
+
+	// Numbers are those we sign calls for; a certificate for them is enrolled
+	// at the peer. None: only PASSporTs that came with a call are relayed.
+	Numbers []policy.Pattern
+
+	// Media is "auto", or "put-get" to leave WebTransport untried.
+	Media string
+
+	// TG is the name of the TG to use where the peer has several, "" = the first.
+	TG string
+}
+
+// Client is the outgoing side of the web edge: a RIPT client for a set of
+// trunks. It implements bridge.Dialer, and signs calls for the bridge.
+type Client struct {
+	cfg    ClientConfig
+	trunks map[string]*trunk
+	names  []string // of the trunks, in the order of the configuration
+
+	ctx    context.Context // of legs and background work; ends when Run does
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+}
+
+// NewClient checks the configuration. Nothing happens on the network before Run.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	if cfg.Store == nil || cfg.Logger == nil || cfg.HandlerID == "" {
+		return nil, errors.New("RIPT client: Store, Logger and HandlerID are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	c := &Client{cfg: cfg, trunks: map[string]*trunk{}}
+	for _, tc := range cfg.Trunks {
+		connect, err := tc.check()
+		if err != nil {
+			return nil, fmt.Errorf("RIPT trunk %q: %w", tc.Name, err)
+		}
+		if c.trunks[tc.Name] != nil {
+			return nil, fmt.Errorf("RIPT trunk %q: there are two of that name", tc.Name)
+		}
+		c.trunks[tc.Name] = nil // made below, when nothing can fail any more
+		c.trunks[tc.Name] = &trunk{client: c, cfg: tc, discovery: discovery{connect: connect, prefer: tc.TG}}
+		c.names = append(c.names, tc.Name)
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	for _, t := range c.trunks {
+		t.init()
+	}
+	return c, nil
+}
+
+func (tc TrunkConfig) check() (*url.URL, error) {
+	switch {
+	case tc.Name == "":
+		return nil, errors.New("it has no name")
+	case tc.ClientID == "":
+		return nil, errors.New("`client id` is empty: it is the name under which the peer knows us")
+	case tc.Key.key == nil:
+		return nil, errors.New("it has no client key")
+	case tc.Media != "" && tc.Media != "auto" && tc.Media != "put-get":
+		return nil, fmt.Errorf("media %q: want auto or put-get", tc.Media)
+	}
+	for _, p := range tc.Numbers {
+		if _, _, ok := p.Block(); !ok {
+			return nil, fmt.Errorf("numbers: %q is neither a number nor a block such as +1202555xxxx: a certificate needs to know how many numbers it covers", p)
+		}
+	}
+	connect, err := parseConnect(tc.Connect)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return connect, nil
+}
+
+// tlsConfig: RIPT is never spoken unverified, and QUIC needs TLS 1.3 anyway.
+func (tc TrunkConfig) tlsConfig() *tls.Config {
+	return &tls.Config{
+		RootCAs:            tc.Roots,
+		MinVersion:         tls.VersionTLS13,
+		ClientSessionCache: tls.NewLRUClientSessionCache(8),
+	}
+}
+
+// Run keeps every trunk ready until ctx ends. Then it drops what legs are left,
+// closes the connections, and returns when every goroutine of the client has
+// ended. It is called once.
+func (c *Client) Run(ctx context.Context) {
+	for _, t := range c.trunks {
+		c.spawn(func() { t.keep(c.ctx) })
+	}
+	select {
+	case <-ctx.Done():
+	case <-c.ctx.Done():
+	}
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	for _, t := range c.trunks {
+		t.pool.Close()
+	}
+	c.wg.Wait()
+}
+
+// spawn runs f on a goroutine that Run waits for; false if Run is over.
+func (c *Client) spawn(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.wg.Go(f)
+	return true
+}
+
+func (c *Client) trunk(name string) (*trunk, error) {
+	t := c.trunks[name]
+	if t == nil {
+		return nil, bridge.CauseInternal.With("no RIPT trunk %q is configured", name)
+	}
+	return t, nil
+}
+
+// Ready tells whether calls can be sent to a trunk, and why not.
+func (c *Client) Ready(name string) error {
+	t, err := c.trunk(name)
+	if err != nil {
+		return err
+	}
+	return t.ready()
+}
+
+// Sign makes the PASSporT of a call whose caller we vouch for, with the
+// certificate enrolled at the trunk, in full form. The error carries a Cause.
+func (c *Client) Sign(ctx context.Context, name string, from, to policy.Number, attestation string) (string, error) {
+	t, err := c.trunk(name)
+	if err != nil {
+		return "", err
+	}
+	return t.sign(ctx, from, to, attestation)
+}
+
+// ClientState is a client's condition, for metrics and health.
+type ClientState struct {
+	Trunks []TrunkState `json:"trunks"`
+}
+
+// TrunkState is a trunk's condition.
+type TrunkState struct {
+	Name               string    `json:"name"`
+	Ready              bool      `json:"ready"`
+	Reason             string    `json:"reason,omitempty"` // why not ready
+	Connect            string    `json:"connect"`
+	TG                 string    `json:"tg,omitempty"`
+	CertificateExpires time.Time `json:"certificateExpires,omitzero"`
+	Connections        int       `json:"connections"`
+	Streams            int       `json:"streams"`
+	Calls              int       `json:"calls"`      // legs alive
+	Dialled            uint64    `json:"dialled"`    // POST calls, ever
+	Refused            uint64    `json:"refused"`    // of these, how many gave no call
+	Reattached         uint64    `json:"reattached"` // byways opened anew after a loss
+}
+
+// State is a snapshot.
+func (c *Client) State() ClientState {
+	var s ClientState
+	for _, name := range c.names {
+		s.Trunks = append(s.Trunks, c.trunks[name].state())
+	}
+	return s
+}
+
+// Resume will continue a leg of another process; taking calls over is not part
+// of this release. Its records hold what that needs.
+func (c *Client) Resume(_ context.Context, r bridge.LegRecord) (bridge.Leg, error) {
+	return nil, bridge.CauseNotImplemented.With("trunk %q: call %s cannot be continued from its record in this release", r.Trunk, r.ID)
+}

@@ -1,0 +1,27 @@
+package h3
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// pause waits, or returns false when ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// jittered spreads clients that lost the same peer at the same moment.
+func jittered(d time.Duration) time.Duration { return d + rand.N(d/8+1) }
+
+// quickRetry is the pause before the first new attempt after a loss: as good
+// as at once, but not all calls of a lost connection in the same instant
+// (20-protocol.md A.4-6).
+func quickRetry() time.Duration { return rand.N(50 * time.Millisecond) }
