@@ -1,0 +1,18 @@
+// Package rtp is the media end of a SIP leg: sockets from a pool of ports,
+// symmetric RTP, RTCP, and exact accounting. A Port implements
+// bridge.MediaPort.
+//
+// It knows no SIP: what the peer said comes as sdp.Agreed, and what is lost,
+// late or foreign shows in bridge.MediaStats, each packet exactly once.
+//
+//	socket --> latch --> source --> Frame --> joined sink
+//	           who may   place,     extended
+//	           speak     lost, late numbering
+//
+//	Push(Frame) --> timeline --> socket
+//	                own SSRC, continuous sequence and timestamps
+//
+// The work is in methods of Port that take bytes and a time (onRTP, onRTCP,
+// report); an engine calls them. The engine of today is two goroutines per port;
+// another one can replace it without a change to anything exported.
+package rtp
