@@ -81,7 +81,7 @@ func (l TNAuthList) Within(set policy.NumberSet) error {
 	for _, s := range l.spans() {
 		// Between two bounds of the set's patterns every number is matched by
 		// the same patterns, so the first one speaks for all of them.
-		for _, n := range append(bounds(set, s), s.first) {
+		for _, n := range bounds(set, s) {
 			number := policy.Number(fmt.Sprintf("+%0*d", s.digits, n))
 			if !set.Covers(number) {
 				return fmt.Errorf("%s is outside", number)
@@ -91,10 +91,10 @@ func (l TNAuthList) Within(set policy.NumberSet) error {
 	return nil
 }
 
-// bounds lists the numbers inside s at which one of the set's patterns begins
-// to match or has just ceased to.
+// bounds lists, in order, the first number of s and those inside it at which
+// one of the set's patterns begins to match or has just ceased to.
 func bounds(set policy.NumberSet, s span) []uint64 {
-	var at []uint64
+	at := []uint64{s.first}
 	for _, p := range slices.Concat(set.Allow, set.Except) {
 		m, ok := matched(p, s.digits)
 		if !ok {
@@ -107,6 +107,7 @@ func bounds(set policy.NumberSet, s span) []uint64 {
 			at = append(at, m.last+1)
 		}
 	}
+	slices.Sort(at)
 	return at
 }
 
