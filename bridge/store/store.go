@@ -34,6 +34,7 @@ var (
 	ErrNotFound = errors.New("store: no such key")
 	ErrExists   = errors.New("store: key exists")
 	ErrConflict = errors.New("store: another revision is current")
+	ErrClosed   = errors.New("store: closed")
 )
 
 // Entry is one value with its place in the bucket's history.
@@ -45,25 +46,34 @@ type Entry struct {
 }
 
 // Store is a set of buckets of small values. A write that returned nil is on
-// stable storage. Keys are 1 to 256 bytes of [-/_=.a-zA-Z0-9]; values are at most
-// MaxValue bytes. All methods are safe for concurrent use.
+// stable storage; one that returned the error of its context may be. Keys are 1
+// to 256 bytes of [-/_=.a-zA-Z0-9] (see Check); values are at most MaxValue
+// bytes. Callers and store keep no reference to each other's values. All
+// methods are safe for concurrent use.
 type Store interface {
-	// Create writes a key that does not exist. ttl 0 = keep until deleted.
+	// Create writes a key that does not exist. It is removed after ttl, which
+	// is rounded up to whole seconds; 0 = keep until deleted. No key stays
+	// longer than its bucket's MaxAge.
 	Create(ctx context.Context, b Bucket, key string, value []byte, ttl time.Duration) (revision uint64, err error)
 	// Get reads a key.
 	Get(ctx context.Context, b Bucket, key string) (Entry, error)
-	// Put writes a key whatever it holds.
+	// Put writes a key whatever it holds. A ttl that the key had is gone.
 	Put(ctx context.Context, b Bucket, key string, value []byte) (revision uint64, err error)
 	// Update writes a key if revision is its current one: the fence against a
-	// node that lost its lease.
+	// node that lost its lease. A key that is not there is an ErrConflict. A
+	// ttl that the key had is gone.
 	Update(ctx context.Context, b Bucket, key string, value []byte, revision uint64) (uint64, error)
 	// Delete removes a key; one that is not there is no error.
 	Delete(ctx context.Context, b Bucket, key string) error
-	// Keys lists the keys of a bucket.
+	// Keys lists the keys of a bucket, in no order.
 	Keys(ctx context.Context, b Bucket) ([]string, error)
 	// Watch sends what the bucket holds and then every change, in order, until
-	// ctx ends, when it closes the channel.
+	// ctx ends or the store is closed, when it closes the channel. Of several
+	// changes of one key that a slow reader has not yet taken, it may get only
+	// the last.
 	Watch(ctx context.Context, b Bucket) (<-chan Entry, error)
+	// Close ends all watches and waits for them. What is called later fails
+	// with ErrClosed.
 	Close() error
 }
 

@@ -1,0 +1,66 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// maxKey is the longest key, in bytes.
+const maxKey = 256
+
+// MaxAge is how long anything stays in a bucket, counted from its last write;
+// 0 = for ever. It is the safety net under ttl, so that what answers and
+// forgets cannot fill the disk: the response to a request is kept under its
+// Idempotency-Key for a day, and no token or PASSporT lives as long as one.
+func (b Bucket) MaxAge() time.Duration {
+	switch b {
+	case Idempotency, Nonces:
+		return 24 * time.Hour
+	}
+	return 0
+}
+
+// Known tells the buckets of this release.
+func (b Bucket) Known() bool {
+	for _, known := range Buckets {
+		if b == known {
+			return true
+		}
+	}
+	return false
+}
+
+// Check tells whether a key may be used in a bucket. All implementations ask
+// it, so that none takes what another refuses.
+func Check(b Bucket, key string) error {
+	if !b.Known() {
+		return fmt.Errorf("store: no bucket %q", b)
+	}
+	if len(key) < 1 || len(key) > maxKey {
+		return fmt.Errorf("store: a key of %s has %d bytes, want 1 to %d", b, len(key), maxKey)
+	}
+	for i := range len(key) {
+		c := key[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-/_=.", c) >= 0 {
+			continue
+		}
+		return fmt.Errorf("store: a key of %s holds the forbidden byte %q", b, c)
+	}
+	// A dot separates the parts of a key, and no part is empty.
+	if key[0] == '.' || key[len(key)-1] == '.' || strings.Contains(key, "..") {
+		return fmt.Errorf("store: a key of %s begins or ends with a dot, or has two in a row", b)
+	}
+	return nil
+}
+
+// CheckValue is Check for a write.
+func CheckValue(b Bucket, key string, value []byte) error {
+	if err := Check(b, key); err != nil {
+		return err
+	}
+	if len(value) > MaxValue {
+		return fmt.Errorf("store: value of %s %s has %d bytes, more than %d", b, key, len(value), MaxValue)
+	}
+	return nil
+}
