@@ -1,0 +1,68 @@
+package embedded
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"riptide/bridge/store"
+)
+
+// markerTTL is how long the marker of a removed key stays, for watches that
+// lag behind. The server takes no less than a second, and no key may live for
+// a shorter time than a marker.
+const markerTTL = time.Second
+
+// size bounds a bucket on the disk. A full one refuses writes, and with them
+// new calls, but for the stored responses: there the oldest give way, since a
+// request repeated after so many others is not a retry.
+func size(b store.Bucket) (bytes int64, full jetstream.DiscardPolicy) {
+	switch b {
+	case store.Calls:
+		return 512 << 20, jetstream.DiscardNew
+	case store.Idempotency:
+		return 512 << 20, jetstream.DiscardOld
+	case store.Nonces:
+		return 128 << 20, jetstream.DiscardNew
+	}
+	return 64 << 20, jetstream.DiscardNew
+}
+
+func maxStore() int64 {
+	var sum int64
+	for _, b := range store.Buckets {
+		bytes, _ := size(b)
+		sum += bytes
+	}
+	return sum
+}
+
+// openBucket makes or adapts the stream of a bucket. It is laid out as
+// JetStream's key-value buckets are, whose client we use; we make the stream
+// ourselves because that client would have every full bucket refuse writes.
+func openBucket(ctx context.Context, js jetstream.JetStream, b store.Bucket) (jetstream.KeyValue, error) {
+	bytes, full := size(b)
+	if _, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name:                   "KV_" + string(b),
+		Subjects:               []string{"$KV." + string(b) + ".>"},
+		MaxMsgsPerSubject:      1,
+		MaxBytes:               bytes,
+		MaxAge:                 b.MaxAge(),
+		MaxMsgs:                -1,
+		MaxMsgSize:             store.MaxValue + 4096, // and the headers
+		MaxConsumers:           -1,
+		Storage:                jetstream.FileStorage,
+		Replicas:               1,
+		Discard:                full,
+		Duplicates:             markerTTL, // we send no message ids; the server insists on a window
+		AllowDirect:            true,
+		AllowRollup:            true,
+		DenyDelete:             true,
+		AllowMsgTTL:            true,
+		SubjectDeleteMarkerTTL: markerTTL,
+	}); err != nil {
+		return nil, err
+	}
+	return js.KeyValue(ctx, string(b))
+}

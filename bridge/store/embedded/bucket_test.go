@@ -1,0 +1,107 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"riptide/bridge/store"
+)
+
+func openHere(t *testing.T, log *slog.Logger) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), t.TempDir(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestEveryWriteIsSynced(t *testing.T) {
+	t.Parallel()
+	s := openHere(t, slog.New(slog.DiscardHandler))
+	if c := s.server.JetStreamConfig(); c == nil || !c.SyncAlways {
+		t.Errorf("configuration %+v", c)
+	}
+	if s.server.Addr() != nil {
+		t.Errorf("listens on %v", s.server.Addr())
+	}
+}
+
+// TestDeletedCallsLeaveNothing: a box that carried ten million calls must not
+// keep ten million markers.
+func TestDeletedCallsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	s := openHere(t, slog.New(slog.DiscardHandler))
+	for i := range 50 {
+		key := fmt.Sprint("call-", i)
+		if _, err := s.Create(t.Context(), store.Calls, key, []byte("x"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Delete(t.Context(), store.Calls, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	js, err := jetstream.New(s.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		stream, err := js.Stream(ctx, "KV_calls") // fetches its state
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := stream.CachedInfo().State.Msgs; left == 0 {
+			return
+		} else if ctx.Err() != nil {
+			t.Fatalf("%d markers left", left)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// TestFullBucket: what does not fit is refused, and the bucket stays usable.
+func TestFullBucket(t *testing.T) {
+	t.Parallel()
+	s := openHere(t, slog.New(slog.DiscardHandler))
+	value := make([]byte, store.MaxValue)
+	var err error
+	n := 0
+	for ; err == nil && n < 1000; n++ {
+		_, err = s.Put(t.Context(), store.Handlers, fmt.Sprint("h", n), value)
+	}
+	if bytes, _ := size(store.Handlers); err == nil || n < int(bytes/store.MaxValue)/2 {
+		t.Fatalf("%d writes, %v", n, err)
+	}
+	if err := s.Delete(t.Context(), store.Handlers, "h0"); err != nil {
+		t.Errorf("delete in a full bucket: %v", err)
+	}
+	if _, err := s.Put(t.Context(), store.Handlers, "small", []byte("x")); err != nil {
+		t.Errorf("put after that: %v", err)
+	}
+}
+
+func TestServerLogIsDebug(t *testing.T) {
+	t.Parallel()
+	var info, debug lockedBuilder
+	for level, out := range map[slog.Level]*lockedBuilder{slog.LevelInfo: &info, slog.LevelDebug: &debug} {
+		s := openHere(t, slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level})))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info.String() != "" {
+		t.Errorf("logged at info: %s", info.String())
+	}
+	if !strings.Contains(debug.String(), "store server") {
+		t.Error("nothing logged at debug")
+	}
+}

@@ -1,0 +1,57 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// ErrHeld is wrapped by Open where another process has the directory.
+var ErrHeld = errors.New("held by another process")
+
+// prepare makes the directory and takes its lock. The kernel gives the lock
+// back when the process dies, however it dies.
+func prepare(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, hint(dir, err)
+	}
+	// Also where somebody else made it: records hold numbers and secrets.
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, hint(dir, err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, hint(dir, err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder, _ := io.ReadAll(io.LimitReader(f, 32))
+		_ = f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("open store %s: %w (process %s; stop that one, or give each its own directory with the key state)",
+				dir, ErrHeld, strings.TrimSpace(string(holder)))
+		}
+		return nil, fmt.Errorf("lock store %s: %w", dir, err)
+	}
+	if err := sign(f); err != nil {
+		_ = f.Close()
+		return nil, hint(dir, err)
+	}
+	return f, nil
+}
+
+// sign writes our process id into the lock, for the one who comes second.
+func sign(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+	return err
+}
+
+func hint(dir string, err error) error {
+	return fmt.Errorf("open store %s: %w (the user that riptide runs as must be able to write there: StateDirectory=riptide in the unit, or another directory with the key state)", dir, err)
+}

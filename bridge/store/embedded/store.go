@@ -1,0 +1,235 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"riptide/bridge/store"
+)
+
+// Store is a store.Store in a directory.
+type Store struct {
+	server  *server.Server
+	conn    *nats.Conn
+	buckets map[store.Bucket]jetstream.KeyValue
+	lock    *os.File
+
+	// life ends with Close; closing guards the count of what it waits for.
+	life    context.Context
+	end     context.CancelFunc
+	closing sync.RWMutex
+	watches sync.WaitGroup
+}
+
+var _ store.Store = (*Store)(nil)
+
+// startTimeout bounds the start of the server, which replays what the last
+// process left: 70,000 keys take a quarter of a second.
+const startTimeout = time.Minute
+
+// Open opens the store in a directory below the state directory, and makes
+// both where they are missing. The server's own log goes to log at debug.
+func Open(ctx context.Context, state string, log *slog.Logger) (*Store, error) {
+	dir := filepath.Join(state, "store")
+	lock, err := prepare(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{lock: lock, buckets: map[store.Bucket]jetstream.KeyValue{}}
+	s.life, s.end = context.WithCancel(context.Background())
+	if err := s.start(ctx, dir, log); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func (s *Store) start(ctx context.Context, dir string, log *slog.Logger) error {
+	bridge := &natsLog{log: log}
+	srv, err := server.NewServer(&server.Options{
+		ServerName:             "riptide",
+		DontListen:             true,
+		NoSigs:                 true,
+		NoSystemAccount:        true,
+		JetStream:              true,
+		DisableJetStreamBanner: true,
+		StoreDir:               dir,
+		SyncAlways:             true,
+		JetStreamMaxStore:      maxStore(),
+		JetStreamMaxMemory:     16 << 20, // consumers of watches only
+	})
+	if err != nil {
+		return err
+	}
+	srv.SetLoggerV2(bridge, true, false, false)
+	s.server = srv
+	srv.Start()
+	if fatal := bridge.fatal.Load(); fatal != nil {
+		return errors.New(*fatal)
+	}
+	if !srv.ReadyForConnections(startTimeout) {
+		return errors.New("the store's server did not start")
+	}
+	if s.conn, err = nats.Connect(nats.DefaultURL,
+		nats.InProcessServer(srv),
+		nats.Name("riptide"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(50*time.Millisecond),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Debug("store connection", "error", err) }),
+	); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	js, err := jetstream.New(s.conn)
+	if err != nil {
+		return err
+	}
+	for _, b := range store.Buckets {
+		if s.buckets[b], err = openBucket(ctx, js, b); err != nil {
+			return fmt.Errorf("bucket %s: %w", b, err)
+		}
+	}
+	return nil
+}
+
+// Close ends every watch, waits until the server has stopped, and lets the
+// directory go.
+func (s *Store) Close() error {
+	s.closing.Lock()
+	s.end()
+	s.closing.Unlock()
+	s.watches.Wait()
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	if s.server != nil {
+		s.server.Shutdown()
+		s.server.WaitForShutdown()
+	}
+	s.closing.Lock()
+	defer s.closing.Unlock()
+	if s.lock == nil {
+		return nil
+	}
+	err := s.lock.Close() // which unlocks it
+	s.lock = nil
+	return err
+}
+
+// usable refuses what comes after Close, or after its caller's patience.
+func (s *Store) usable(ctx context.Context) error {
+	if s.life.Err() != nil {
+		return store.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// wrap says what failed, in the words of package store.
+func (s *Store) wrap(ctx context.Context, err error, doing string, b store.Bucket, key string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
+		err = store.ErrConflict
+	case errors.Is(err, jetstream.ErrKeyExists):
+		err = store.ErrExists
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		err = store.ErrNotFound
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case s.life.Err() != nil:
+		err = store.ErrClosed
+	}
+	if key == "" {
+		return fmt.Errorf("%s %s: %w", doing, b, err)
+	}
+	return fmt.Errorf("%s %s %s: %w", doing, b, key, err)
+}
+
+// Create is of store.Store.
+func (s *Store) Create(ctx context.Context, b store.Bucket, key string, value []byte, ttl time.Duration) (uint64, error) {
+	if err := errors.Join(store.CheckValue(b, key, value), s.usable(ctx)); err != nil {
+		return 0, err
+	}
+	var opts []jetstream.KVCreateOpt
+	if ttl > 0 { // the server knows whole seconds
+		opts = append(opts, jetstream.KeyTTL((ttl + time.Second - 1).Truncate(time.Second)))
+	}
+	revision, err := s.buckets[b].Create(ctx, key, value, opts...)
+	return revision, s.wrap(ctx, err, "create", b, key)
+}
+
+// Put is of store.Store.
+func (s *Store) Put(ctx context.Context, b store.Bucket, key string, value []byte) (uint64, error) {
+	if err := errors.Join(store.CheckValue(b, key, value), s.usable(ctx)); err != nil {
+		return 0, err
+	}
+	revision, err := s.buckets[b].Put(ctx, key, value)
+	return revision, s.wrap(ctx, err, "put", b, key)
+}
+
+// Update is of store.Store.
+func (s *Store) Update(ctx context.Context, b store.Bucket, key string, value []byte, revision uint64) (uint64, error) {
+	if err := errors.Join(store.CheckValue(b, key, value), s.usable(ctx)); err != nil {
+		return 0, err
+	}
+	if revision == 0 { // to JetStream it means that the key must not exist
+		return 0, s.wrap(ctx, jetstream.ErrKeyRevisionMismatch, "update", b, key)
+	}
+	next, err := s.buckets[b].Update(ctx, key, value, revision)
+	return next, s.wrap(ctx, err, "update", b, key)
+}
+
+// Get is of store.Store.
+func (s *Store) Get(ctx context.Context, b store.Bucket, key string) (store.Entry, error) {
+	if err := errors.Join(store.Check(b, key), s.usable(ctx)); err != nil {
+		return store.Entry{}, err
+	}
+	e, err := s.buckets[b].Get(ctx, key)
+	if err != nil {
+		return store.Entry{}, s.wrap(ctx, err, "get", b, key)
+	}
+	return store.Entry{Key: key, Value: e.Value(), Revision: e.Revision()}, nil
+}
+
+// Delete is of store.Store. It leaves a marker for the watches, which goes away
+// by itself: a plain delete would leave one for ever for every call there ever
+// was.
+func (s *Store) Delete(ctx context.Context, b store.Bucket, key string) error {
+	if err := errors.Join(store.Check(b, key), s.usable(ctx)); err != nil {
+		return err
+	}
+	err := s.buckets[b].Purge(ctx, key, jetstream.PurgeTTL(markerTTL))
+	return s.wrap(ctx, err, "delete", b, key)
+}
+
+// Keys is of store.Store.
+func (s *Store) Keys(ctx context.Context, b store.Bucket) ([]string, error) {
+	kv, ok := s.buckets[b]
+	if err := s.usable(ctx); err != nil || !ok {
+		return nil, errors.Join(err, unknown(b, ok))
+	}
+	listing, done := context.WithCancel(ctx) // the client keeps a goroutine until it ends
+	defer done()
+	keys, err := kv.Keys(listing)
+	if errors.Is(err, jetstream.ErrNoKeysFound) {
+		return nil, nil
+	}
+	return keys, s.wrap(ctx, err, "list", b, "")
+}
+
+func unknown(b store.Bucket, known bool) error {
+	if known {
+		return nil
+	}
+	return fmt.Errorf("store: no bucket %q", b)
+}

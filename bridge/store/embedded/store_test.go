@@ -1,0 +1,23 @@
+package embedded_test
+
+import (
+	"log/slog"
+	"testing"
+
+	"riptide/bridge/store"
+	"riptide/bridge/store/embedded"
+	"riptide/bridge/store/storetest"
+)
+
+func open(t *testing.T, state string) *embedded.Store {
+	t.Helper()
+	s, err := embedded.Open(t.Context(), state, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestContract(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store { return open(t, t.TempDir()) })
+}
