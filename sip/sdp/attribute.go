@@ -32,6 +32,9 @@ func (p *parser) endSection() {
 	}
 	attributes := p.attributes
 	p.attributes = nil
+	if m.Connection == "" {
+		m.Connection = p.d.Connection
+	}
 	if !m.plain() {
 		return
 	}
@@ -65,9 +68,6 @@ func (p *parser) endSection() {
 
 // addresses settles where media and reports go.
 func (p *parser) addresses(m *Media, attributes []pending) {
-	if m.Connection == "" {
-		m.Connection = p.d.Connection
-	}
 	if m.Connection.hold() {
 		m.Direction = m.Direction.And(SendOnly)
 	}
