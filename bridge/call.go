@@ -97,7 +97,8 @@ type call struct {
 	toA, toB     *pump
 	planA, planB *MediaPlan
 	summary      Summary
-	stop         chan Cause // from Shutdown; one element
+	stop         chan Cause   // from Shutdown; one element
+	dialling     chan dialled // one element; nil once it was received
 }
 
 // dialled is the outcome of a Dial.
@@ -111,36 +112,36 @@ func (c *call) run(ctx context.Context, trunk Trunk, intent Intent) {
 	dialCtx, cancelDial := context.WithCancel(ctx)
 	defer cancelDial()
 	answers := make(chan dialled, 1)
+	c.dialling = answers
 	c.rec.State = StateProceeding
 	go func() {
 		leg, err := trunk.Dialer.Dial(dialCtx, intent)
 		answers <- dialled{leg, err}
 	}()
 
-	cause, from := c.loop(ctx, answers)
+	cause, last := c.loop(ctx)
 	cancelDial()
-	if c.b == nil && answers != nil {
+	if c.dialling != nil {
 		// The dialler was asked to give up, and says what became of it.
-		if d := <-answers; d.leg != nil {
-			c.b = d.leg
-		}
+		c.b = (<-answers).leg
 	}
-	c.finish(ctx, cause, from)
+	c.finish(ctx, cause, last)
 }
 
 // loop handles events until the call is over. It returns why, and which leg
 // needs not be told: its own Ended event, if it sent one.
-func (c *call) loop(ctx context.Context, answers <-chan dialled) (Cause, *Event) {
+func (c *call) loop(ctx context.Context) (Cause, *Event) {
 	ring := time.NewTimer(c.bridge.cfg.RingTimeout)
 	defer ring.Stop()
 	var eventsB <-chan Event
 	for {
 		select {
-		case d := <-answers:
+		case d := <-c.dialling:
+			c.dialling = nil
 			if d.err != nil {
 				return c.dialFailed(d.err), nil
 			}
-			c.b, eventsB, answers = d.leg, d.leg.Events(), nil
+			c.b, eventsB = d.leg, d.leg.Events()
 			c.joinB()
 			c.store(ctx)
 		case ev, ok := <-c.a.Events():
