@@ -1,0 +1,132 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Listen  netip.AddrPort // a loopback address; port 0 = any free one
+	Logger  *slog.Logger
+	Version string // of this release, for build_info
+	Sources Sources
+}
+
+// Sources are the parts to look at. Each is called while somebody waits for
+// /metrics or /readyz, from any goroutine, and returns at once. One that is nil
+// has no metrics.
+type Sources struct {
+	ActiveCalls func() int
+	SIP         func() SIPCounts
+	RIPT        func() RIPTCounts
+
+	// Ready tells why new calls are not taken just now; nil = they are.
+	Ready func() error
+}
+
+// Server is the admin server. It has no login, so it is reached from the box
+// itself only, and it shows no secret and changes nothing.
+type Server struct {
+	cfg      Config
+	registry *prometheus.Registry
+	calls    *callMetrics
+	store    *storeMetrics
+	http     http.Server
+	addr     netip.AddrPort
+	serving  sync.WaitGroup
+}
+
+// New makes the server and its metrics. Start opens its port.
+func New(cfg Config) (*Server, error) {
+	if !cfg.Listen.Addr().IsLoopback() {
+		return nil, fmt.Errorf("admin server: %v is not a loopback address (key admin)", cfg.Listen)
+	}
+	s := &Server{cfg: cfg, registry: prometheus.NewRegistry(), calls: newCallMetrics(), store: newStoreMetrics()}
+	if err := s.register(); err != nil {
+		return nil, fmt.Errorf("admin server: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{
+		ErrorLog:            slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: 4,
+	}))
+	s.http = http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+// Start opens the port and serves until Close.
+func (s *Server) Start(ctx context.Context) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", s.cfg.Listen.String())
+	if err != nil {
+		return fmt.Errorf("admin server: %w (another address: key admin)", err)
+	}
+	s.addr = l.Addr().(*net.TCPAddr).AddrPort()
+	s.serving.Go(func() {
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.cfg.Logger.Error("admin server stopped", "error", err)
+		}
+	})
+	return nil
+}
+
+// Addr is where the server listens, once started.
+func (s *Server) Addr() netip.AddrPort { return s.addr }
+
+// Close lets requests end while ctx lasts, then cuts them off. It waits for
+// what the server started.
+func (s *Server) Close(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	s.serving.Wait()
+	return err
+}
+
+// healthz says that the process lives. It asks nobody, so that a slow disk or
+// a lost peer never has a box restarted that still carries calls.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, "ok\n")
+}
+
+// readyz says whether new calls are taken.
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	if s.cfg.Sources.Ready != nil {
+		if err := s.cfg.Sources.Ready(); err != nil {
+			answer(w, http.StatusServiceUnavailable, "not ready: "+err.Error()+"\n")
+			return
+		}
+	}
+	answer(w, http.StatusOK, "ready\n")
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text)
+}

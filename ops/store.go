@@ -1,0 +1,105 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"riptide/bridge/store"
+)
+
+// storeMetrics measures the store: every call waits for it.
+type storeMetrics struct {
+	seconds *prometheus.HistogramVec
+	errors  *prometheus.CounterVec
+}
+
+func newStoreMetrics() *storeMetrics {
+	labels := []string{"operation"}
+	return &storeMetrics{
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "riptide_store_operation_seconds", Help: "Time that operations of the store took.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
+		}, labels),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "riptide_store_errors_total", Help: "Operations of the store that failed.",
+		}, labels),
+	}
+}
+
+func (m *storeMetrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.seconds, m.errors}
+}
+
+// Measure stands before a store and measures what it does.
+func (s *Server) Measure(next store.Store) store.Store {
+	for _, operation := range []string{"create", "get", "put", "update", "delete", "keys", "watch"} {
+		s.store.errors.WithLabelValues(operation) // shown as 0 from the start
+	}
+	return measured{next, s.store}
+}
+
+type measured struct {
+	store.Store
+	metrics *storeMetrics
+}
+
+// done books one operation. That a key is or is not there is an answer, not a
+// failure.
+func (m measured) done(operation string, began time.Time, err error) {
+	m.metrics.seconds.WithLabelValues(operation).Observe(time.Since(began).Seconds())
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) {
+		m.metrics.errors.WithLabelValues(operation).Inc()
+	}
+}
+
+func (m measured) Create(ctx context.Context, b store.Bucket, key string, value []byte, ttl time.Duration) (uint64, error) {
+	began := time.Now()
+	revision, err := m.Store.Create(ctx, b, key, value, ttl)
+	m.done("create", began, err)
+	return revision, err
+}
+
+func (m measured) Get(ctx context.Context, b store.Bucket, key string) (store.Entry, error) {
+	began := time.Now()
+	e, err := m.Store.Get(ctx, b, key)
+	m.done("get", began, err)
+	return e, err
+}
+
+func (m measured) Put(ctx context.Context, b store.Bucket, key string, value []byte) (uint64, error) {
+	began := time.Now()
+	revision, err := m.Store.Put(ctx, b, key, value)
+	m.done("put", began, err)
+	return revision, err
+}
+
+func (m measured) Update(ctx context.Context, b store.Bucket, key string, value []byte, revision uint64) (uint64, error) {
+	began := time.Now()
+	next, err := m.Store.Update(ctx, b, key, value, revision)
+	m.done("update", began, err)
+	return next, err
+}
+
+func (m measured) Delete(ctx context.Context, b store.Bucket, key string) error {
+	began := time.Now()
+	err := m.Store.Delete(ctx, b, key)
+	m.done("delete", began, err)
+	return err
+}
+
+func (m measured) Keys(ctx context.Context, b store.Bucket) ([]string, error) {
+	began := time.Now()
+	keys, err := m.Store.Keys(ctx, b)
+	m.done("keys", began, err)
+	return keys, err
+}
+
+func (m measured) Watch(ctx context.Context, b store.Bucket) (<-chan store.Entry, error) {
+	began := time.Now()
+	changes, err := m.Store.Watch(ctx, b)
+	m.done("watch", began, err)
+	return changes, err
+}
