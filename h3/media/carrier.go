@@ -1,0 +1,138 @@
+package media
+
+import (
+	"errors"
+	"slices"
+	"sync"
+)
+
+var (
+	errTooManyChunks = errors.New("more chunks than a body may have")
+	errClosed        = errors.New("the call's media has ended")
+)
+
+// A carrier takes messages to the peer. Its methods are called by the pump.
+type carrier interface {
+	// ready tells whether send would take a message now. A carrier that becomes
+	// ready pokes the port.
+	ready() bool
+
+	// send takes a message, of which it keeps nothing after it returns. It calls
+	// Port.settle once its fate is known, perhaps later, from any goroutine.
+	send(m message)
+
+	about() traits
+}
+
+// traits are what the pump has to know of a kind of carrier.
+type traits struct {
+	name   string
+	rank   int  // among those of one epoch the highest is used
+	framed bool // a message is a body that holds several chunks behind their lengths
+	limit  int  // bytes of a message
+	starve bool // to be not ready for long is for the peer to mend: panic, and drop
+}
+
+// message is what goes out at once: chunks first to last, of which packets are
+// packets.
+type message struct {
+	body        []byte
+	packets     int
+	first, last uint64
+}
+
+const (
+	rankRequests = iota
+	rankDatagrams
+)
+
+// carriers are those a port has at the moment.
+type carriers struct {
+	mu   sync.Mutex
+	all  []attached // the one in use is the last
+	name string     // of the latest in use
+	peer string     // address it comes from
+}
+
+type attached struct {
+	carrier
+	epoch uint64
+	peer  string
+}
+
+// attach gives the port a carrier. Of several the one with the highest epoch
+// is used, then the one of the highest rank, then the latest.
+func (p *Port) attach(c carrier, epoch uint64, peer string) {
+	cs := &p.carriers
+	cs.mu.Lock()
+	a := attached{c, epoch, peer}
+	cs.all = slices.DeleteFunc(cs.all, func(a attached) bool { return a.carrier == c })
+	at := len(cs.all)
+	for at > 0 && (cs.all[at-1].epoch > epoch ||
+		cs.all[at-1].epoch == epoch && cs.all[at-1].about().rank > c.about().rank) {
+		at--
+	}
+	cs.all = slices.Insert(cs.all, at, a)
+	cs.changed()
+	cs.mu.Unlock()
+	p.renumber()
+}
+
+// detach takes a carrier back.
+func (p *Port) detach(c carrier) {
+	cs := &p.carriers
+	cs.mu.Lock()
+	cs.all = slices.DeleteFunc(cs.all, func(a attached) bool { return a.carrier == c })
+	cs.changed()
+	cs.mu.Unlock()
+	p.renumber()
+}
+
+func (cs *carriers) changed() {
+	if n := len(cs.all); n > 0 {
+		cs.name, cs.peer = cs.all[n-1].about().name, cs.all[n-1].peer
+	}
+}
+
+// current is the carrier in use, or nil.
+func (cs *carriers) current() carrier {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if n := len(cs.all); n > 0 {
+		return cs.all[n-1].carrier
+	}
+	return nil
+}
+
+// uses tells whether c is the carrier in use.
+func (cs *carriers) uses(c carrier) bool { return cs.current() == c }
+
+func (cs *carriers) describe() (name, peer string) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return cs.name, cs.peer
+}
+
+// renumber sends numbers in full again: behind the new carrier may be a peer
+// that knows none of the old ones.
+func (p *Port) renumber() {
+	p.out.mu.Lock()
+	p.out.fullUntil = p.out.outstanding.highest + 1
+	p.out.fullAt = p.out.fullAt.Add(-fullEvery)
+	p.out.mu.Unlock()
+	p.poke()
+}
+
+// settle counts a message whose fate is known.
+func (p *Port) settle(m message, err error) {
+	p.out.mu.Lock()
+	defer p.out.mu.Unlock()
+	if err == nil {
+		p.out.sent += uint64(m.packets)
+		return
+	}
+	p.out.dropped += uint64(m.packets)
+	if m.packets > 0 {
+		p.out.outstanding.unsent(m.first, m.last)
+	}
+}

@@ -1,0 +1,20 @@
+// Package media carries one call's media over RIPT: frames in, chunks out, and
+// back. It knows chunks and the ways to carry them; it knows no events, no
+// documents and no SIP.
+//
+//	             +--------------------- Port ----------------------+
+//	Push(frame)->| ring (drop oldest) -> pump: number, encode, ack |-> carrier -> peer
+//	sink.Push  <-| loss window <- decode <- receive                |<- carrier <- peer
+//	             +-------------------------------------------------+
+//
+// A Port is the call's end of it, for the life of the call. Carriers come and
+// go: WebTransport datagrams (datagram.go), and one request per chunk as the
+// core draft has it: the client PUTs (putget.go), the server answers parked
+// GETs (lot.go). The one with the highest epoch is used; of equals the
+// WebTransport session. Numbers, acknowledgements and counters belong to the
+// Port, so that a change of carrier loses and repeats nothing.
+//
+// Server answers the requests on {call}/media, Dial makes them and climbs the
+// ladder between the carriers. Each Port has one goroutine, the pump, which
+// Close ends; each WebTransport session has one that reads.
+package media

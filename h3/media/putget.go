@@ -1,0 +1,162 @@
+package media
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"riptide/h3/chunk"
+)
+
+const (
+	maxPuts    = 16              // in flight per call
+	putTimeout = 5 * time.Second // then the media in it is worthless
+	getBackoff = 50 * time.Millisecond
+	getBackMax = 2 * time.Second
+)
+
+// requests carries chunks as the core draft has it: each message is the body
+// of a PUT, what the server sends comes in the responses to parked GETs.
+type requests struct {
+	p     *Port
+	conns Doer
+	url   string
+	epoch uint64
+
+	life   context.Context // of the client: PUTs outlast a change of carrier
+	ctx    context.Context // of these requests
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	puts   int
+	closed bool
+}
+
+var requestTraits = traits{name: "put/get", rank: rankRequests, framed: true, limit: maxBody}
+
+func (q *requests) about() traits { return requestTraits }
+
+func newRequests(c *Client) *requests {
+	ctx, cancel := context.WithCancel(c.ctx)
+	q := &requests{p: c.p, conns: c.conns, url: c.url, epoch: c.epoch, life: c.ctx, ctx: ctx, cancel: cancel}
+	for range c.opt.Parked {
+		q.wg.Go(q.park)
+	}
+	c.p.attach(q, c.epoch, c.authority)
+	return q
+}
+
+func (q *requests) close() {
+	q.p.detach(q)
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.cancel()
+	q.wg.Wait()
+}
+
+func (q *requests) ready() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.puts < maxPuts
+}
+
+// send PUTs a message. Several are in flight at once, so that the round trip
+// does not slow the media; chunks then may overtake each other.
+func (q *requests) send(m message) {
+	m.body = slices.Clone(m.body)
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		q.p.settle(m, errClosed)
+		return
+	}
+	q.puts++
+	q.wg.Add(1)
+	q.mu.Unlock()
+	go q.put(m)
+}
+
+func (q *requests) put(m message) {
+	defer q.wg.Done()
+	ctx, cancel := context.WithTimeout(q.life, putTimeout)
+	defer cancel()
+	status, err := q.do(ctx, http.MethodPut, m.body, nil)
+	if err == nil && status/100 != 2 {
+		err = fmt.Errorf("PUT media: status %d", status)
+	}
+	q.p.settle(m, err)
+	q.mu.Lock()
+	q.puts--
+	q.mu.Unlock()
+	q.p.poke()
+}
+
+// park keeps one GET parked until the requests are closed, or the call is
+// gone at the server.
+func (q *requests) park() {
+	backoff := getBackoff
+	for q.ctx.Err() == nil {
+		home := false
+		status, err := q.do(q.ctx, http.MethodGet, nil, q.p.receiveBody)
+		switch {
+		case err == nil && status == http.StatusOK:
+			backoff = getBackoff
+			continue
+		case err == nil && status == http.StatusNoContent:
+			// Sent home: another carrier has taken over, or the call has ended.
+			// If neither is so, we are wanted back, but without haste.
+			home = true
+		case err == nil && (status == http.StatusNotFound || status == http.StatusGone):
+			return
+		}
+		select {
+		case <-q.ctx.Done():
+			return
+		case <-time.After(backoff/2 + rand.N(backoff)):
+		}
+		if home && !q.p.carriers.uses(q) {
+			return
+		}
+		backoff = min(2*backoff, getBackMax)
+	}
+}
+
+// do makes one request and hands the body of a 200 to take.
+func (q *requests) do(ctx context.Context, method string, body []byte, take func([]byte) error) (status int, err error) {
+	var content io.Reader
+	if body != nil {
+		content = bytes.NewReader(body)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, q.url, content)
+	if err != nil {
+		return 0, fmt.Errorf("%s media: %w", method, err)
+	}
+	r.Header.Set(EpochHeader, strconv.FormatUint(q.epoch, 10))
+	if body != nil {
+		r.Header.Set("Content-Type", ContentType)
+	}
+	resp, err := q.conns.Do(r)
+	if err != nil {
+		return 0, fmt.Errorf("%s media: %w", method, err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, chunk.MaxBody+1))
+	if err != nil {
+		return 0, fmt.Errorf("%s media: read response: %w", method, err)
+	}
+	if resp.StatusCode == http.StatusOK && take != nil {
+		if err := take(b); err != nil {
+			return 0, fmt.Errorf("%s media: %w", method, err)
+		}
+	}
+	return resp.StatusCode, nil
+}

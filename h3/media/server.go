@@ -1,0 +1,181 @@
+package media
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/webtransport-go"
+
+	"riptide/h3/chunk"
+)
+
+// EpochHeader counts the changes of a client's ways to a call: migrations, and
+// fall-backs from WebTransport. The server uses the way of the highest epoch.
+const EpochHeader = "Ript-Epoch"
+
+// ContentType of bodies that hold chunks.
+const ContentType = "application/octet-stream"
+
+// Server answers the requests on {call}/media.
+type Server struct{ wt *webtransport.Server }
+
+// NewServer makes a Server. wt is that on which the requests arrive; nil means
+// that there is no WebTransport.
+func NewServer(wt *webtransport.Server) *Server { return &Server{wt} }
+
+// Serve answers one request on the media of the call whose end is p. The
+// caller has authenticated it and found the call. It returns when the request
+// is over: a parked GET, or a WebTransport session, may last as long as the
+// call.
+func (s *Server) Serve(w http.ResponseWriter, r *http.Request, p *Port) {
+	epoch, err := epochOf(r)
+	switch {
+	case err != nil:
+		refuse(w, http.StatusBadRequest, EpochHeader+": want a number")
+	case p.ctx.Err() != nil:
+		refuse(w, http.StatusNotFound, "the call has ended")
+	case r.Method == http.MethodConnect:
+		s.serveSession(w, r, p, epoch)
+	case r.Method == http.MethodPut:
+		s.servePut(w, r, p, epoch)
+	case r.Method == http.MethodGet:
+		s.serveGet(w, r, p, epoch)
+	default:
+		w.Header().Set("Allow", "GET, PUT")
+		refuse(w, http.StatusMethodNotAllowed, "media takes GET, PUT and WebTransport")
+	}
+}
+
+func epochOf(r *http.Request) (uint64, error) {
+	v := r.Header.Get(EpochHeader)
+	if v == "" {
+		return 0, nil
+	}
+	return strconv.ParseUint(v, 10, 62)
+}
+
+// serveSession carries the call over a WebTransport session.
+func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, p *Port, epoch uint64) {
+	if s.wt == nil {
+		refuse(w, http.StatusNotImplemented, "no WebTransport here; use GET and PUT")
+		return
+	}
+	if _, ok := w.(http3.Settingser); !ok {
+		refuse(w, http.StatusNotImplemented, "WebTransport needs HTTP/3; use GET and PUT")
+		return
+	}
+	sess, err := s.wt.Upgrade(w, r)
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if sess.SessionState().ApplicationProtocol != Protocol {
+		_ = sess.CloseWithError(0, "this server speaks "+Protocol)
+		return
+	}
+	d := p.begin(sess, epoch, r.RemoteAddr)
+	if p.carriers.uses(d) {
+		p.lot.retire() // the GETs parked so far have done their duty
+	}
+	_ = p.carry(d) // how a session ends makes no difference to the call
+	_ = sess.CloseWithError(0, "")
+	if !p.lot.ready() {
+		p.lot.retire() // packets wait in the ring until the client is back
+	}
+}
+
+// servePut takes the chunks a client sends.
+func (s *Server) servePut(w http.ResponseWriter, r *http.Request, p *Port, epoch uint64) {
+	if r.ContentLength > chunk.MaxBody {
+		refuse(w, http.StatusRequestEntityTooLarge, "a body of chunks has at most 256 KiB")
+		return
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, chunk.MaxBody+1))
+	if err != nil {
+		// A normal return would make a balancer answer 200 to a request that
+		// never arrived.
+		panic(http.ErrAbortHandler)
+	}
+	if len(body) > chunk.MaxBody {
+		refuse(w, http.StatusRequestEntityTooLarge, "a body of chunks has at most 256 KiB")
+		return
+	}
+	p.lot.use(epoch, r.RemoteAddr)
+	if err := p.receiveBody(body); err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// serveGet parks a GET until there is a chunk for it.
+func (s *Server) serveGet(w http.ResponseWriter, r *http.Request, p *Port, epoch uint64) {
+	p.lot.use(epoch, r.RemoteAddr)
+	spot, ok := p.lot.park(epoch)
+	if !ok {
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusTooManyRequests, "there are "+strconv.Itoa(MaxParked)+" GETs parked on this call")
+		return
+	}
+	noStore(w.Header())
+	if spot == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	p.poke()
+	select {
+	case m, ok := <-spot.answer:
+		p.answer(w, m, ok)
+		return
+	case <-p.ctx.Done():
+	case <-r.Context().Done():
+	}
+	if p.lot.leave(spot) {
+		if r.Context().Err() != nil {
+			panic(http.ErrAbortHandler)
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	m, ok := <-spot.answer
+	p.answer(w, m, ok)
+}
+
+// answer writes the chunks to a GET; without any, 204.
+func (p *Port) answer(w http.ResponseWriter, m message, ok bool) {
+	if !ok {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.Header().Set("Content-Type", ContentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(m.body)))
+	_, err := w.Write(m.body)
+	p.settle(m, err)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// noStore keeps caches and buffers on the way out of it (RFC 9111, RFC 10036).
+func noStore(h http.Header) {
+	h.Set("Cache-Control", "no-store, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+}
+
+// refuse answers with a problem (RFC 9457).
+func refuse(w http.ResponseWriter, status int, detail string) {
+	body, err := json.Marshal(map[string]any{
+		"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail,
+	})
+	if err != nil {
+		panic(errors.New("a problem of strings does not marshal: " + err.Error()))
+	}
+	noStore(w.Header())
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}

@@ -1,0 +1,140 @@
+package media
+
+import "riptide/h3/chunk"
+
+const (
+	trackWindow = 1024 // numbers the receiver remembers: 20 s at 50 per second
+	ackWindow   = 256  // of them, those an acknowledgement speaks of
+	ackRanges   = 16
+	probation   = 3 // numbers in a row that show a peer to have started anew
+)
+
+// placed is what the tracker thinks of a number.
+type placed uint8
+
+const (
+	fresh     placed = iota // new, in its place
+	duplicate               // seen before, or too far off to tell
+	restarted               // new, and the first of a new numbering
+)
+
+// tracker tells loss from lateness and repetition: it remembers which of the
+// last numbers arrived, and counts those that did not.
+type tracker struct {
+	started bool
+	base    uint64 // the least number expected
+	highest uint64 // the greatest number known to have been sent
+	seen    [trackWindow / 64]uint64
+	lost    uint64
+
+	suspect, run uint64 // a number far off, and how many came in a row from there
+}
+
+func (t *tracker) bit(seq uint64) (word *uint64, mask uint64) {
+	return &t.seen[seq%trackWindow/64], 1 << (seq % 64)
+}
+
+// place enters a number that arrived.
+func (t *tracker) place(seq uint64) placed {
+	switch {
+	case !t.started:
+		t.start(seq)
+	case seq > t.highest && seq-t.highest <= maxGap:
+		t.advance(seq)
+		t.lost--
+	case seq > t.highest, seq+trackWindow <= t.highest, seq < t.base:
+		return t.doubt(seq)
+	default:
+		word, mask := t.bit(seq)
+		if *word&mask != 0 {
+			return duplicate
+		}
+		t.lost--
+	}
+	word, mask := t.bit(seq)
+	*word |= mask
+	t.run = 0
+	return fresh
+}
+
+// sent enters that the peer has sent everything up to seq.
+func (t *tracker) sent(seq uint64) {
+	switch {
+	case !t.started && seq > 0:
+		t.start(seq)
+		if seq <= trackWindow {
+			t.lost++
+		} else {
+			t.base = seq + 1
+		}
+	case t.started && seq > t.highest && seq-t.highest <= maxGap:
+		t.advance(seq)
+	}
+}
+
+// start begins at number 1, as every sender does; if seq is too far from it,
+// the peer was at it before we were.
+func (t *tracker) start(seq uint64) {
+	t.started, t.base, t.highest = true, seq, seq
+	if seq > 0 && seq <= trackWindow {
+		t.base = 1
+		t.lost += seq - 1
+	}
+}
+
+// advance makes seq the highest; all new numbers are lost until they come.
+func (t *tracker) advance(seq uint64) {
+	t.lost += seq - t.highest
+	if seq-t.highest >= trackWindow {
+		clear(t.seen[:])
+	} else {
+		for s := t.highest + 1; s <= seq; s++ {
+			word, mask := t.bit(s)
+			*word &^= mask
+		}
+	}
+	t.highest = seq
+}
+
+// doubt handles a number far from the others: rubbish, unless more follow it.
+func (t *tracker) doubt(seq uint64) placed {
+	if t.run > 0 && seq == t.suspect+1 {
+		t.run++
+	} else {
+		t.run = 1
+	}
+	t.suspect = seq
+	if t.run < probation {
+		return duplicate
+	}
+	*t = tracker{started: true, base: seq, highest: seq, lost: t.lost}
+	word, mask := t.bit(seq)
+	*word |= mask
+	return restarted
+}
+
+// ranges adds what arrived lately, for an acknowledgement; none if nothing did.
+func (t *tracker) ranges(dst []chunk.Range) []chunk.Range {
+	if !t.started {
+		return dst
+	}
+	low := t.base
+	if t.highest >= ackWindow {
+		low = max(low, t.highest-ackWindow+1)
+	}
+	open := false
+	for s := t.highest; s >= low && s <= t.highest; s-- {
+		word, mask := t.bit(s)
+		switch {
+		case *word&mask == 0:
+			open = false
+		case open:
+			dst[len(dst)-1].First = s
+		case len(dst) == ackRanges:
+			return dst
+		default:
+			dst, open = append(dst, chunk.Range{First: s, Last: s}), true
+		}
+	}
+	return dst
+}
