@@ -146,16 +146,7 @@ func parseCSR(der []byte) (*ecdsa.PublicKey, TNAuthList, []byte, error) {
 	if err := csr.CheckSignature(); err != nil {
 		return nil, nil, nil, fmt.Errorf("signature of the request: %w", err)
 	}
-	var value []byte
-	for _, e := range csr.Extensions {
-		if !e.Id.Equal(oidTNAuthList) {
-			continue
-		}
-		if value != nil {
-			return nil, nil, nil, errors.New("more than one TNAuthList")
-		}
-		value = e.Value
-	}
+	value := extension(csr.Extensions, oidTNAuthList) // crypto/x509 refuses a second one
 	if value == nil {
 		return nil, nil, nil, errors.New("no TNAuthList among the requested extensions")
 	}

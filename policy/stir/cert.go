@@ -2,6 +2,7 @@ package stir
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/json"
 	"errors"
@@ -161,7 +162,7 @@ func understood(c *x509.Certificate) *x509.Certificate {
 
 // tnAuthListOf returns a certificate's list, nil if it has none.
 func tnAuthListOf(c *x509.Certificate) (TNAuthList, error) {
-	der := extension(c, oidTNAuthList)
+	der := extension(c.Extensions, oidTNAuthList)
 	if der == nil {
 		return nil, nil
 	}
@@ -171,7 +172,7 @@ func tnAuthListOf(c *x509.Certificate) (TNAuthList, error) {
 func constraintsOf(c *x509.Certificate) ([]ClaimConstraints, error) {
 	var all []ClaimConstraints
 	for _, id := range []asn1.ObjectIdentifier{oidClaimConstraints, oidEnhancedClaimConstraints} {
-		der := extension(c, id)
+		der := extension(c.Extensions, id)
 		if der == nil {
 			continue
 		}
@@ -184,8 +185,8 @@ func constraintsOf(c *x509.Certificate) ([]ClaimConstraints, error) {
 	return all, nil
 }
 
-func extension(c *x509.Certificate, id asn1.ObjectIdentifier) []byte {
-	for _, e := range c.Extensions {
+func extension(list []pkix.Extension, id asn1.ObjectIdentifier) []byte {
+	for _, e := range list {
 		if e.Id.Equal(id) {
 			return e.Value
 		}

@@ -215,15 +215,15 @@ func TestParseChain(t *testing.T) {
 		in  string
 		bad string
 	}{
-		"six":              {strings.Repeat(string(one), maxChain), ""},
-		"seven":            {strings.Repeat(string(one), maxChain+1), "more than 6"},
-		"64 KiB":           {string(one) + strings.Repeat("\n", maxChainPEM-len(one)), ""},
-		"64 KiB and one":   {string(one) + strings.Repeat("\n", maxChainPEM-len(one)+1), "more than 65536 bytes"},
-		"nothing":          {"", "no PEM"},
-		"text":             {"hello", "no PEM"},
-		"DER":              {string(root.cert.Raw), "no PEM"},
-		"a key in it":      {string(one) + string(keyPEM), "PRIVATE KEY"},
-		"not a certifcate": {string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})), "certificate 1"},
+		"six":               {strings.Repeat(string(one), maxChain), ""},
+		"seven":             {strings.Repeat(string(one), maxChain+1), "more than 6"},
+		"64 KiB":            {string(one) + strings.Repeat("\n", maxChainPEM-len(one)), ""},
+		"64 KiB and one":    {string(one) + strings.Repeat("\n", maxChainPEM-len(one)+1), "more than 65536 bytes"},
+		"nothing":           {"", "no PEM"},
+		"text":              {"hello", "no PEM"},
+		"DER":               {string(root.cert.Raw), "no PEM"},
+		"a key in it":       {string(one) + string(keyPEM), "PRIVATE KEY"},
+		"not a certificate": {string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})), "certificate 1"},
 	} {
 		_, err := ParseChain([]byte(tc.in))
 		if (err == nil) != (tc.bad == "") || err != nil && (!errors.Is(err, ErrChain) || !strings.Contains(err.Error(), tc.bad)) {

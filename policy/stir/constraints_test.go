@@ -73,6 +73,7 @@ func TestParseClaimConstraints(t *testing.T) {
 func TestClaimConstraintRefusals(t *testing.T) {
 	for name, der := range map[string]string{
 		"nothing in it":              "3000",
+		"cut short":                  "3001a0",
 		"bytes behind it":            "300a a008 3006 1604 72636469 00",
 		"mustExclude in the old one": "300a a208 3006 1604 72636469",
 		"empty list":                 "3004 a002 3000",

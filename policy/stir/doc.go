@@ -3,8 +3,15 @@
 // of STIR certificates (RFC 8226), and issues such certificates.
 //
 // It is pure: clocks are passed in as time.Time, fetching a certificate is an
-// injected function, and it never imports bridge.
+// injected function, and it never imports bridge. It must never learn where a
+// call comes from or goes to, only who it is said to be from and to.
 //
-//	claims + key  --> Sign   --> PASSporT
-//	PASSporT + call + chain + now --> Verify --> Verdict
+//	NewCSR --> CA.Issue --> chain + key --> NewSigner
+//	Call + attestation + now --> Signer.Sign --> PASSporT
+//	PASSporT + Call + now --> Verifier.Verify --> Verdict
+//	              x5u --> Source.Chain --> Trust.Validate --> Credential
+//
+// Trust comes from the roots that the operator lists, never from the system's.
+// Authority over a number comes from the certificate's TNAuthList, and each
+// certificate stays within its issuer's (RFC 9060).
 package stir

@@ -64,6 +64,7 @@ func TestTNAuthListGolden(t *testing.T) {
 func TestTNAuthListRefusals(t *testing.T) {
 	for name, der := range map[string]string{
 		"no entry":                "3000",
+		"entry cut short":         "3001a0",
 		"not a sequence":          "160131",
 		"bytes behind it":         "3008a00616043730394a00",
 		"implicit tag spc":        "3006 8004 3730394a",
