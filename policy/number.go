@@ -54,6 +54,11 @@ func parseAddress(user, domain string) (Number, error) {
 	if user == "" || domain == "" || strings.Contains(domain, "@") {
 		return "", fmt.Errorf("%w: %q is not user@domain", ErrNumber, clip(user+"@"+domain))
 	}
+	// The leading plus is what tells a public number from an address: with one
+	// in it, an address of any domain would pass for the number.
+	if user[0] == '+' {
+		return "", fmt.Errorf("%w: %q is a public number at a domain; write the number alone", ErrNumber, clip(user+"@"+domain))
+	}
 	if !utf8.ValidString(user) || strings.ContainsFunc(user, forbiddenInUser) {
 		return "", fmt.Errorf("%w: the user of %q holds a forbidden character", ErrNumber, clip(user+"@"+domain))
 	}

@@ -23,6 +23,7 @@ func TestParseNumber(t *testing.T) {
 		{"", ""}, {"+", ""}, {"+12", ""}, {"+1234567890123456", ""},
 		{"12025550123", ""}, {"+1202555012a", ""}, {"@example.com", ""}, {"a@", ""},
 		{"a@b@c", ""}, {"a b@c", ""}, {"a;x@c", ""}, {"a\x00@c", ""},
+		{"+12025550123@evil.example", ""}, {"+@evil.example", ""}, {"1+2@pbx.example", "1+2@pbx.example"},
 		{"a@" + strings.Repeat("b", 253), Number("a@" + strings.Repeat("b", 253))},
 		{"a@" + strings.Repeat("b", 254), ""},
 	} {
