@@ -1,0 +1,62 @@
+# One command each, the same on a laptop and in CI. Only Go is needed; what
+# `make test` uses besides it installs by apt.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+FUZZTIME ?= 20s
+BENCH    ?= .
+TESTFLAGS ?=
+
+# Network namespaces and pcap playback need root; tests run with it where sudo
+# gives it without asking, so that the build cache stays the user's.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || ! sudo -n true 2>/dev/null || echo "-exec 'sudo -n -E'")
+
+.PHONY: all build demo test check fmt lint tidy vuln soak fuzz bench peers clean
+all: build
+
+build: ## the static binary ./riptide
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o riptide .
+
+demo: build ## two bridges on this machine, one call in each direction, heard
+	./riptide demo --call
+
+peers: ## install the real SIP programs that tests place calls with
+	scripts/install-peers
+
+test: peers ## every test, with the race detector
+	@RIPTIDE_PEERS=required RIPTIDE_SECSIPIDX="$$(scripts/tool secsipidx)" \
+		go run ./scripts/testsum -o dist/test-counts -race -timeout 30m $(SUDO) $(TESTFLAGS) ./...
+test: | dist
+dist:
+	@mkdir -p dist
+
+check: fmt lint tidy vuln ## formatting, vet, linters with the import rules, tidiness, vulnerabilities
+
+fmt:
+	@bad=$$(git ls-files '*.go' | xargs gofmt -l); \
+	[ -z "$$bad" ] || { echo "not formatted (gofmt -w mends it):"; echo "$$bad"; exit 1; }
+
+lint:
+	go vet ./...
+	"$$(scripts/tool golangci-lint)" run ./...
+
+tidy:
+	go mod tidy -diff
+	go mod verify
+	go -C scripts/tools mod tidy -diff
+
+vuln:
+	scripts/vulncheck
+
+soak: peers | dist ## long runs: thousands of calls, held calls with media, nothing left behind
+	@RIPTIDE_PEERS=required RIPTIDE_SOAK=1 \
+		go run ./scripts/testsum -o dist/soak-counts -timeout 2h -run 'Soak' $(SUDO) $(TESTFLAGS) ./...
+
+fuzz: ## every fuzz target, for FUZZTIME each
+	scripts/fuzz $(FUZZTIME)
+
+bench: ## every benchmark
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+clean:
+	rm -rf riptide dist
