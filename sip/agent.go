@@ -1,0 +1,308 @@
+package sip
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/bridge"
+)
+
+// Agent is a SIP user agent for all trunks of one listener. It implements
+// bridge.Dialer.
+type Agent struct {
+	cfg       Config
+	trunks    []*trunk
+	byName    map[string]*trunk
+	udp       *net.UDPConn
+	tcp       *net.TCPListener
+	addr      netip.AddrPort // of the listeners
+	host      string         // what peers are told to send to
+	mediaAddr netip.Addr     // the same for media
+	quiet     *slog.Logger   // sipgo's own words, which are about messages, not calls
+
+	base context.Context // of Accept and the like; ends with Shutdown
+	stop context.CancelFunc
+	work sync.WaitGroup
+
+	mu       sync.Mutex
+	boxes    map[string]*mailbox
+	streams  map[netip.AddrPort]*stream
+	legs     map[*Leg]struct{}
+	draining bool
+	closed   bool
+	idle     chan struct{} // closed when draining and no leg is left
+
+	counts counters
+}
+
+type counters struct {
+	strangers, malformed, refused, unsent, stray, full atomic.Uint64
+}
+
+// Counts is what an agent dropped or could not send, since it began.
+type Counts struct {
+	Strangers uint64 // datagrams and connections from outside all trunks
+	Malformed uint64 // not SIP, or too broken to be answered
+	Refused   uint64 // connections over the limit
+	Unsent    uint64 // messages the network did not take
+	Stray     uint64 // responses and ACKs that belong to nothing
+	Full      uint64 // datagrams for calls with too many messages waiting
+}
+
+// New opens the listeners. Nothing is read before Serve.
+func New(cfg Config) (*Agent, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.MaxLegs == 0 {
+		cfg.MaxLegs = defaultMaxLegs
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	a := &Agent{
+		cfg: cfg, byName: map[string]*trunk{}, boxes: map[string]*mailbox{},
+		streams: map[netip.AddrPort]*stream{}, legs: map[*Leg]struct{}{}, idle: make(chan struct{}),
+		quiet: slog.New(slog.DiscardHandler),
+	}
+	a.base, a.stop = context.WithCancel(context.Background())
+	ctx, cancel := context.WithTimeout(a.base, 10*time.Second)
+	defer cancel()
+	for _, t := range cfg.Trunks {
+		if a.byName[t.Name] != nil {
+			return nil, fmt.Errorf("two SIP trunks are named %q", t.Name)
+		}
+		tr, err := newTrunk(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		a.trunks = append(a.trunks, tr)
+		a.byName[t.Name] = tr
+	}
+	var err error
+	if a.udp, a.tcp, err = listen(ctx, cfg.Listen); err != nil {
+		return nil, err
+	}
+	a.addr = addrPortOf(a.udp.LocalAddr())
+	if err := a.findHost(ctx); err != nil {
+		_ = a.udp.Close()
+		_ = a.tcp.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// findHost settles what peers are told to send to.
+func (a *Agent) findHost(ctx context.Context) error {
+	a.host = a.cfg.Advertise
+	if a.host == "" {
+		if a.addr.Addr().IsUnspecified() {
+			return fmt.Errorf("listen for SIP on %s: a wildcard says not where peers can reach us (set the address to advertise)", a.cfg.Listen)
+		}
+		a.host = a.addr.Addr().String()
+	}
+	addrs, err := resolve(ctx, a.host)
+	if err != nil {
+		return fmt.Errorf("advertise %q for SIP: %w", a.host, err)
+	}
+	a.mediaAddr = addrs[0]
+	return nil
+}
+
+// Addr is where the agent listens, for UDP and TCP.
+func (a *Agent) Addr() netip.AddrPort { return a.addr }
+
+// Legs is the number of legs that are not over.
+func (a *Agent) Legs() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.legs)
+}
+
+// Counts may be called at any time.
+func (a *Agent) Counts() Counts {
+	c := &a.counts
+	return Counts{c.strangers.Load(), c.malformed.Load(), c.refused.Load(), c.unsent.Load(), c.stray.Load(), c.full.Load()}
+}
+
+// Serve reads the listeners until Shutdown or an error. If ctx ends first, it
+// shuts down by itself, giving calls five seconds.
+func (a *Agent) Serve(ctx context.Context) error {
+	failed := make(chan error, 2)
+	a.work.Go(func() { failed <- a.readDatagrams() })
+	a.work.Go(func() { failed <- a.acceptStreams() })
+	var err error
+	select {
+	case err = <-failed:
+	case <-a.base.Done():
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, a.Shutdown(ctx))
+}
+
+// Shutdown refuses new calls, ends every leg there is with
+// CauseShuttingDown, waits until the peers know or ctx ends, and closes the
+// listeners. It may be called more than once.
+func (a *Agent) Shutdown(ctx context.Context) error {
+	a.mu.Lock()
+	if !a.draining {
+		a.draining = true
+		if len(a.legs) == 0 {
+			close(a.idle)
+		}
+	}
+	legs := make([]*Leg, 0, len(a.legs))
+	for l := range a.legs {
+		legs = append(legs, l)
+	}
+	a.mu.Unlock()
+	for _, l := range legs {
+		_ = l.End(ctx, bridge.CauseShuttingDown.With("this bridge is going down").EndedBy(bridge.ByBridge)) // a peer that cannot be told finds out
+	}
+	var err error
+	select {
+	case <-a.idle:
+	case <-ctx.Done():
+		err = fmt.Errorf("end all SIP legs: %d are still there: %w", a.Legs(), ctx.Err())
+	}
+	a.close()
+	return err
+}
+
+// close ends everything that is left and waits for every goroutine.
+func (a *Agent) close() {
+	a.stop()
+	a.mu.Lock()
+	a.closed = true
+	boxes := make([]*mailbox, 0, len(a.boxes))
+	for _, m := range a.boxes {
+		boxes = append(boxes, m)
+	}
+	a.mu.Unlock()
+	for _, m := range boxes {
+		m.post(m.clear)
+	}
+	_ = a.udp.Close()
+	_ = a.tcp.Close()
+	a.mu.Lock()
+	for _, s := range a.streams {
+		s.shut()
+	}
+	a.mu.Unlock()
+	a.work.Wait()
+}
+
+// clear drops whatever a mailbox still waits for.
+func (m *mailbox) clear() {
+	for _, l := range append([]*Leg{}, m.legs...) {
+		l.over()
+	}
+	for _, s := range m.server {
+		s.tx.Terminate()
+	}
+	for _, c := range m.client {
+		c.final = -1
+		c.tx.Terminate()
+	}
+}
+
+// box finds or makes the mailbox of a Call-ID.
+func (a *Agent) box(callID string) *mailbox {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m := a.boxes[callID]
+	if m == nil {
+		m = newMailbox(a, callID)
+		a.boxes[callID] = m
+	}
+	return m
+}
+
+func (a *Agent) forget(m *mailbox) {
+	a.mu.Lock()
+	if a.boxes[m.callID] == m {
+		delete(a.boxes, m.callID)
+	}
+	a.mu.Unlock()
+}
+
+// enter counts a new leg, if there is room.
+func (a *Agent) enter(l *Leg) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.draining:
+		cause := bridge.CauseShuttingDown.With("this bridge is going down and takes no new calls")
+		cause.RetryAfter = retryAfterOverload
+		return cause
+	case len(a.legs) >= a.cfg.MaxLegs:
+		cause := bridge.CauseOverloaded.With("%d SIP legs are active, the limit", len(a.legs))
+		cause.RetryAfter = retryAfterOverload
+		return cause
+	}
+	a.legs[l] = struct{}{}
+	return nil
+}
+
+func (a *Agent) leave(l *Leg) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, ok := a.legs[l]; !ok {
+		return
+	}
+	delete(a.legs, l)
+	if a.draining && len(a.legs) == 0 {
+		close(a.idle)
+	}
+}
+
+// via is the top Via of a request of ours. rport asks for the answer to come
+// back the way the request went (RFC 3581).
+func (a *Agent) via(f flow, branch string) *sipgo.ViaHeader {
+	v := &sipgo.ViaHeader{
+		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: f.transport(),
+		Host: a.host, Port: int(a.addr.Port()),
+	}
+	v.Params.Add("branch", branch)
+	v.Params.Add("rport", "")
+	return v
+}
+
+// contact is where in-dialog requests of the peer shall go.
+func (a *Agent) contact(user, transport string) *sipgo.ContactHeader {
+	u := sipgo.Uri{Scheme: "sip", User: user, Host: a.host, Port: int(a.addr.Port())}
+	if transport == "TCP" {
+		u.UriParams.Add("transport", "tcp")
+	}
+	return &sipgo.ContactHeader{Address: u}
+}
+
+// newToken is random and safe in any header field: tags and Call-IDs.
+func newToken() string {
+	var b [15]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
+}
+
+func randomUint63() (uint64, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(b[:]) >> 1, nil
+}

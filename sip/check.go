@@ -1,0 +1,240 @@
+package sip
+
+import (
+	"strconv"
+	"strings"
+
+	sipgo "github.com/emiago/sipgo/sip"
+)
+
+// What we understand, as peers are told.
+const (
+	allowed       = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE"
+	acceptedTypes = "application/sdp"
+	supported     = "timer"
+)
+
+// minSessionExpires is the shortest session interval we go along with (RFC
+// 4028 section 4).
+const minSessionExpires = 90
+
+var (
+	allowHeader     = sipgo.NewHeader("Allow", allowed)
+	acceptHeader    = sipgo.NewHeader("Accept", acceptedTypes)
+	supportedHeader = sipgo.NewHeader("Supported", supported)
+)
+
+// refusal is a final response that needs no look at the call.
+type refusal struct {
+	status  int
+	phrase  string
+	headers []sipgo.Header
+}
+
+func refuse(status int, phrase string, headers ...sipgo.Header) *refusal {
+	return &refusal{status, phrase, headers}
+}
+
+// singles are the header fields that must not come twice: with two, it depends
+// on the reader what the message means.
+var singles = map[string]bool{
+	"call-id": true, "cseq": true, "from": true, "to": true, "max-forwards": true,
+	"content-length": true, "content-type": true,
+}
+
+var compactForms = map[string]string{
+	"i": "call-id", "f": "from", "t": "to", "l": "content-length", "c": "content-type",
+	"v": "via", "m": "contact", "k": "supported", "e": "content-encoding", "x": "session-expires",
+	"y": "identity", "n": "identity-info",
+}
+
+func canonicalName(name string) string {
+	name = strings.ToLower(strings.TrimPrefix(name, unparsed))
+	if long, ok := compactForms[name]; ok {
+		return long
+	}
+	return name
+}
+
+// checkSyntax is the judgement of RFC 3261 section 8.2 on form, the same for
+// every request. broken is what the parser found.
+func checkSyntax(req *sipgo.Request, broken error) *refusal {
+	if req.SipVersion != "SIP/2.0" {
+		return refuse(505, "")
+	}
+	if broken != nil {
+		return refuse(400, "Body Shorter Than Content-Length")
+	}
+	seen := map[string]bool{}
+	for _, h := range req.Headers() {
+		name := canonicalName(h.Name())
+		if strings.HasPrefix(h.Name(), unparsed) {
+			return refuse(400, "Bad "+name+" Header")
+		}
+		if singles[name] && seen[name] {
+			return refuse(400, "More Than One "+name+" Header")
+		}
+		seen[name] = true
+	}
+	for _, name := range []string{"via", "from", "to", "call-id", "cseq"} {
+		if !seen[name] {
+			return refuse(400, "Missing "+name+" Header")
+		}
+	}
+	if strings.TrimSpace(string(req.CSeq().MethodName)) != string(req.Method) {
+		return refuse(400, "CSeq Method Does Not Match")
+	}
+	if tag, _ := req.From().Params.Get("tag"); tag == "" {
+		return refuse(400, "Missing From Tag")
+	}
+	if n := req.ContentLength(); n != nil && int(*n) != len(req.Body()) {
+		return refuse(400, "Wrong Content-Length")
+	}
+	return checkURI(&req.Recipient)
+}
+
+func checkURI(u *sipgo.Uri) *refusal {
+	switch u.Scheme {
+	case "sip", "tel", "":
+	case "sips":
+		// We have no TLS listener, so nobody has reached us in the way sips
+		// demands on every hop (RFC 5630 section 3.1.3).
+		return refuse(416, "")
+	default:
+		return refuse(416, "")
+	}
+	if strings.ContainsAny(u.User+u.Host, "<>\" \t") || (u.Scheme != "tel" && u.Host == "") {
+		return refuse(400, "Bad Request-URI")
+	}
+	return nil
+}
+
+// checkMethod judges what a request outside of any dialog asks for.
+func checkMethod(req *sipgo.Request) *refusal {
+	switch req.Method {
+	case sipgo.INVITE, sipgo.OPTIONS:
+	case sipgo.BYE, sipgo.INFO, sipgo.UPDATE, sipgo.PRACK, sipgo.NOTIFY:
+		return refuse(481, "") // they live in dialogs only
+	case sipgo.REFER:
+		return refuse(603, "")
+	case sipgo.SUBSCRIBE:
+		return refuse(489, "Bad Event")
+	default:
+		return refuse(405, "", allowHeader)
+	}
+	if mf := req.MaxForwards(); mf != nil && *mf == 0 {
+		return refuse(483, "")
+	}
+	return nil
+}
+
+// checkContent judges extensions and body of a request we would serve.
+func checkContent(req *sipgo.Request) *refusal {
+	var unknown []string
+	for _, v := range headerValues(req, "Require") {
+		for _, tag := range splitList(v) {
+			if tag != "" && !strings.EqualFold(tag, "timer") {
+				unknown = append(unknown, tag)
+			}
+		}
+	}
+	if len(unknown) > 0 {
+		return refuse(420, "", sipgo.NewHeader("Unsupported", strings.Join(unknown, ", ")))
+	}
+	if len(req.Body()) == 0 {
+		return checkTimer(req)
+	}
+	for _, v := range headerValues(req, "Content-Encoding") {
+		if !strings.EqualFold(v, "identity") {
+			return refuse(415, "", sipgo.NewHeader("Accept-Encoding", "identity"), acceptHeader)
+		}
+	}
+	if !isSDP(req) && (req.Method == sipgo.INVITE || req.Method == sipgo.UPDATE) {
+		return refuse(415, "", acceptHeader)
+	}
+	return checkTimer(req)
+}
+
+// checkTimer refuses session intervals that would keep the peer busy with
+// refreshing (RFC 4028 section 9).
+func checkTimer(req *sipgo.Request) *refusal {
+	if req.Method != sipgo.INVITE && req.Method != sipgo.UPDATE {
+		return nil
+	}
+	if seconds, _, ok := sessionExpires(req); ok && seconds < minSessionExpires {
+		return refuse(422, "Session Interval Too Small", sipgo.NewHeader("Min-SE", strconv.Itoa(minSessionExpires)))
+	}
+	return nil
+}
+
+func isSDP(msg sipgo.Message) bool {
+	for _, name := range []string{"Content-Type", "c"} {
+		for _, v := range headerValues(msg, name) {
+			kind, _, _ := strings.Cut(v, ";")
+			return strings.EqualFold(strings.TrimSpace(kind), acceptedTypes)
+		}
+	}
+	return false
+}
+
+// sessionExpires reads the session interval and who refreshes it.
+func sessionExpires(msg sipgo.Message) (seconds int, refresher string, ok bool) {
+	values := append(headerValues(msg, "Session-Expires"), headerValues(msg, "x")...)
+	if len(values) == 0 {
+		return 0, "", false
+	}
+	delta, params, _ := strings.Cut(values[0], ";")
+	seconds, err := strconv.Atoi(strings.TrimSpace(delta))
+	if err != nil || seconds < 0 {
+		return 0, "", false
+	}
+	for p := range strings.SplitSeq(params, ";") {
+		if name, value, _ := strings.Cut(strings.TrimSpace(p), "="); strings.EqualFold(name, "refresher") {
+			refresher = strings.ToLower(value)
+		}
+	}
+	return seconds, refresher, true
+}
+
+// timerHeaders answer a request for a session timer: the peer refreshes, as
+// the one who asked. A peer that wants us to do it gets no timer at all, which
+// RFC 4028 section 9 allows.
+func timerHeaders(req *sipgo.Request) []sipgo.Header {
+	seconds, refresher, ok := sessionExpires(req)
+	if !ok || refresher == "uas" {
+		return nil
+	}
+	out := []sipgo.Header{sipgo.NewHeader("Session-Expires", strconv.Itoa(seconds)+";refresher=uac")}
+	if hasOption(req, "Supported", "timer") || hasOption(req, "k", "timer") {
+		out = append(out, sipgo.NewHeader("Require", "timer"))
+	}
+	return out
+}
+
+func hasOption(msg sipgo.Message, header, tag string) bool {
+	for _, v := range headerValues(msg, header) {
+		for _, t := range splitList(v) {
+			if strings.EqualFold(t, tag) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+var phrases = map[int]string{
+	100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK",
+	400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 413: "Request Entity Too Large",
+	415: "Unsupported Media Type", 416: "Unsupported URI Scheme", 420: "Bad Extension", 422: "Session Interval Too Small",
+	481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 483: "Too Many Hops", 484: "Address Incomplete",
+	487: "Request Terminated", 488: "Not Acceptable Here", 489: "Bad Event", 491: "Request Pending",
+	500: "Server Internal Error", 503: "Service Unavailable", 505: "Version Not Supported", 513: "Message Too Large",
+	603: "Decline",
+}
+
+func statusPhrase(status int) string {
+	if p, ok := phrases[status]; ok {
+		return p
+	}
+	return "Status " + strconv.Itoa(status)
+}

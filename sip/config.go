@@ -1,0 +1,164 @@
+package sip
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"riptide/bridge"
+	"riptide/policy/stir"
+	"riptide/sip/rtp"
+)
+
+// Config is what an Agent is made of.
+type Config struct {
+	// Listen is host:port for UDP and TCP alike. Port 0 takes a free one.
+	Listen string
+
+	// Advertise is the host (name or address) that peers are told to send to,
+	// in Contact, Via and SDP. Default: the address of Listen, which then must
+	// not be a wildcard. An IP address is needed for media; a name is resolved
+	// once, at the start.
+	Advertise string
+
+	Media    *rtp.Pool
+	Trunks   []Trunk
+	Acceptor bridge.Acceptor
+	Verifier Verifier // nil: identities are not looked at; trunks cannot require one
+	Logger   *slog.Logger
+
+	MaxLegs int // default 4000; beyond it INVITEs get 503 with Retry-After
+
+	// Admit, if not nil, is asked for every new INVITE, before anything is
+	// spent on it. An error refuses the call with the Cause in it: the place
+	// for rate limits.
+	Admit func(trunk string, source netip.AddrPort) error
+
+	// Now is the clock of records and of identity verification.
+	Now func() time.Time
+}
+
+// Verifier checks the caller's identity that came with an INVITE. A
+// *stir.Verifier is one.
+type Verifier interface {
+	// VerifyIdentity judges one Identity header field value for a call.
+	VerifyIdentity(ctx context.Context, header string, c stir.Call, now time.Time) stir.Verdict
+}
+
+var _ Verifier = (*stir.Verifier)(nil)
+
+// Trunk is one SIP peer: a PBX, a softswitch or a carrier.
+type Trunk struct {
+	Name      string
+	Peer      string         // host:port that calls are sent to; the port defaults to 5060
+	Transport string         // "udp" (default) or "tcp", for calls we place
+	Match     []netip.Prefix // sources besides Peer's addresses that belong to this trunk
+	Numbers   NumberRules
+
+	RingTimeout     time.Duration // of calls we place; default 180 s
+	RequireIdentity bool          // refuse INVITEs without an Identity header (428)
+	AllowUnverified bool          // take calls whose Identity does not hold, marked as such
+	AllowAnonymous  bool          // take calls without a caller's number
+}
+
+const (
+	defaultMaxLegs     = 4000
+	defaultRingTimeout = 180 * time.Second
+	retryAfterOverload = 5 * time.Second
+)
+
+// trunk is a Trunk with what was found out about it.
+type trunk struct {
+	Trunk
+	host  string // as configured, for URIs
+	port  uint16
+	peers []netip.AddrPort
+}
+
+// newTrunk checks a trunk and resolves its peer.
+func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
+	if t.Name == "" {
+		return nil, fmt.Errorf("trunk with peer %q has no name", t.Peer)
+	}
+	host, port := t.Peer, uint64(5060)
+	if h, p, err := net.SplitHostPort(t.Peer); err == nil {
+		host = h
+		if port, err = strconv.ParseUint(p, 10, 16); err != nil || port == 0 {
+			return nil, fmt.Errorf("trunk %q: peer %q: port %q is not between 1 and 65535", t.Name, t.Peer, p)
+		}
+	}
+	switch t.Transport {
+	case "":
+		t.Transport = "udp"
+	case "udp", "tcp":
+	default:
+		return nil, fmt.Errorf("trunk %q: transport %q is not known, use udp or tcp", t.Name, t.Transport)
+	}
+	if t.RingTimeout == 0 {
+		t.RingTimeout = defaultRingTimeout
+	}
+	if err := t.Numbers.check(); err != nil {
+		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)
+	}
+	tr := &trunk{Trunk: t, host: host, port: uint16(port)}
+	if t.Numbers.Domain == "" {
+		tr.Numbers.Domain = host
+	}
+	if host == "" {
+		if len(t.Match) == 0 {
+			return nil, fmt.Errorf("trunk %q has neither peer nor match: no call could come or go", t.Name)
+		}
+		return tr, nil
+	}
+	addrs, err := resolve(ctx, host)
+	if err != nil {
+		return nil, fmt.Errorf("trunk %q: peer %q: %w (check the name, or give an address)", t.Name, t.Peer, err)
+	}
+	for _, a := range addrs {
+		tr.peers = append(tr.peers, netip.AddrPortFrom(a, tr.port))
+	}
+	return tr, nil
+}
+
+// resolve turns a host into addresses, IPv4 first.
+func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap()}, nil
+	}
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("resolve %q: %w", host, err)
+	}
+	var four, six []netip.Addr
+	for _, a := range found {
+		if a = a.Unmap(); a.Is4() {
+			four = append(four, a)
+		} else {
+			six = append(six, a)
+		}
+	}
+	return append(four, six...), nil
+}
+
+// owns tells whether a source belongs to the trunk, and how closely: an exact
+// peer address counts most, then the longest prefix.
+func (t *trunk) owns(source netip.AddrPort) (closeness int, ok bool) {
+	for _, p := range t.peers {
+		switch {
+		case p == source:
+			return 1000, true
+		case p.Addr() == source.Addr():
+			closeness, ok = 500, true
+		}
+	}
+	for _, p := range t.Match {
+		if p.Contains(source.Addr()) && (!ok || p.Bits() > closeness) {
+			closeness, ok = p.Bits(), true
+		}
+	}
+	return closeness, ok
+}

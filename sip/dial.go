@@ -1,0 +1,358 @@
+package sip
+
+import (
+	"context"
+	"fmt"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/bridge"
+	"riptide/policy"
+	"riptide/policy/stir"
+	"riptide/sip/sdp"
+)
+
+// maxDatagramRequest is the largest request sent over UDP when there is a
+// choice (RFC 3261 section 18.1.1): beyond it, fragments get lost in firewalls.
+const maxDatagramRequest = 1300
+
+// outgoing is what a leg that we placed needs until its answer, and for the
+// answers that come after it.
+type outgoing struct {
+	invite *sipgo.Request
+	tx     *clientTx
+	heard  bool          // a provisional answer came: CANCEL is allowed
+	given  *bridge.Cause // we gave up, for this reason
+
+	early    map[string]*dialog // by To tag: one for each fork
+	answered map[string]func()  // repeats the ACK of each fork that answered
+	sdpFrom  string             // To tag whose SDP the media runs on
+	last     progressed
+}
+
+// progressed is what the bridge was last told.
+type progressed struct {
+	kind bridge.EventKind
+	plan bridge.MediaPlan
+}
+
+// maxForks bounds the early dialogs of one INVITE.
+const maxForks = 32
+
+// Dial implements bridge.Dialer.
+func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) {
+	t := a.byName[in.Trunk]
+	if t == nil {
+		return nil, bridge.CauseInternal.With("no SIP trunk is named %q", in.Trunk)
+	}
+	if len(t.peers) == 0 {
+		return nil, bridge.CauseUnreachable.With("trunk %q has no peer to send calls to (set the trunk's peer)", t.Name)
+	}
+	media, err := a.openSession()
+	if err != nil {
+		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
+	}
+	offer := media.firstOffer(in.Media)
+	m := a.box(newToken() + "@" + a.host)
+	l := a.newLeg(m, t, nil, media, false)
+	l.info = bridge.LegInfo{
+		ID: m.callID, Protocol: "sip", Trunk: t.Name, From: in.From, To: in.To, Hops: in.Hops,
+		Identity: bridge.Identity{Passport: in.Passport},
+	}
+	fail := func(err error) (bridge.Leg, error) {
+		l.cancel()
+		media.port.Close()
+		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
+	}
+	if err := a.enter(l); err != nil {
+		return fail(err)
+	}
+	invite, err := a.buildInvite(in, t, m.callID, offer)
+	if err == nil {
+		l.flow, err = a.firstFlow(ctx, t, len(encode(invite)))
+	}
+	if err == nil {
+		l.out = &outgoing{invite: invite, early: map[string]*dialog{}, answered: map[string]func(){}}
+		err = l.place(ctx)
+	}
+	if err != nil {
+		a.leave(l)
+		return fail(err)
+	}
+	return l, nil
+}
+
+// place sends the INVITE.
+func (l *Leg) place(ctx context.Context) error {
+	var err error
+	doErr := l.box.do(ctx, func() {
+		invite := l.out.invite
+		invite.AppendHeader(l.agent.contact(l.trunk.Numbers.Format(l.info.From), l.flow.transport()))
+		l.out.tx, err = l.box.request(invite, l.flow, l.onAnswer, l.onSilence)
+		if err != nil {
+			err = bridge.CauseUnreachable.With("%v", err)
+			return
+		}
+		l.box.legs = append(l.box.legs, l)
+		l.after(l.trunk.RingTimeout, l.onRingTimeout)
+	})
+	if doErr != nil {
+		// It may be sent yet: then it is cancelled right behind.
+		l.box.post(func() {
+			if l.out.tx != nil {
+				_ = l.end(bridge.CauseCancelled)
+			}
+		})
+		return bridge.CauseCancelled.With("the caller gave up: %v", doErr)
+	}
+	return err
+}
+
+// buildInvite makes the INVITE of a call, without Via and Contact, which
+// depend on the way it takes.
+func (a *Agent) buildInvite(in bridge.Intent, t *trunk, callID string, offer []byte) (*sipgo.Request, error) {
+	to := sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(in.To), Host: t.host}
+	if t.port != 5060 {
+		to.Port = int(t.port)
+	}
+	if in.To.IsE164() {
+		to.UriParams.Add("user", "phone")
+	}
+	req := sipgo.NewRequest(sipgo.INVITE, to)
+	forwards := sipgo.MaxForwardsHeader(70)
+	if in.Hops > 0 && in.Hops < 70 {
+		forwards = sipgo.MaxForwardsHeader(in.Hops)
+	}
+	id := sipgo.CallIDHeader(callID)
+	req.AppendHeader(&forwards)
+	req.AppendHeader(a.fromHeader(in.From, t))
+	req.AppendHeader(&sipgo.ToHeader{Address: *to.Clone()})
+	req.AppendHeader(&id)
+	req.AppendHeader(&sipgo.CSeqHeader{SeqNo: 1, MethodName: sipgo.INVITE})
+	if in.From == "" {
+		req.AppendHeader(sipgo.NewHeader("Privacy", "id")) // RFC 3323
+	} else {
+		req.AppendHeader(sipgo.NewHeader("P-Asserted-Identity", "<"+a.callerURI(in.From, t)+">"))
+	}
+	if in.Passport != "" {
+		identity, err := stir.FormatIdentity(in.Passport)
+		if err != nil {
+			return nil, fmt.Errorf("identity of %s: %w", in.From, err)
+		}
+		req.AppendHeader(sipgo.NewHeader("Identity", identity))
+	}
+	req.AppendHeader(allowHeader)
+	req.AppendHeader(acceptHeader)
+	req.AppendHeader(sipgo.NewHeader("Content-Type", "application/sdp"))
+	req.SetBody(offer)
+	return req, nil
+}
+
+// fromHeader names the caller, or hides it by RFC 3323 section 4.1.1.3.
+func (a *Agent) fromHeader(n policy.Number, t *trunk) *sipgo.FromHeader {
+	h := &sipgo.FromHeader{DisplayName: "Anonymous", Address: sipgo.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}}
+	if n != "" {
+		h.DisplayName = ""
+		h.Address = sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(n), Host: a.host}
+	}
+	h.Params.Add("tag", newToken())
+	return h
+}
+
+func (a *Agent) callerURI(n policy.Number, t *trunk) string {
+	u := sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(n), Host: a.host}
+	if n.IsE164() {
+		u.UriParams.Add("user", "phone")
+	}
+	return u.String()
+}
+
+// firstFlow finds the way to a trunk's peer. A peer that refuses TCP only
+// loses what TCP was to mend: an INVITE that is larger than a datagram should
+// be, because of its Identity, then goes over UDP after all.
+func (a *Agent) firstFlow(ctx context.Context, t *trunk, size int) (flow, error) {
+	const viaAndContact = 250
+	large := size+viaAndContact > maxDatagramRequest
+	if t.Transport == "tcp" || large {
+		s, err := a.connectAny(ctx, t)
+		if err == nil {
+			return s, nil
+		}
+		if t.Transport == "tcp" {
+			return nil, bridge.CauseUnreachable.With("%v", err)
+		}
+		a.cfg.Logger.Warn("the peer takes no TCP: a large INVITE goes over UDP and may get lost on the way",
+			"trunk", t.Name, "bytes", size, "error", err)
+	}
+	return &datagrams{socket: a.udp, peer: t.peers[0]}, nil
+}
+
+// connectAny tries the addresses of a peer in turn.
+func (a *Agent) connectAny(ctx context.Context, t *trunk) (*stream, error) {
+	var last error
+	for _, peer := range t.peers {
+		s, err := a.connect(ctx, t, peer)
+		if err == nil {
+			return s, nil
+		}
+		last = err
+	}
+	return nil, last
+}
+
+// onAnswer takes a response to the INVITE, also long after the call is over.
+func (l *Leg) onAnswer(res *sipgo.Response) {
+	switch {
+	case res.StatusCode < 200:
+		l.onProvisional(res)
+	case res.IsSuccess():
+		l.onSuccess(res)
+	case l.closed:
+	case l.state == ending:
+		l.over() // as we wanted
+	default:
+		l.ended(l.causeOf(res), nil)
+		l.over()
+	}
+}
+
+// onProvisional passes each change on as an event of its own: a 180 after a 183
+// means something else than a 183 alone.
+func (l *Leg) onProvisional(res *sipgo.Response) {
+	if l.closed {
+		return
+	}
+	first := !l.out.heard
+	l.out.heard = true
+	if l.state == ending {
+		if first {
+			_ = l.sendCancel() // it was only waiting for this
+		}
+		return
+	}
+	tag := toTag(res)
+	if l.state != inviting || res.StatusCode == 100 || tag == "" && len(res.Body()) > 0 {
+		return
+	}
+	if tag != "" {
+		l.earlyDialog(tag, res)
+	}
+	l.earlyMedia(tag, res)
+	now := progressed{kind: bridge.Proceeding}
+	if res.StatusCode == 180 {
+		now.kind = bridge.Alerting
+	}
+	plan := l.media.planCopy()
+	if plan != nil {
+		now.plan = *plan
+	}
+	if now == l.out.last {
+		return
+	}
+	if l.emit(bridge.Event{Kind: now.kind, Plan: plan}) {
+		l.out.last = now
+	}
+}
+
+func (l *Leg) earlyDialog(tag string, res *sipgo.Response) {
+	if d := l.out.early[tag]; d != nil {
+		d.adopt(res)
+	} else if len(l.out.early) < maxForks {
+		l.out.early[tag] = dialogOfResponse(l.out.invite, res)
+	}
+	if l.dlg == nil {
+		l.dlg = l.out.early[tag] // until one of them answers
+	}
+}
+
+// earlyMedia starts media on the SDP of a provisional answer. Of several forks
+// the first one is heard.
+func (l *Leg) earlyMedia(tag string, res *sipgo.Response) {
+	if l.out.sdpFrom != "" || len(res.Body()) == 0 || !isSDP(res) {
+		return
+	}
+	d, err := sdp.Parse(res.Body())
+	if err != nil || l.media.accept(d) != nil {
+		return // the final answer may do better; until then there is no early media
+	}
+	l.out.sdpFrom = tag
+}
+
+// onSuccess takes a 2xx. The first one wins; every other fork is acknowledged
+// and hung up at once (RFC 3261 section 13.2.2.4). A repetition means that our
+// ACK was lost.
+func (l *Leg) onSuccess(res *sipgo.Response) {
+	tag := toTag(res)
+	if again := l.out.answered[tag]; again != nil {
+		again()
+		return
+	}
+	if len(l.out.answered) >= maxForks {
+		return
+	}
+	d := l.out.early[tag]
+	if d == nil {
+		d = dialogOfResponse(l.out.invite, res)
+	} else {
+		d.adopt(res)
+	}
+	l.out.answered[tag] = l.acknowledge(d, l.out.invite.CSeq().SeqNo)
+	switch {
+	case l.state == inviting:
+		l.dlg = d
+		l.state = confirmed
+		l.take200(tag, res)
+	case l.state == ending && l.out.given != nil && len(l.out.answered) == 1:
+		// The answer crossed our CANCEL: the peer thinks it is in a call.
+		l.dlg = d
+		_ = l.bye(*l.out.given)
+	default:
+		l.dismiss(d)
+	}
+}
+
+// take200 settles the media of the fork that won.
+func (l *Leg) take200(tag string, res *sipgo.Response) {
+	var err error
+	switch {
+	case len(res.Body()) > 0:
+		var answer sdp.Description
+		if answer, err = sdp.Parse(res.Body()); err == nil {
+			err = l.media.accept(answer)
+		}
+	case l.out.sdpFrom != tag || tag == "":
+		err = fmt.Errorf("no SDP in it")
+	}
+	if err != nil {
+		c := bridge.CauseMediaIncompatible.With("answer of trunk %q: %v", l.trunk.Name, err).EndedBy(l.peerParty())
+		l.ended(c, nil)
+		_ = l.bye(c)
+		return
+	}
+	l.stopTimers() // ringing is over
+	l.emit(bridge.Event{Kind: bridge.Answered, Plan: l.media.planCopy()})
+}
+
+// dismiss hangs up a fork that lost.
+func (l *Leg) dismiss(d *dialog) {
+	req := d.request(sipgo.BYE)
+	for _, h := range reasonHeaders(bridge.Cause{Code: "answered-elsewhere"}, 0, "") {
+		req.AppendHeader(h)
+	}
+	req.SetBody(nil)
+	f, err := l.route(d)
+	if err == nil {
+		_, err = l.box.request(req, f, nil, nil)
+	}
+	if err != nil {
+		l.agent.counts.unsent.Add(1)
+	}
+}
+
+func toTag(res *sipgo.Response) string {
+	if to := res.To(); to != nil {
+		tag, _ := to.Params.Get("tag")
+		return tag
+	}
+	return ""
+}

@@ -1,0 +1,138 @@
+package sip
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+)
+
+// flow is the way to one peer: the listener's UDP socket with an address, or a
+// TCP connection. It is what sipgo's transactions write to.
+type flow interface {
+	sipgo.Connection
+	transport() string // as Via writes it
+	remote() netip.AddrPort
+	alive() bool
+}
+
+// unowned is the part of sipgo.Connection that counts references: flows belong
+// to the agent, so transactions have nothing to close.
+type unowned struct{}
+
+func (unowned) Ref(int) int            { return 1 }
+func (unowned) TryClose() (int, error) { return 1, nil }
+func (unowned) Close() error           { return nil }
+
+// datagrams is a flow over UDP. Requests leave from the listener's socket,
+// because peers that know us by address know its port too.
+type datagrams struct {
+	unowned
+	socket *net.UDPConn
+	peer   netip.AddrPort
+}
+
+func (d *datagrams) transport() string      { return "UDP" }
+func (d *datagrams) remote() netip.AddrPort { return d.peer }
+func (d *datagrams) alive() bool            { return true }
+func (d *datagrams) LocalAddr() net.Addr    { return d.socket.LocalAddr() }
+
+func (d *datagrams) WriteMsg(msg sipgo.Message) error {
+	b := encode(msg)
+	if len(b) > maxMessage {
+		return fmt.Errorf("send to %s: message of %d bytes does not fit into a datagram", d.peer, len(b))
+	}
+	if _, err := d.socket.WriteToUDPAddrPort(b, d.peer); err != nil {
+		return fmt.Errorf("send to %s: %w", d.peer, err)
+	}
+	return nil
+}
+
+// writeTimeout bounds how long a peer that does not read can hold us up.
+const writeTimeout = 5 * time.Second
+
+// stream is a TCP connection. All calls with its peer share it.
+type stream struct {
+	unowned
+	conn net.Conn
+	peer netip.AddrPort
+	once sync.Once
+	gone chan struct{}
+
+	mu sync.Mutex // one message at a time
+}
+
+func newStream(conn net.Conn, peer netip.AddrPort) *stream {
+	return &stream{conn: conn, peer: peer, gone: make(chan struct{})}
+}
+
+func (s *stream) transport() string      { return "TCP" }
+func (s *stream) remote() netip.AddrPort { return s.peer }
+func (s *stream) LocalAddr() net.Addr    { return s.conn.LocalAddr() }
+
+func (s *stream) alive() bool {
+	select {
+	case <-s.gone:
+		return false
+	default:
+		return true
+	}
+}
+
+func (s *stream) WriteMsg(msg sipgo.Message) error { return s.write(encode(msg)) }
+
+func (s *stream) write(b []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.alive() {
+		return fmt.Errorf("send to %s: %w", s.peer, net.ErrClosed)
+	}
+	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return fmt.Errorf("send to %s: %w", s.peer, err)
+	}
+	if _, err := s.conn.Write(b); err != nil {
+		s.shut() // half a message may be out: nothing can follow it
+		return fmt.Errorf("send to %s: %w", s.peer, err)
+	}
+	return nil
+}
+
+// shut closes the connection; its reader ends with it.
+func (s *stream) shut() {
+	s.once.Do(func() {
+		close(s.gone)
+		_ = s.conn.Close() // nobody to tell: the peer sees it
+	})
+}
+
+// reply is a flow for responses to one request: the connection it came by, or
+// a new one when that is gone (RFC 3261 section 18.2.2).
+type reply struct {
+	flow
+	again func() (flow, error)
+}
+
+func (r *reply) WriteMsg(msg sipgo.Message) error {
+	err := r.flow.WriteMsg(msg)
+	if err == nil || r.again == nil || r.flow.alive() {
+		return err
+	}
+	f, dialErr := r.again()
+	if dialErr != nil {
+		return errors.Join(err, dialErr)
+	}
+	r.flow = f
+	return f.WriteMsg(msg)
+}
+
+func encode(msg sipgo.Message) []byte {
+	var b strings.Builder
+	b.Grow(1024)
+	msg.StringWrite(&b)
+	return []byte(b.String())
+}

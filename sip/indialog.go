@@ -1,0 +1,97 @@
+package sip
+
+import (
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/bridge"
+)
+
+// onRequest serves a request of the peer within the dialog.
+func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
+	if l.closed || l.state == ending && req.Method != sipgo.BYE {
+		s.refuse(refuse(481, ""))
+		return
+	}
+	if !l.dlg.inOrder(req.CSeq().SeqNo) {
+		// RFC 3261 section 12.2.2: lower than what was there before.
+		s.refuse(refuse(500, "CSeq Out Of Order"))
+		return
+	}
+	if l.state == answered && req.Method != sipgo.INVITE && req.Method != sipgo.UPDATE {
+		// The peer speaks within the dialog, so it has our answer: its ACK was
+		// lost, or comes behind.
+		l.implied()
+	}
+	switch req.Method {
+	case sipgo.BYE:
+		l.onBYE(req, s)
+	case sipgo.INVITE, sipgo.UPDATE:
+		l.onReinvite(req, s)
+	case sipgo.OPTIONS:
+		l.box.options(s)
+	case sipgo.INFO:
+		onInfo(req, s)
+	case sipgo.REFER:
+		s.refuse(refuse(603, ""))
+	case sipgo.SUBSCRIBE, sipgo.NOTIFY:
+		s.refuse(refuse(489, "Bad Event"))
+	case sipgo.PRACK:
+		s.refuse(refuse(481, "")) // we send nothing that wants one
+	default:
+		s.refuse(refuse(405, "", allowHeader))
+	}
+}
+
+// implied takes a request within the dialog for the ACK that is missing. An
+// answer that only the ACK can bring is still waited for.
+func (l *Leg) implied() {
+	if l.pending == nil || l.media.offering {
+		return
+	}
+	l.settle()
+	l.confirm()
+}
+
+// onInfo serves INFO (RFC 6086). An empty one is a keep-alive. Digits in INFO
+// are refused rather than swallowed: the peer may then send them as
+// telephone-event.
+func onInfo(req *sipgo.Request, s *serverTx) {
+	if len(req.Body()) > 0 {
+		s.refuse(refuse(415, "", sipgo.NewHeader("Accept", "")))
+		return
+	}
+	s.respond(200, "", nil)
+}
+
+// onBYE ends the call. The peer gets its 200 when the end is on record, or
+// after storedTimeout.
+func (l *Leg) onBYE(req *sipgo.Request, s *serverTx) {
+	if l.state == ending {
+		s.respond(200, "", nil) // both hung up at once; ours is under way
+		return
+	}
+	if l.state == inviting && l.incoming {
+		l.invite.respond(487, "", nil) // a BYE before the answer (RFC 3261 section 15.1.2)
+	}
+	if l.changer != nil {
+		l.changer.refuse(refuse(487, "")) // a re-INVITE without an answer yet
+		l.changer = nil
+	}
+	cause := bridge.CauseNormal
+	if values := headerValues(req, "Reason"); len(values) > 0 {
+		cause = parseReason(values).ended()
+	}
+	l.state = ending
+	l.settle()
+	replied := false
+	reply := func() {
+		if replied {
+			return
+		}
+		replied = true
+		s.respond(200, "", nil)
+		l.over()
+	}
+	l.ended(cause.EndedBy(l.peerParty()), func() { l.box.post(reply) })
+	l.after(storedTimeout, reply)
+}

@@ -1,0 +1,287 @@
+package sip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/bridge"
+	"riptide/policy"
+	"riptide/policy/stir"
+	"riptide/sip/sdp"
+)
+
+const (
+	admitTimeout  = 10 * time.Second // identity, route and record of a new call
+	storedTimeout = 2 * time.Second  // how long a peer waits for the store
+	maxIdentities = 4                // a caller's PASSporT and those of diversions; each costs a signature
+	ringRepeat    = time.Minute      // of the last 18x (RFC 3261 section 13.3.1.1)
+)
+
+// onInvite takes a new call. Everything that can refuse it without asking
+// anybody comes first; the rest happens outside of the mailbox, so that a
+// CANCEL is heard meanwhile.
+func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
+	a := m.agent
+	s.tag = newToken()
+	if m.server[serverKey(req, sipgo.CANCEL)] != nil {
+		s.refuse(refuse(487, "")) // its CANCEL was faster
+		return
+	}
+	if m.merged(req, s) {
+		s.refuse(refuse(482, ""))
+		return
+	}
+	offer, err := readOffer(req)
+	if err != nil {
+		s.refuse(refuse(400, "Bad Session Description", a.warning(399, err.Error())))
+		return
+	}
+	info, err := a.describe(req, t, offer)
+	if err == nil && a.cfg.Admit != nil {
+		err = a.cfg.Admit(t.Name, s.flow.remote())
+	}
+	if err != nil {
+		s.refuseFor(bridge.CauseOf(err))
+		return
+	}
+	media, err := a.openSession()
+	if err != nil {
+		s.refuseFor(bridge.CauseOf(err))
+		return
+	}
+	if offer != nil {
+		media.remote = *offer
+	}
+	l := a.newLeg(m, t, s.flow, media, true)
+	if err := a.enter(l); err != nil {
+		l.cancel()
+		media.port.Close()
+		s.refuseFor(bridge.CauseOf(err))
+		return
+	}
+	l.info, l.invite, s.leg = info, s, l
+	l.dlg = dialogOfRequest(req, s.tag)
+	m.legs = append(m.legs, l)
+	s.respond(100, "", nil)
+	identities := append(headerValues(req, "Identity"), headerValues(req, "y")...)
+	a.work.Go(func() { l.admit(identities) })
+}
+
+// merged tells an INVITE that reached us twice over different ways (RFC 3261
+// section 8.2.2.2).
+func (m *mailbox) merged(req *sipgo.Request, s *serverTx) bool {
+	tag, _ := req.From().Params.Get("tag")
+	for _, other := range m.server {
+		if other == s || !other.req.IsInvite() || other.leg == nil {
+			continue
+		}
+		otherTag, _ := other.req.From().Params.Get("tag")
+		if otherTag == tag && other.req.CSeq().SeqNo == req.CSeq().SeqNo {
+			return true
+		}
+	}
+	return false
+}
+
+// readOffer reads the offer of an INVITE; nil if it has none.
+func readOffer(req *sipgo.Request) (*sdp.Description, error) {
+	if len(req.Body()) == 0 {
+		return nil, nil
+	}
+	d, err := sdp.Parse(req.Body())
+	if err != nil {
+		return nil, err
+	}
+	return &d, nil
+}
+
+// describe reads from an INVITE what the bridge needs to know.
+func (a *Agent) describe(req *sipgo.Request, t *trunk, offer *sdp.Description) (bridge.LegInfo, error) {
+	info := bridge.LegInfo{ID: req.CallID().Value(), Protocol: "sip", Trunk: t.Name, Hops: bridge.DefaultHops}
+	if mf := req.MaxForwards(); mf != nil {
+		info.Hops = min(info.Hops, int(*mf))
+	}
+	from, err := t.Numbers.caller(req)
+	switch {
+	case errors.Is(err, errAnonymous) && !t.AllowAnonymous:
+		return info, bridge.CauseAnonymous.With("trunk %q does not take anonymous calls", t.Name)
+	case errors.Is(err, errAnonymous):
+	case err != nil:
+		return info, bridge.CauseBadRequest.With("calling number of a call from trunk %q: %v", t.Name, err)
+	}
+	to, err := t.Numbers.numberOf(&req.Recipient)
+	if err != nil {
+		return info, bridge.Cause{Code: "number-incomplete"}.With("called number of a call from trunk %q: %v", t.Name, err)
+	}
+	info.From, info.To = from, to
+	info.Media = bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU, bridge.PCMA}, Digits: true, ComfortNoise: true}
+	if offer != nil {
+		if info.Media, err = canTalk(*offer); err != nil {
+			return info, err
+		}
+	}
+	return info, nil
+}
+
+// admit asks who is calling, and the bridge whether it takes the call.
+func (l *Leg) admit(identities []string) {
+	ctx, cancel := context.WithTimeout(l.ctx, admitTimeout)
+	defer cancel()
+	identity, err := l.agent.identify(ctx, l.trunk, identities, l.info.From, l.info.To)
+	if err == nil {
+		l.info.Identity = identity
+		err = l.agent.cfg.Acceptor.Accept(ctx, l)
+	}
+	if err == nil {
+		return
+	}
+	l.box.post(func() {
+		if !l.closed && l.state == inviting {
+			l.refuse(bridge.CauseOf(err))
+		}
+	})
+}
+
+// identify verifies the caller's identity and applies the trunk's policy: one
+// PASSporT that holds is enough. The statuses of stir are the names of our
+// causes.
+func (a *Agent) identify(ctx context.Context, t *trunk, identities []string, from, to policy.Number) (bridge.Identity, error) {
+	if len(identities) == 0 {
+		if t.RequireIdentity {
+			return bridge.Identity{}, bridge.CauseIdentityMissing.With("trunk %q must send an Identity with every call", t.Name)
+		}
+		return bridge.Identity{Verdict: stir.Verdict{Status: stir.Missing}}, nil
+	}
+	if a.cfg.Verifier == nil {
+		if t.RequireIdentity {
+			return bridge.Identity{}, bridge.CauseInternal.With("trunk %q requires identities, but nothing verifies them", t.Name)
+		}
+		return bridge.Identity{}, nil
+	}
+	best := bridge.Identity{}
+	for i, header := range identities[:min(len(identities), maxIdentities)] {
+		v := a.cfg.Verifier.VerifyIdentity(ctx, header, stir.Call{From: from, To: to}, a.cfg.Now())
+		if i > 0 && v.Status != stir.Valid {
+			continue
+		}
+		best = bridge.Identity{Verdict: v}
+		if id, err := stir.ParseIdentity(header); err == nil && !id.Compact() {
+			best.Passport = id.Passport
+		}
+		if v.Status == stir.Valid {
+			return best, nil
+		}
+	}
+	if t.AllowUnverified {
+		return best, nil
+	}
+	return bridge.Identity{}, bridge.Cause{Code: bridge.Code(best.Verdict.Status)}.With("identity of %s on trunk %q: %s", from, t.Name, best.Verdict.Reason)
+}
+
+// refuse ends an incoming leg before its answer.
+func (l *Leg) refuse(c bridge.Cause) {
+	l.invite.refuseFor(c)
+	l.over()
+}
+
+// onCancel ends an incoming leg because the caller gave up.
+func (l *Leg) onCancel(r reason) {
+	if l.state != inviting {
+		return
+	}
+	l.invite.respond(487, "", nil)
+	l.ended(r.cancelled().EndedBy(bridge.ByCaller), nil)
+	l.over()
+}
+
+// Progress implements bridge.Leg.
+func (l *Leg) Progress(ctx context.Context, p bridge.Progress) error {
+	return l.do(ctx, func() error { return l.progress(p) })
+}
+
+func (l *Leg) progress(p bridge.Progress) error {
+	if !l.incoming {
+		return fmt.Errorf("tell progress to trunk %q: the call was placed by us", l.trunk.Name)
+	}
+	if l.state != inviting {
+		return nil
+	}
+	status := 183
+	if p.Alerting {
+		status = 180
+	}
+	var body []byte
+	if p.Early != nil && l.offered() {
+		var err error
+		if body, err = l.media.firstAnswer(*p.Early); err != nil {
+			return fmt.Errorf("early media for call %s of trunk %q: %w", l.info.ID, l.trunk.Name, err)
+		}
+	}
+	first := l.last18 == nil
+	l.last18 = func() { l.invite.respond(status, "", body, l.contactHeaders(body)...) }
+	l.last18()
+	if first {
+		l.keepRinging()
+	}
+	return nil
+}
+
+// keepRinging repeats the last provisional answer each minute: proxies on the
+// way give up calls that are silent for three.
+func (l *Leg) keepRinging() {
+	l.after(ringRepeat, func() {
+		if l.state == inviting && l.last18 != nil {
+			l.last18()
+			l.keepRinging()
+		}
+	})
+}
+
+// offered tells whether the INVITE brought an offer. If not, ours goes out in
+// the 200 (RFC 3261 section 13.3.1.4), and no SDP before: an unreliable
+// provisional answer cannot carry an offer.
+func (l *Leg) offered() bool { return len(l.invite.req.Body()) > 0 }
+
+// contactHeaders go with every answer that makes a dialog.
+func (l *Leg) contactHeaders(body []byte) []sipgo.Header {
+	headers := []sipgo.Header{l.agent.contact(l.dlg.local.User, l.flow.transport()), allowHeader, supportedHeader}
+	if len(body) > 0 {
+		headers = append(headers, sipgo.NewHeader("Content-Type", "application/sdp"))
+	}
+	return headers
+}
+
+// Answer implements bridge.Leg.
+func (l *Leg) Answer(ctx context.Context, plan bridge.MediaPlan) error {
+	return l.do(ctx, func() error { return l.answer(plan) })
+}
+
+func (l *Leg) answer(plan bridge.MediaPlan) error {
+	if !l.incoming {
+		return fmt.Errorf("answer call %s of trunk %q: the call was placed by us", l.info.ID, l.trunk.Name)
+	}
+	if l.state != inviting {
+		return nil
+	}
+	var body []byte
+	var err error
+	if l.offered() {
+		body, err = l.media.firstAnswer(plan)
+	} else {
+		body = l.media.firstOffer(bridge.MediaOffer{
+			Speech: []bridge.Codec{plan.Speech}, Digits: plan.Digits, ComfortNoise: plan.ComfortNoise, Ptime: plan.Ptime,
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("answer call %s of trunk %q: %w", l.info.ID, l.trunk.Name, err)
+	}
+	l.last18 = nil
+	l.state = answered
+	headers := append(l.contactHeaders(body), timerHeaders(l.invite.req)...)
+	l.accept(l.invite, body, headers)
+	return nil
+}

@@ -1,0 +1,290 @@
+package sip
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/netip"
+	"strconv"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/bridge"
+)
+
+// legState is where a leg is in its life. It never goes back.
+type legState uint8
+
+const (
+	inviting  legState = iota // the INVITE has no final answer
+	answered                  // a 2xx was sent and not acknowledged yet
+	confirmed                 // both sides know
+	ending                    // we ended it, and wait for the peer to confirm
+	over
+)
+
+// Event channels hold this many; two places are kept for Answered and Ended,
+// which must never be lost.
+const (
+	maxEvents      = 32
+	reservedEvents = 2
+)
+
+// Leg is a call with a SIP peer. It implements bridge.Leg. Below the line,
+// everything belongs to its mailbox.
+type Leg struct {
+	agent    *Agent
+	box      *mailbox
+	trunk    *trunk
+	incoming bool
+	info     bridge.LegInfo // complete before the bridge sees the leg
+	media    *session
+	events   chan bridge.Event
+	ctx      context.Context // ends with the leg
+	cancel   context.CancelFunc
+
+	// ----
+	state   legState
+	muted   bool // the bridge knows that it is over
+	closed  bool // no more events
+	dlg     *dialog
+	flow    flow
+	timers  map[*time.Timer]struct{}
+	pending *acceptance // a 2xx of ours that waits for its ACK
+	changer *serverTx   // a re-INVITE or UPDATE that waits for the record
+	hangup  *bridge.Cause
+
+	invite *serverTx // incoming
+	last18 func()    // repeats the last provisional answer
+
+	out *outgoing // outgoing
+}
+
+// Info implements bridge.Leg.
+func (l *Leg) Info() bridge.LegInfo { return l.info }
+
+// Events implements bridge.Leg.
+func (l *Leg) Events() <-chan bridge.Event { return l.events }
+
+// Media implements bridge.Leg.
+func (l *Leg) Media() bridge.MediaPort { return l.media.port }
+
+func (a *Agent) newLeg(m *mailbox, t *trunk, f flow, s *session, incoming bool) *Leg {
+	l := &Leg{
+		agent: a, box: m, trunk: t, incoming: incoming, media: s, flow: f,
+		events: make(chan bridge.Event, maxEvents), timers: map[*time.Timer]struct{}{},
+	}
+	l.ctx, l.cancel = context.WithCancel(a.base)
+	return l
+}
+
+// emit tells the bridge, unless it has too much to do already. Only the
+// mailbox sends, so a place that is free stays free until it does.
+func (l *Leg) emit(ev bridge.Event) bool {
+	reserved := reservedEvents
+	if ev.Kind == bridge.Answered || ev.Kind == bridge.Ended {
+		reserved = 0
+	}
+	if l.muted || len(l.events) >= cap(l.events)-reserved {
+		return false
+	}
+	ev.At = l.agent.cfg.Now()
+	l.events <- ev
+	return true
+}
+
+// ended tells the bridge that the peer, or the network, ended the leg. stored
+// may be nil.
+func (l *Leg) ended(c bridge.Cause, stored func()) {
+	l.emit(bridge.Event{Kind: bridge.Ended, Cause: c, Stored: stored})
+	l.quiet()
+}
+
+// quiet stops what belongs to a living call: timers, media, events. What is
+// left is signalling.
+func (l *Leg) quiet() {
+	l.stopTimers()
+	l.last18, l.muted = nil, true
+	l.cancel()
+	l.media.port.Close()
+}
+
+// over is the end of a leg, on every path.
+func (l *Leg) over() {
+	if l.closed {
+		return
+	}
+	l.quiet()
+	l.state, l.closed = over, true
+	close(l.events)
+	l.box.dropLeg(l)
+	l.agent.leave(l)
+}
+
+// after runs f in the mailbox after d, unless the leg is over or quiet before.
+func (l *Leg) after(d time.Duration, f func()) *time.Timer {
+	var t *time.Timer
+	t = time.AfterFunc(d, func() {
+		l.box.post(func() {
+			if _, ok := l.timers[t]; ok {
+				delete(l.timers, t)
+				f()
+			}
+		})
+	})
+	l.timers[t] = struct{}{}
+	return t
+}
+
+func (l *Leg) stop(t *time.Timer) {
+	t.Stop()
+	delete(l.timers, t)
+}
+
+func (l *Leg) stopTimers() {
+	for t := range l.timers {
+		l.stop(t)
+	}
+}
+
+// peerParty is who ended a call that our peer ended.
+func (l *Leg) peerParty() bridge.Party {
+	if l.incoming {
+		return bridge.ByCaller
+	}
+	return bridge.ByCallee
+}
+
+// do runs f in the leg's mailbox. A leg that is over has nothing to do: its
+// Ended event says why, so that is no error.
+func (l *Leg) do(ctx context.Context, f func() error) error {
+	var err error
+	if doErr := l.box.do(ctx, func() {
+		if !l.closed {
+			err = f()
+		}
+	}); doErr != nil && !errors.Is(doErr, errOver) {
+		return doErr
+	}
+	return err
+}
+
+// End implements bridge.Leg.
+func (l *Leg) End(ctx context.Context, c bridge.Cause) error {
+	return l.do(ctx, func() error { return l.end(c) })
+}
+
+func (l *Leg) end(c bridge.Cause) error {
+	switch {
+	case l.state >= ending || l.hangup != nil:
+		return nil
+	case l.incoming && l.state == inviting:
+		l.refuse(c)
+		return nil
+	case l.state == inviting:
+		l.quiet()
+		return l.giveUp(c)
+	case l.incoming && l.state == answered:
+		// The callee must not send BYE before the ACK or its time-out (RFC
+		// 3261 section 15).
+		l.hangup = &c
+		return nil
+	}
+	l.quiet()
+	return l.bye(c)
+}
+
+// bye ends a confirmed dialog.
+func (l *Leg) bye(c bridge.Cause) error {
+	l.quiet()
+	l.state = ending
+	l.pending = nil
+	status, phrase := c.SIPStatus()
+	if c.Code == bridge.CauseNormal.Code {
+		status = 0 // a plain hang-up needs no SIP reason
+	}
+	req := l.dlg.request(sipgo.BYE)
+	for _, h := range reasonHeaders(c, status, phrase) {
+		req.AppendHeader(h)
+	}
+	req.SetBody(nil)
+	f, err := l.route(l.dlg)
+	if err == nil {
+		_, err = l.box.request(req, f,
+			func(res *sipgo.Response) {
+				if res.StatusCode >= 200 {
+					l.over()
+				}
+			},
+			func(error) { l.over() })
+	}
+	if err != nil {
+		l.over()
+	}
+	return err
+}
+
+// route finds the way for a request in a dialog. A TCP connection that lives
+// is used whatever port the Contact names. Contacts outside the trunk (a
+// private address behind NAT, a name) are not followed: we go where the peer's
+// messages come from, which is also where its answers may come from.
+func (l *Leg) route(d *dialog) (flow, error) {
+	host, port, transport := d.nextHop()
+	current := l.flow.remote()
+	to, ok := hostPort(host, port)
+	if ok {
+		_, ok = l.trunk.owns(to)
+	}
+	if !ok {
+		to = current
+	}
+	if transport == "" {
+		transport = map[string]string{"UDP": "udp", "TCP": "tcp"}[l.flow.transport()]
+	}
+	if transport != "tcp" {
+		return &datagrams{socket: l.agent.udp, peer: to}, nil
+	}
+	if l.flow.transport() == "TCP" && l.flow.alive() && to.Addr() == current.Addr() {
+		return l.flow, nil
+	}
+	s, err := l.agent.connect(l.agent.base, l.trunk, to)
+	if err != nil {
+		return nil, err
+	}
+	l.flow = s
+	return s, nil
+}
+
+// acknowledge sends an ACK, which has no transaction.
+func (l *Leg) acknowledge(d *dialog, seq uint32) (repeat func()) {
+	ack := d.ack(seq)
+	ack.SetBody(nil)
+	f, err := l.route(d)
+	if err != nil {
+		l.agent.counts.unsent.Add(1)
+		return func() {}
+	}
+	ack.PrependHeader(l.agent.via(f, sipgo.GenerateBranch()))
+	repeat = func() {
+		if f.WriteMsg(ack) != nil {
+			l.agent.counts.unsent.Add(1)
+		}
+	}
+	repeat()
+	return repeat
+}
+
+func retryAfter(d time.Duration) sipgo.Header {
+	return sipgo.NewHeader("Retry-After", strconv.Itoa(int(math.Ceil(d.Seconds()))))
+}
+
+// warning explains a 488 (RFC 3261 section 20.43).
+func (a *Agent) warning(code int, text string) sipgo.Header {
+	if text == "" {
+		text = "Incompatible media"
+	}
+	return sipgo.NewHeader("Warning", strconv.Itoa(code)+" "+netip.AddrPortFrom(a.mediaAddr, a.addr.Port()).String()+" "+quote(clip(text, 200)))
+}
+
+func portText(p uint16) string { return strconv.Itoa(int(p)) }

@@ -1,0 +1,147 @@
+package sip
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// maxQueued is how many messages from the network wait in one mailbox. Beyond
+// it a datagram is dropped, as the network might have done, and the reader of
+// a stream waits, so that TCP slows the sender down.
+const maxQueued = 256
+
+// errOver says that a mailbox has nothing left to work for.
+var errOver = errors.New("the call is over")
+
+// mailbox serialises everything that happens under one Call-ID. Its fields
+// below the queue belong to whoever works on the queue.
+type mailbox struct {
+	agent  *Agent
+	callID string
+
+	mu       sync.Mutex
+	room     sync.Cond
+	queue    []task
+	messages int // part of queue that came from the network
+	running  bool
+	dead     bool
+
+	server map[string]*serverTx
+	client map[string]*clientTx
+	legs   []*Leg
+}
+
+type task struct {
+	run     func()
+	message bool
+}
+
+func newMailbox(a *Agent, callID string) *mailbox {
+	m := &mailbox{agent: a, callID: callID, server: map[string]*serverTx{}, client: map[string]*clientTx{}}
+	m.room.L = &m.mu
+	return m
+}
+
+// post queues work of our own: timers, transactions that end, what the bridge
+// asks. There is one such task at most for each of them, so they need no limit.
+func (m *mailbox) post(f func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.add(task{run: f})
+}
+
+// deliver queues a message from the network. wait says that its sender can be
+// made to wait. It returns errOver if the mailbox died meanwhile, errFull if
+// the message was not taken.
+func (m *mailbox) deliver(f func(), wait bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for m.messages >= maxQueued && !m.dead {
+		if !wait {
+			return errFull
+		}
+		m.room.Wait()
+	}
+	if !m.add(task{run: f, message: true}) {
+		return errOver
+	}
+	return nil
+}
+
+var errFull = errors.New("too many messages are waiting")
+
+func (m *mailbox) add(t task) bool {
+	if m.dead {
+		return false
+	}
+	m.queue = append(m.queue, t)
+	if t.message {
+		m.messages++
+	}
+	if !m.running {
+		m.running = true
+		m.agent.work.Go(m.run)
+	}
+	return true
+}
+
+// run works off the queue, and ends with it. When nothing is left to work for,
+// the mailbox is forgotten.
+func (m *mailbox) run() {
+	for {
+		m.mu.Lock()
+		if len(m.queue) == 0 {
+			m.queue, m.running = nil, false
+			m.dead = len(m.server) == 0 && len(m.client) == 0 && len(m.legs) == 0
+			dead := m.dead
+			m.room.Broadcast()
+			m.mu.Unlock()
+			if dead {
+				m.agent.forget(m)
+			}
+			return
+		}
+		t := m.queue[0]
+		m.queue = m.queue[1:]
+		if t.message {
+			m.messages--
+			m.room.Signal()
+		}
+		m.mu.Unlock()
+		t.run()
+	}
+}
+
+// do runs f in the mailbox and waits for it. It must not be called from there.
+func (m *mailbox) do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	if !m.post(func() { f(); close(done) }) {
+		return errOver
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// leg finds the leg of a dialog by its tags.
+func (m *mailbox) leg(localTag, remoteTag string) *Leg {
+	for _, l := range m.legs {
+		if l.dlg.matches(localTag, remoteTag) {
+			return l
+		}
+	}
+	return nil
+}
+
+func (m *mailbox) dropLeg(l *Leg) {
+	for i, x := range m.legs {
+		if x == l {
+			m.legs = append(m.legs[:i], m.legs[i+1:]...)
+			return
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package sip
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+
+	"riptide/bridge"
+	"riptide/sip/rtp"
+	"riptide/sip/sdp"
+)
+
+// session is the media of one leg: our description, the peer's, and the port.
+// All three are made from one MediaPlan, so they cannot disagree.
+type session struct {
+	port      *rtp.Port
+	advertise netip.Addr
+
+	id, version uint64
+	local       sdp.Description // ours, as last sent
+	remote      sdp.Description // the peer's, as last taken
+	offering    bool            // local is an offer that has no answer yet
+	agreed      *sdp.Agreed     // nil: nothing agreed yet
+	plan        *bridge.MediaPlan
+}
+
+// ours is our end of the media under the current version.
+func (s *session) ours() sdp.Local {
+	return sdp.Local{
+		RTP:     netip.AddrPortFrom(s.advertise, s.port.Local().Port()),
+		Session: s.id,
+		Version: s.version,
+	}
+}
+
+// firstOffer offers what the other side of the call can do.
+func (s *session) firstOffer(o bridge.MediaOffer) []byte {
+	s.version++
+	s.local = sdp.MakeOffer(s.ours(), rtp.FormatsOf(o), o.Ptime, sdp.SendRecv)
+	s.offering = true
+	if m, ok := s.local.Audio(); ok { // media may be ahead of the answer
+		s.port.Configure(sdp.Agreed{Receive: m.Formats})
+	}
+	return s.local.Bytes()
+}
+
+// repeatOffer offers the session as it is, for a re-INVITE without SDP.
+func (s *session) repeatOffer() []byte {
+	s.version++
+	s.local = s.local.Reoffer(s.ours(), rtp.FormatsOfPlan(*s.plan), s.plan.Ptime, sdp.SendRecv)
+	s.offering = true
+	return s.local.Bytes()
+}
+
+// canTalk refuses an offer that has nothing for us, before anybody is rung.
+func canTalk(d sdp.Description) (bridge.MediaOffer, error) {
+	m, ok := d.Audio()
+	if !ok {
+		return bridge.MediaOffer{}, bridge.CauseMediaIncompatible.With("the offer has no audio over plain RTP that we could use")
+	}
+	o := rtp.OfferOf(m)
+	if len(o.Speech) == 0 {
+		return bridge.MediaOffer{}, bridge.CauseMediaIncompatible.With("no speech codec in common: offered %v, we have PCMU and PCMA", m.Formats)
+	}
+	return o, nil
+}
+
+// firstAnswer answers the peer's first offer on a plan, and starts media. Asked
+// again with the same plan it says the same again: a 200 repeats the SDP of the
+// 183 before it (RFC 3261 section 13.2.1).
+func (s *session) firstAnswer(plan bridge.MediaPlan) ([]byte, error) {
+	if s.plan != nil && *s.plan == plan {
+		return s.local.Bytes(), nil
+	}
+	s.version++
+	return s.answer(s.remote, plan)
+}
+
+// answer answers an offer on a plan and takes it over: afterwards the port
+// sends and receives by it.
+func (s *session) answer(offer sdp.Description, plan bridge.MediaPlan) ([]byte, error) {
+	answer, err := sdp.MakeAnswer(offer, s.ours(), rtp.FormatsOfPlan(plan), sdp.SendRecv)
+	if err != nil {
+		return nil, bridge.CauseMediaIncompatible.With("%v", err)
+	}
+	agreed, err := sdp.Answered(offer, answer)
+	if err != nil {
+		return nil, bridge.CauseMediaIncompatible.With("%v", err)
+	}
+	s.take(answer, offer, agreed, plan)
+	return answer.Bytes(), nil
+}
+
+// accept takes the peer's answer to our offer.
+func (s *session) accept(answer sdp.Description) error {
+	agreed, err := sdp.Accepted(s.local, answer)
+	if err != nil {
+		return bridge.CauseMediaIncompatible.With("the peer's answer: %v", err)
+	}
+	plan, ok := rtp.PlanOf(agreed)
+	if !ok {
+		return bridge.CauseMediaIncompatible.With("the peer answered with no codec of ours")
+	}
+	s.take(s.local, answer, agreed, plan)
+	return nil
+}
+
+func (s *session) take(local, remote sdp.Description, agreed sdp.Agreed, plan bridge.MediaPlan) {
+	s.local, s.remote, s.agreed, s.plan, s.offering = local, remote, &agreed, &plan, false
+	s.port.Configure(agreed)
+}
+
+// judge finds the plan for a new offer: the codec in use if it is offered at
+// all, so that a re-INVITE that adds codecs changes nothing.
+func (s *session) judge(offer sdp.Description) (bridge.MediaPlan, error) {
+	o, err := canTalk(offer)
+	if err != nil {
+		return bridge.MediaPlan{}, err
+	}
+	current := bridge.MediaPlan{Ptime: bridge.DefaultPtime}
+	if s.plan != nil {
+		current = *s.plan
+	}
+	return bridge.PlanFor(o, current)
+}
+
+// reanswer answers an offer in a running session. If nothing is different the
+// answer is the description we sent before, under the same version: a refresh.
+func (s *session) reanswer(offer sdp.Description, plan bridge.MediaPlan) ([]byte, error) {
+	if s.plan != nil && s.agreed != nil && *s.plan == plan {
+		answer, err := sdp.MakeAnswer(offer, s.ours(), rtp.FormatsOfPlan(plan), sdp.SendRecv)
+		if err == nil && bytes.Equal(answer.Bytes(), s.local.Bytes()) {
+			agreed, err := sdp.Answered(offer, answer)
+			if err == nil && agreed.Remote == s.agreed.Remote && agreed.Direction == s.agreed.Direction {
+				s.remote = offer
+				return answer.Bytes(), nil
+			}
+		}
+	}
+	s.version++
+	return s.answer(offer, plan)
+}
+
+// held tells that the peer wants to hear nothing.
+func (s *session) held() bool { return s.agreed != nil && !s.agreed.Direction.Sends() }
+
+// planCopy is the plan for an event, nil if there is none.
+func (s *session) planCopy() *bridge.MediaPlan {
+	if s.plan == nil {
+		return nil
+	}
+	p := *s.plan
+	return &p
+}
+
+// openSession takes an RTP port for a leg.
+func (a *Agent) openSession() (*session, error) {
+	port, err := a.cfg.Media.Open(rtp.Options{Log: a.cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("open RTP port: %w", err)
+	}
+	id, err := randomUint63()
+	if err != nil {
+		port.Close()
+		return nil, fmt.Errorf("make SDP session id: %w", err)
+	}
+	return &session{port: port, advertise: a.mediaAddr, id: id >> 1}, nil
+}

@@ -1,0 +1,183 @@
+package sip
+
+import (
+	"fmt"
+	"strings"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/policy"
+)
+
+// NumberRules says how a trunk writes numbers. The zero value takes and writes
+// E.164 with a plus; everything else is a private number of Domain.
+type NumberRules struct {
+	CountryCode   string // "1", "44": needed for National and for Write "national"
+	International string // prefix before a country code: "00", "011"
+	National      string // prefix before a national number: "0", "1"
+	BareE164      bool   // digits without plus and prefix are E.164 already
+	Domain        string // of private numbers; default: the host of the trunk's peer
+	Write         string // how we write E.164: "plus" (default), "bare", "national"
+}
+
+func (r NumberRules) check() error {
+	for name, v := range map[string]string{"country code": r.CountryCode, "international prefix": r.International, "national prefix": r.National} {
+		if strings.Trim(v, "0123456789") != "" {
+			return fmt.Errorf("numbers: %s %q holds something that is not a digit", name, v)
+		}
+	}
+	if r.CountryCode == "" && (r.National != "" || r.Write == "national") {
+		return fmt.Errorf("numbers: national numbers need the country code")
+	}
+	switch r.Write {
+	case "", "plus", "bare", "national":
+		return nil
+	}
+	return fmt.Errorf("numbers: write %q is not known, use plus, bare or national", r.Write)
+}
+
+// Read turns the user part of a SIP URI, or a tel URI's number, into a Number.
+func (r NumberRules) Read(user string) (policy.Number, error) {
+	digits, context := splitTelephoneSubscriber(user)
+	if strings.HasPrefix(context, "+") && !strings.HasPrefix(digits, "+") && isDigits(digits) {
+		digits = context + digits // RFC 3966 section 5.1.5
+	}
+	if strings.HasPrefix(digits, "+") {
+		return policy.ParseNumber(digits)
+	}
+	switch {
+	case digits == "":
+		return "", fmt.Errorf("%w: no user part", policy.ErrNumber)
+	case !isDigits(digits):
+	case r.International != "" && strings.HasPrefix(digits, r.International):
+		return policy.ParseNumber("+" + digits[len(r.International):])
+	case r.National != "" && strings.HasPrefix(digits, r.National) && len(digits) > 6:
+		return policy.ParseNumber("+" + r.CountryCode + digits[len(r.National):])
+	case r.BareE164 && len(digits) > 6:
+		return policy.ParseNumber("+" + digits)
+	}
+	return policy.ParseNumber(digits + "@" + r.Domain)
+}
+
+// Format writes a number as the user part of a URI on this trunk.
+func (r NumberRules) Format(n policy.Number) string {
+	if !n.IsE164() {
+		return n.User()
+	}
+	switch r.Write {
+	case "bare":
+		return n.TN()
+	case "national":
+		if rest, ok := strings.CutPrefix(n.TN(), r.CountryCode); ok {
+			return r.National + rest
+		}
+		if r.International != "" {
+			return r.International + n.TN()
+		}
+	}
+	return string(n)
+}
+
+// splitTelephoneSubscriber drops the parameters of RFC 3966 behind a number
+// and its visual separators. A user part that is no number stays as it is.
+func splitTelephoneSubscriber(user string) (number, context string) {
+	user = unescape(user)
+	number, params, _ := strings.Cut(user, ";")
+	for p := range strings.SplitSeq(params, ";") {
+		if name, value, _ := strings.Cut(p, "="); strings.EqualFold(name, "phone-context") {
+			context = value
+		}
+	}
+	bare := strings.Map(func(c rune) rune {
+		if strings.ContainsRune("-.()", c) {
+			return -1
+		}
+		return c
+	}, number)
+	if isDigits(strings.TrimPrefix(bare, "+")) {
+		number = bare
+	}
+	return number, context
+}
+
+// unescape undoes %XX (RFC 3261 section 19.1.2); what is not a valid escape
+// stays as it is.
+func unescape(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			hi, lo := hexValue(s[i+1]), hexValue(s[i+2])
+			if hi >= 0 && lo >= 0 {
+				b.WriteByte(byte(hi<<4 | lo))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func hexValue(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c >= 'a' && c <= 'f':
+		return int(c-'a') + 10
+	case c >= 'A' && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
+
+func isDigits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+// numberOf reads a party from its URI: tel, sip or sips. An address whose user
+// is no number keeps its own domain, unless that is just one of our hosts.
+func (r NumberRules) numberOf(u *sipgo.Uri) (policy.Number, error) {
+	switch u.Scheme {
+	case "tel":
+		return r.Read(u.Raw())
+	case "", "sip", "sips":
+		return r.Read(u.User)
+	}
+	return "", fmt.Errorf("%w: scheme %q", policy.ErrNumber, u.Scheme)
+}
+
+// errAnonymous says that the caller withholds the number.
+var errAnonymous = fmt.Errorf("caller is anonymous")
+
+// caller finds the calling number of an INVITE: P-Asserted-Identity, which
+// trunks vouch for (RFC 3325), else From. The wish for privacy (RFC 3323)
+// makes a caller anonymous even if the trunk told us the number.
+func (r NumberRules) caller(req *sipgo.Request) (policy.Number, error) {
+	for _, h := range req.GetHeaders("Privacy") {
+		for p := range strings.FieldsFuncSeq(h.Value(), func(c rune) bool { return c == ';' || c == ',' || c == ' ' }) {
+			switch strings.ToLower(p) {
+			case "id", "user", "header":
+				return "", errAnonymous
+			}
+		}
+	}
+	for _, h := range req.GetHeaders("P-Asserted-Identity") {
+		for _, v := range splitList(h.Value()) {
+			var u sipgo.Uri
+			if _, err := sipgo.ParseAddressValue(v, &u, &sipgo.HeaderParams{}); err != nil {
+				continue
+			}
+			if n, err := r.numberOf(&u); err == nil {
+				return n, nil
+			}
+		}
+	}
+	from := &req.From().Address
+	if strings.EqualFold(from.User, "anonymous") || strings.EqualFold(from.Host, "anonymous.invalid") {
+		return "", errAnonymous
+	}
+	return r.numberOf(from)
+}
