@@ -1,0 +1,443 @@
+package sip
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/bridge"
+	"riptide/sip/rtp"
+)
+
+// The timers of RFC 3261, ten times faster. sipgo keeps them in variables of
+// its package, so they are the same for all tests.
+func TestMain(m *testing.M) {
+	sipgo.SetTimers(50*time.Millisecond, 400*time.Millisecond, 500*time.Millisecond)
+	sipgo.Timer_D = 3200 * time.Millisecond
+	os.Exit(m.Run())
+}
+
+const patience = 10 * time.Second
+
+var (
+	loopback  = netip.MustParseAddr("127.0.0.1")
+	loopbacks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+)
+
+// acceptor hands incoming legs to the test.
+type acceptor struct {
+	legs chan bridge.Leg
+	err  error
+}
+
+func (a *acceptor) Accept(_ context.Context, l bridge.Leg) error {
+	if a.err != nil {
+		return a.err
+	}
+	a.legs <- l
+	return nil
+}
+
+func newAcceptor() *acceptor { return &acceptor{legs: make(chan bridge.Leg, 16384)} }
+
+func (a *acceptor) next(t *testing.T) bridge.Leg {
+	t.Helper()
+	select {
+	case l := <-a.legs:
+		return l
+	case <-time.After(patience):
+		t.Fatal("no leg arrived")
+		return nil
+	}
+}
+
+// startAgent runs an agent with the peer's address as its trunk, and checks at
+// the end that nothing is left of it.
+func startAgent(t *testing.T, acc bridge.Acceptor, tr Trunk, change ...func(*Config)) *Agent {
+	t.Helper()
+	pool, err := rtp.NewPool(loopback, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tr.Name == "" {
+		tr.Name = "pbx"
+	}
+	if tr.Match == nil {
+		tr.Match = loopbacks
+	}
+	cfg := Config{Listen: "127.0.0.1:0", Media: pool, Trunks: []Trunk{tr}, Acceptor: acc, Logger: slog.New(slog.DiscardHandler)}
+	for _, f := range change {
+		f(&cfg)
+	}
+	a, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- a.Serve(context.Background()) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := a.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		if n := a.Legs(); n != 0 {
+			t.Errorf("%d legs left", n)
+		}
+		if n := pool.InUse(); n != 0 {
+			t.Errorf("%d RTP ports left", n)
+		}
+	})
+	return a
+}
+
+// peer is a scripted SIP peer on a socket of its own: it does nothing that the
+// test does not say.
+type peer struct {
+	t     *testing.T
+	conn  net.Conn // TCP
+	udp   *net.UDPConn
+	to    netip.AddrPort
+	inbox chan sipgo.Message
+
+	mu  sync.Mutex
+	all []sipgo.Message
+}
+
+func newPeer(t *testing.T) *peer {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{t: t, udp: c, inbox: make(chan sipgo.Message, 65536)}
+	t.Cleanup(func() { _ = c.Close() })
+	go func() {
+		buf := make([]byte, 65536)
+		for {
+			n, _, err := c.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				close(p.inbox)
+				return
+			}
+			p.got(buf[:n])
+		}
+	}()
+	return p
+}
+
+func newTCPPeer(t *testing.T, conn net.Conn) *peer {
+	t.Helper()
+	p := &peer{t: t, conn: conn, inbox: make(chan sipgo.Message, 65536)}
+	t.Cleanup(func() { _ = conn.Close() })
+	go func() {
+		var buf []byte
+		chunk := make([]byte, 65536)
+		for {
+			n, err := conn.Read(chunk)
+			if err != nil {
+				close(p.inbox)
+				return
+			}
+			buf = append(buf, chunk[:n]...)
+			for {
+				skip, size, err := frame(buf)
+				if err != nil || size == 0 {
+					break
+				}
+				p.got(buf[skip : skip+size])
+				buf = buf[skip+size:]
+			}
+		}
+	}()
+	return p
+}
+
+func (p *peer) got(b []byte) {
+	msg, err := parse(b)
+	if err != nil {
+		p.t.Errorf("peer got something that does not parse: %v\n%s", err, b)
+		return
+	}
+	p.mu.Lock()
+	p.all = append(p.all, msg)
+	p.mu.Unlock()
+	p.inbox <- msg
+}
+
+func (p *peer) addr() netip.AddrPort {
+	if p.conn != nil {
+		return addrPortOf(p.conn.LocalAddr())
+	}
+	return addrPortOf(p.udp.LocalAddr())
+}
+
+func (p *peer) transport() string {
+	if p.conn != nil {
+		return "TCP"
+	}
+	return "UDP"
+}
+
+func (p *peer) send(text string) {
+	p.t.Helper()
+	var err error
+	if p.conn != nil {
+		_, err = p.conn.Write([]byte(text))
+	} else {
+		_, err = p.udp.WriteToUDPAddrPort([]byte(text), p.to)
+	}
+	if err != nil {
+		p.t.Fatalf("peer cannot send: %v", err)
+	}
+}
+
+// count is how many messages so far satisfy f.
+func (p *peer) count(f func(sipgo.Message) bool) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, m := range p.all {
+		if f(m) {
+			n++
+		}
+	}
+	return n
+}
+
+// status waits for a response with this status to this method.
+func (p *peer) status(status int, method string) *sipgo.Response {
+	p.t.Helper()
+	return p.await(fmt.Sprintf("%d to %s", status, method), func(m sipgo.Message) bool {
+		return isStatus(m, status, method)
+	}).(*sipgo.Response)
+}
+
+func isStatus(m sipgo.Message, status int, method string) bool {
+	res, ok := m.(*sipgo.Response)
+	return ok && res.StatusCode == status && string(res.CSeq().MethodName) == method
+}
+
+// request waits for a request.
+func (p *peer) request(method string) *sipgo.Request {
+	p.t.Helper()
+	return p.await(method, func(m sipgo.Message) bool { return isRequest(m, method) }).(*sipgo.Request)
+}
+
+func isRequest(m sipgo.Message, method string) bool {
+	req, ok := m.(*sipgo.Request)
+	return ok && string(req.Method) == method
+}
+
+// await skips messages until f holds.
+func (p *peer) await(what string, f func(sipgo.Message) bool) sipgo.Message {
+	p.t.Helper()
+	limit := time.After(patience)
+	var seen []string
+	for {
+		select {
+		case m, ok := <-p.inbox:
+			if !ok {
+				p.t.Fatalf("socket closed while waiting for %s; saw %v", what, seen)
+			}
+			if f(m) {
+				return m
+			}
+			seen = append(seen, startLine(m))
+		case <-limit:
+			p.t.Fatalf("no %s; saw %v", what, seen)
+		}
+	}
+}
+
+func startLine(m sipgo.Message) string {
+	switch m := m.(type) {
+	case *sipgo.Request:
+		return m.StartLine()
+	case *sipgo.Response:
+		return m.StartLine() + " (" + string(m.CSeq().MethodName) + ")"
+	}
+	return "?"
+}
+
+// dlg is one dialog of a scripted peer, as text.
+type dlg struct {
+	*peer
+	uri     string // Request-URI of the INVITE, then remote target
+	callID  string
+	local   string // From or To of the peer, with its tag
+	remote  string // the other, with the agent's tag once known
+	seq     int
+	branch  string
+	headers []string // of every request
+}
+
+var branches struct {
+	sync.Mutex
+	n int
+}
+
+func newBranch() string {
+	branches.Lock()
+	defer branches.Unlock()
+	branches.n++
+	return fmt.Sprintf("z9hG4bKtest%d", branches.n)
+}
+
+// caller makes a dialog for an INVITE from the peer to the agent.
+func (p *peer) caller(a *Agent) *dlg {
+	p.to = a.Addr()
+	return &dlg{
+		peer: p, uri: "sip:+12025550199@" + a.Addr().String(), callID: newBranch() + "@peer",
+		local: "<sip:+12025550100@peer.example>;tag=" + newBranch(), remote: "<sip:+12025550199@riptide.example>",
+	}
+}
+
+// make writes a request of the dialog. Content-Length and Via are added.
+func (d *dlg) make(method string, seq int, branch, body string, headers ...string) string {
+	lines := []string{
+		method + " " + d.uri + " SIP/2.0",
+		"Via: SIP/2.0/" + d.transport() + " " + d.addr().String() + ";branch=" + branch + ";rport",
+		"Max-Forwards: 70",
+		"From: " + d.local, "To: " + d.remote, "Call-ID: " + d.callID,
+		fmt.Sprintf("CSeq: %d %s", seq, method),
+		"Contact: <sip:peer@" + d.addr().String() + ";transport=" + strings.ToLower(d.transport()) + ">",
+	}
+	lines = append(lines, d.headers...)
+	lines = append(lines, headers...)
+	if body != "" {
+		lines = append(lines, "Content-Type: application/sdp")
+	}
+	lines = append(lines, fmt.Sprintf("Content-Length: %d", len(body)), "", body)
+	return strings.Join(lines, "\r\n")
+}
+
+func (d *dlg) invite(body string, headers ...string) {
+	d.seq++
+	d.branch = newBranch()
+	d.send(d.make("INVITE", d.seq, d.branch, body, headers...))
+}
+
+// learn takes the agent's tag and Contact from a response.
+func (d *dlg) learn(res *sipgo.Response) {
+	if tag, ok := res.To().Params.Get("tag"); ok && !strings.Contains(d.remote, "tag=") {
+		d.remote += ";tag=" + tag
+	}
+	if c := res.Contact(); c != nil {
+		d.uri = c.Address.String()
+	}
+}
+
+func (d *dlg) ack(body string) { d.send(d.make("ACK", d.seq, newBranch(), body)) }
+
+// answer waits for the response to the last request of the dialog. Repetitions
+// of older ones are skipped.
+func (d *dlg) answer(status int, method string) *sipgo.Response {
+	d.t.Helper()
+	return d.await(fmt.Sprintf("%d to %s number %d", status, method, d.seq), func(m sipgo.Message) bool {
+		return isStatus(m, status, method) && int(m.CSeq().SeqNo) == d.seq
+	}).(*sipgo.Response)
+}
+
+// ackRefusal acknowledges a refusal, which is part of the transaction.
+func (d *dlg) ackRefusal(res *sipgo.Response) {
+	old := d.remote
+	d.remote = res.To().Value()
+	d.send(d.make("ACK", d.seq, d.branch, ""))
+	d.remote = old
+}
+
+func (d *dlg) cancel(headers ...string) { d.send(d.make("CANCEL", d.seq, d.branch, "", headers...)) }
+
+// do sends a request in the dialog, without waiting.
+func (d *dlg) do(method, body string, headers ...string) {
+	d.seq++
+	d.send(d.make(method, d.seq, newBranch(), body, headers...))
+}
+
+// respond answers a request of the agent.
+func (p *peer) respond(req *sipgo.Request, status int, phrase, tag, body string, headers ...string) {
+	p.t.Helper()
+	lines := []string{fmt.Sprintf("SIP/2.0 %d %s", status, phrase)}
+	for _, h := range req.Headers() {
+		switch h.Name() {
+		case "Via", "From", "Call-ID", "CSeq":
+			lines = append(lines, h.Name()+": "+h.Value())
+		case "To":
+			to := h.Value()
+			if !strings.Contains(to, "tag=") && tag != "" {
+				to += ";tag=" + tag
+			}
+			lines = append(lines, "To: "+to)
+		}
+	}
+	lines = append(lines, headers...)
+	if status < 300 && status > 100 && req.IsInvite() {
+		lines = append(lines, "Contact: <sip:"+tag+"@"+p.addr().String()+">")
+	}
+	if body != "" {
+		lines = append(lines, "Content-Type: application/sdp")
+	}
+	lines = append(lines, fmt.Sprintf("Content-Length: %d", len(body)), "", body)
+	p.send(strings.Join(lines, "\r\n"))
+}
+
+// offerSDP is a description as a PBX writes it.
+func offerSDP(version int, port int, attrs ...string) string {
+	lines := []string{
+		"v=0", fmt.Sprintf("o=pbx 1 %d IN IP4 127.0.0.1", version), "s=-", "c=IN IP4 127.0.0.1", "t=0 0",
+		fmt.Sprintf("m=audio %d RTP/AVP 8 0 101", port),
+		"a=rtpmap:8 PCMA/8000", "a=rtpmap:0 PCMU/8000", "a=rtpmap:101 telephone-event/8000", "a=fmtp:101 0-16", "a=ptime:20",
+	}
+	return strings.Join(append(lines, attrs...), "\r\n") + "\r\n"
+}
+
+// event waits for the next event of a leg.
+func event(t *testing.T, l bridge.Leg, kind bridge.EventKind) bridge.Event {
+	t.Helper()
+	select {
+	case ev, ok := <-l.Events():
+		if !ok {
+			t.Fatalf("events closed, want %v", kind)
+		}
+		if ev.Kind != kind {
+			t.Fatalf("event %v (%v), want %v", ev.Kind, ev.Cause, kind)
+		}
+		if ev.Stored != nil {
+			ev.Stored()
+		}
+		return ev
+	case <-time.After(patience):
+		t.Fatalf("no %v event", kind)
+	}
+	return bridge.Event{}
+}
+
+// closed waits until a leg is over, without another event.
+func closed(t *testing.T, l bridge.Leg) {
+	t.Helper()
+	select {
+	case ev, ok := <-l.Events():
+		if ok {
+			t.Fatalf("event %v (%v) when the leg should be over", ev.Kind, ev.Cause)
+		}
+	case <-time.After(patience):
+		t.Fatal("leg did not close")
+	}
+}
+
+var pcma = bridge.MediaPlan{Speech: bridge.PCMA, Digits: true, Ptime: 20 * time.Millisecond}
+
+var ctx = context.Background()
