@@ -198,19 +198,27 @@ func (d *discovery) ReadTG(ctx context.Context, tg *url.URL, old *tgDocument) (*
 	return &doc, nil
 }
 
-// freshFor reads max-age.
+// freshFor is how long a document may be used, by its Cache-Control.
 func freshFor(h http.Header) time.Duration {
-	for directive := range strings.SplitSeq(h.Get("Cache-Control"), ",") {
+	if age := maxAge(h); age > 0 {
+		return min(max(age, minFresh), maxFresh)
+	}
+	return defaultFresh
+}
+
+// maxAge reads max-age of Cache-Control; 0 if it is not there.
+func maxAge(h http.Header) time.Duration {
+	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
 		if strings.EqualFold(name, "max-age") {
 			seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31)
 			if err != nil {
-				break
+				return 0
 			}
-			return min(max(time.Duration(seconds)*time.Second, minFresh), maxFresh)
+			return time.Duration(seconds) * time.Second
 		}
 	}
-	return defaultFresh
+	return 0
 }
 
 // Shortest and longest pause between attempts to get a trunk ready. The first
