@@ -14,6 +14,7 @@ import (
 
 	"riptide/bridge"
 	"riptide/bridge/store"
+	"riptide/h3/media"
 	"riptide/policy"
 )
 
@@ -60,6 +61,7 @@ type Client struct {
 	cfg    ClientConfig
 	trunks map[string]*trunk
 	names  []string // of the trunks, in the order of the configuration
+	ladder media.Ladder
 
 	ctx    context.Context // of legs and background work; ends when Run does
 	cancel context.CancelFunc
@@ -68,6 +70,11 @@ type Client struct {
 	mu     sync.Mutex
 	closed bool
 }
+
+var (
+	_ bridge.Dialer = (*Client)(nil)
+	_ bridge.Signer = (*Client)(nil)
+)
 
 // NewClient checks the configuration. Nothing happens on the network before Run.
 func NewClient(cfg ClientConfig) (*Client, error) {

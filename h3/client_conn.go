@@ -18,10 +18,9 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"github.com/quic-go/webtransport-go"
-)
 
-// wtProtocol is the WebTransport sub-protocol of this profile.
-var wtProtocol = "ript-" + strconv.Itoa(Profile)
+	"riptide/h3/media"
+)
 
 // conn is one QUIC connection with its own UDP socket: a balancer that spreads
 // flows by address and port then spreads our connections too. The counters are
@@ -118,22 +117,16 @@ func (a *authority) dialAddr(ctx context.Context, addr *net.UDPAddr) (*conn, err
 		_ = tr.Close()
 		_ = socket.Close()
 	}
-	qc, err := tr.Dial(ctx, addr, a.tlsConfig(http3.NextProtoH3), &quic.Config{
-		HandshakeIdleTimeout:             quicConnect,
-		MaxIdleTimeout:                   10 * time.Second,
-		KeepAlivePeriod:                  3 * time.Second,
-		EnableDatagrams:                  true,
-		EnableStreamResetPartialDelivery: true, // WebTransport wants both
-	})
+	qc, err := tr.Dial(ctx, addr, a.tlsConfig(http3.NextProtoH3), media.QUICConfig(quic.Config{
+		HandshakeIdleTimeout: quicConnect,
+		MaxIdleTimeout:       10 * time.Second,
+		KeepAlivePeriod:      3 * time.Second,
+	}))
 	if err != nil {
 		closeAll()
 		return nil, err
 	}
-	// Several sessions on one connection are allowed only with flow control.
-	wt := &webtransport.Transport{
-		Config:               &webtransport.Config{MaxIncomingStreams: 1, MaxIncomingUniStreams: 16, MaxIncomingData: 1 << 20},
-		ApplicationProtocols: []string{wtProtocol},
-	}
+	wt := media.NewWebTransportClient()
 	rt, err := wt.NewClientConn(qc)
 	if err != nil {
 		_ = qc.CloseWithError(0, "")

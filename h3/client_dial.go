@@ -1,0 +1,263 @@
+package h3
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"riptide/bridge"
+)
+
+// placeLimit bounds all attempts to place one call.
+const placeLimit = 2 * requestTimeout
+
+// maxPosts is how often a POST is repeated that may or may not have arrived.
+const maxPosts = 3
+
+// Dial places a call over in.Trunk. The returned leg's media are open, and its
+// events begin with what the peer makes of the call. If ctx ends while the
+// peer has not answered yet, Dial returns at once, and the call, should it
+// come into being, is ended.
+func (c *Client) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) {
+	t, err := c.trunk(in.Trunk)
+	if err != nil {
+		return nil, err
+	}
+	k, err := t.check(in)
+	if err != nil {
+		return nil, err
+	}
+	t.count(func(t *trunk) { t.dialled++ })
+	type result struct {
+		leg *clientLeg
+		err error
+	}
+	placed := make(chan result)
+	ok := c.spawn(func() {
+		work, cancel := context.WithTimeout(c.ctx, placeLimit)
+		defer cancel()
+		leg, err := t.place(work, ctx, in, k)
+		select {
+		case placed <- result{leg, err}:
+		case <-ctx.Done():
+			if leg != nil {
+				t.abandon(leg)
+			}
+		}
+	})
+	if !ok {
+		return nil, bridge.CauseShuttingDown.With("trunk %q: %v", in.Trunk, errPoolClosed)
+	}
+	select {
+	case r := <-placed:
+		if r.err != nil {
+			t.count(func(t *trunk) { t.refused++ })
+			return nil, fmt.Errorf("call %s over trunk %q: %w", in.To, in.Trunk, r.err)
+		}
+		if !t.start(r.leg) {
+			return nil, bridge.CauseShuttingDown.With("trunk %q: %v", in.Trunk, errPoolClosed)
+		}
+		return r.leg, nil
+	case <-ctx.Done():
+		t.count(func(t *trunk) { t.refused++ })
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, bridge.CausePeerTimeout.With("trunk %q: %s has not answered in time to a call to %s", in.Trunk, k.tg.Host, in.To)
+		}
+		return nil, bridge.CauseCancelled.With("trunk %q: the caller gave up while %s was being asked", in.Trunk, k.tg.Host)
+	}
+}
+
+// check finds what can be known without asking the peer.
+func (t *trunk) check(in bridge.Intent) (known, error) {
+	k, err := t.usable()
+	if err != nil {
+		return k, err
+	}
+	if in.Passport == "" {
+		return k, bridge.CauseIdentityMissing.With("trunk %q: there is no RIPT call without a PASSporT", t.cfg.Name)
+	}
+	if d := k.doc.Outbound.Destinations; d != nil && !d.Covers(in.To) {
+		return k, bridge.CauseDestination.With("trunk %q: %s is not among the destinations its TG takes; route it elsewhere", t.cfg.Name, in.To)
+	}
+	if _, ok := k.handlers.For(in.Media); !ok {
+		return k, bridge.CauseMediaIncompatible.With("trunk %q: none of the codecs %v can be carried", t.cfg.Name, in.Media.Speech)
+	}
+	return k, nil
+}
+
+// place POSTs the call until it is certain what became of that. caller is the
+// context of the one who wants the call: before the request is on its way its
+// end stops everything, later it is for the one who called us to clean up.
+func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (*clientLeg, error) {
+	key, jar := uuid.NewString(), newCookieJar()
+	var renewed, sent bool
+	for posts := 1; ; posts++ {
+		handler, _ := k.handlers.For(in.Media)
+		rep, wasSent, err := t.post(ctx, caller, in, k, handler, key, jar)
+		sent = sent || wasSent
+		switch {
+		case err == nil:
+			return t.accept(in, k, rep, jar)
+		case handlerLost(err) && !renewed:
+			renewed = true
+			if k.handlers, err = t.renewHandlers(ctx, k.handlers); err != nil {
+				return nil, err
+			}
+			key = uuid.NewString() // another body: another request
+		case underWay(err):
+			// The peer still works on an attempt whose connection was lost.
+			posts--
+			if !pause(ctx, jittered(max(bridge.CauseOf(err).RetryAfter, 100*time.Millisecond))) {
+				return nil, err
+			}
+		case sent && posts < maxPosts && repeatable(err):
+			// The key makes sure that there is one call at most.
+			if !pause(ctx, quickRetry()*time.Duration(posts)) {
+				return nil, err
+			}
+		default:
+			if missing(err) {
+				t.learn(func(n *known) { n.docDue = time.Time{} })
+				t.wake() // the TG itself may be gone
+			}
+			return nil, err
+		}
+	}
+}
+
+// repeatable tells a failure after which the same POST may be sent again: no
+// response came, or one that says "not now" about this very request.
+func repeatable(err error) bool {
+	var e *requestError
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Status {
+	case 0:
+		return !errors.Is(err, context.DeadlineExceeded) && !untrusted(err)
+	case http.StatusTooEarly:
+		return true
+	case http.StatusBadGateway:
+		return e.Problem.Reason == nil // of a balancer whose node went away
+	}
+	return false
+}
+
+// underWay tells the 409 to a second attempt while the first is being served;
+// 409 for a busy callee comes with a reason.
+func underWay(err error) bool {
+	var e *requestError
+	return errors.As(err, &e) && e.Status == http.StatusConflict && e.Problem.Reason == nil
+}
+
+// missing tells a 404 about the URL from one about the called number, which is
+// a problem with a reason.
+func missing(err error) bool {
+	var e *requestError
+	return gone(err) && errors.As(err, &e) && e.Problem.Reason == nil
+}
+
+// post sends the request once; sent tells whether the peer may have seen it.
+func (t *trunk) post(ctx, caller context.Context, in bridge.Intent, k known, handler, key string, jar *cookieJar) (reply, bool, error) {
+	hops := in.Hops
+	body, err := json.Marshal(CallRequest{Handler: handler, Destination: in.To, Passport: in.Passport, Hops: &hops, Call: in.Call})
+	if err != nil {
+		return reply{}, false, fmt.Errorf("encode call: %w", err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var sent atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	stop := context.AfterFunc(caller, func() {
+		if !sent.Load() {
+			cancel(context.Cause(caller))
+		}
+	})
+	defer stop()
+	rep, err := t.Do(ctx, request{
+		Method: http.MethodPost, URL: k.tg.JoinPath("calls").String(), Resource: k.tg.String(),
+		Body: body, ContentType: "application/json", Jar: jar,
+		Header: map[string]string{"Idempotency-Key": `"` + key + `"`}, // a structured-field string
+	})
+	return rep, sent.Load(), err
+}
+
+// accept reads the 201 strictly: a call that we cannot follow is ended.
+func (t *trunk) accept(in bridge.Intent, k known, rep reply, jar *cookieJar) (*clientLeg, error) {
+	at := k.tg.JoinPath("calls")
+	fail := func(format string, args ...any) error {
+		return bridge.CausePeerError.With("trunk %q: POST %s: %s", t.cfg.Name, at, fmt.Sprintf(format, args...))
+	}
+	loc, err := location(at, rep)
+	if err != nil {
+		return nil, fail("%v", err)
+	}
+	uri, err := sameSite(loc, k.tg)
+	if err != nil {
+		return nil, fail("call URI: %v", err)
+	}
+	l := &clientLeg{
+		t: t, tg: k.tg, jar: jar, uri: uri.String(), state: eventProceeding,
+		info: bridge.LegInfo{
+			ID: uri.String(), Protocol: "ript", Trunk: t.cfg.Name, From: in.From, To: in.To,
+			Identity: bridge.Identity{Passport: in.Passport}, Media: in.Media, Hops: in.Hops,
+		},
+		events: make(chan bridge.Event, eventQueue),
+		ending: make(chan bridge.Cause, 1),
+		done:   make(chan struct{}),
+	}
+	if l.desc, err = decode[CallDescription](t.cfg.Name, "description of call", at.String(), rep.Body); err == nil {
+		if l.desc.URI != "" && l.desc.URI != l.uri {
+			err = fail("Location and uri of the description differ")
+		}
+	}
+	if err == nil {
+		if l.plan, err = planOf(l.desc, in.Media); err != nil {
+			err = fail("%v", err)
+		}
+	}
+	if err != nil {
+		t.abandon(l)
+		return nil, err
+	}
+	return l, nil
+}
+
+// start opens a leg's media and byways.
+func (t *trunk) start(l *clientLeg) bool {
+	l.media = t.openMedia(l)
+	t.count(func(t *trunk) { t.calls++ })
+	ok := t.client.spawn(func() {
+		defer t.count(func(t *trunk) { t.calls-- })
+		l.run(t.client.ctx)
+	})
+	if !ok {
+		t.count(func(t *trunk) { t.calls-- })
+		l.media.Close()
+	}
+	return ok
+}
+
+// abandon ends a call that nobody wants any more, in the background.
+func (t *trunk) abandon(l *clientLeg) {
+	ev := l.event(eventEnd)
+	ev.Reason = reasonOf(bridge.CauseCancelled)
+	t.client.spawn(func() {
+		ctx, cancel := context.WithTimeout(t.client.ctx, hangUpLimit)
+		defer cancel()
+		_ = t.endCall(ctx, ev, l.tg.String(), l.jar) // a call without byways ends by itself
+	})
+}
+
+func (t *trunk) count(f func(*trunk)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f(t)
+}

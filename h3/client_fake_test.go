@@ -1,0 +1,551 @@
+package h3
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"riptide/bridge"
+	"riptide/bridge/store"
+	"riptide/h3/advert"
+	"riptide/policy"
+	"riptide/policy/stir"
+)
+
+// fakePeer is a RIPT server made for tests: it does as it is told, right or
+// wrong, and remembers what it was asked.
+type fakePeer struct {
+	*testH3
+	t   testing.TB
+	ca  *stir.CA
+	key ClientKey // of the client
+
+	// Hooks; nil means the ordinary behaviour. Set before the client runs.
+	onPost func(w http.ResponseWriter, r *http.Request, req CallRequest) (handled bool)
+	onCall func(c *fakeCall) // runs while the call's POST is handled
+	onPut  func(w http.ResponseWriter, r *http.Request, c *fakeCall) (handled bool)
+	onGet  func(w http.ResponseWriter, r *http.Request, c *fakeCall) (handled bool)
+	tg     TG // template of the TG document
+
+	mu       sync.Mutex
+	tokens   map[string]string // token -> resource
+	issued   int
+	handlers map[string]Handler
+	replays  map[string]*fakeCall // by idempotency key
+	calls    map[string]*fakeCall
+	posts    int
+	certs    map[string][]byte
+	docs     int // full TG documents sent
+}
+
+// fakeCall is one call at the fake peer.
+type fakeCall struct {
+	peer *fakePeer
+	id   string
+	req  CallRequest
+
+	mu      sync.Mutex
+	history []Event // what the peer says, in order
+	changed chan struct{}
+	closed  bool
+	gone    bool
+	anyNode bool // cookies do not matter
+	seq     uint64
+	got     []Event // what the client said
+	heard   chan Event
+	puts    int
+	gets    int
+}
+
+func newFakePeer(t testing.TB) *fakePeer {
+	p := &fakePeer{
+		t: t, tokens: map[string]string{}, handlers: map[string]Handler{}, replays: map[string]*fakeCall{},
+		calls: map[string]*fakeCall{}, certs: map[string][]byte{},
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.key, err = NewClientKey(key, ""); err != nil {
+		t.Fatal(err)
+	}
+	p.ca = testSTIRCA(t)
+	p.testH3 = serveH3(t, 10_000, p.tree())
+	return p
+}
+
+func testSTIRCA(t testing.TB) *stir.CA {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test STIR CA"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := stir.NewCA(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+func (p *fakePeer) base() string  { return "https://" + p.Addr }
+func (p *fakePeer) tgURI() string { return p.base() + "/tg/1" }
+
+func (p *fakePeer) tree() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /.well-known/ript", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/ript", http.StatusTemporaryRedirect)
+	})
+	mux.HandleFunc("GET /.well-known/ript-oauth", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, wellKnownAS, http.StatusTemporaryRedirect)
+	})
+	mux.HandleFunc("GET "+wellKnownAS, func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, authServer{Issuer: p.base(), TokenEndpoint: p.base() + "/token"})
+	})
+	mux.HandleFunc("POST /token", p.token)
+	mux.HandleFunc("GET /ript/v1/providertgs", p.authorised("/ript", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, TGList{TGs: []TGEntry{{URI: p.tgURI(), Name: "main"}, {URI: p.base() + "/tg/2", Name: "other"}}})
+	}))
+	mux.HandleFunc("GET /tg/1", p.authorised("/tg/1", p.document))
+	mux.HandleFunc("POST /tg/1/handlers", p.authorised("/tg/1", p.register))
+	mux.HandleFunc("POST /tg/1/certs", p.authorised("/tg/1", p.enrol))
+	mux.HandleFunc("GET /certs/{name}", p.certificate)
+	mux.HandleFunc("POST /tg/1/calls", p.authorised("/tg/1", p.post))
+	mux.HandleFunc("GET /tg/1/calls/{id}/events", p.authorised("/tg/1", p.withCall(p.getEvents)))
+	mux.HandleFunc("PUT /tg/1/calls/{id}/events", p.authorised("/tg/1", p.withCall(p.putEvents)))
+	return mux
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func (p *fakePeer) refuse(w http.ResponseWriter, c bridge.Cause) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(c.HTTPStatus())
+	_ = json.NewEncoder(w).Encode(problemOf(c))
+}
+
+// token checks the client assertion as an authorisation server must.
+func (p *fakePeer) token(w http.ResponseWriter, r *http.Request) {
+	_ = r.ParseForm()
+	tok, err := jwt.ParseSigned(r.Form.Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
+	var claims jwt.Claims
+	if err == nil {
+		err = tok.Claims(p.key.Public(), &claims)
+	}
+	if err == nil {
+		err = claims.Validate(jwt.Expected{Issuer: "office", Subject: "office", AnyAudience: jwt.Audience{p.base()}})
+	}
+	if err != nil || r.Form.Get("resource") == "" || r.Form.Get("grant_type") != "client_credentials" {
+		writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "invalid_client"})
+		return
+	}
+	p.mu.Lock()
+	p.issued++
+	value := fmt.Sprintf("token-%d", p.issued)
+	p.tokens[value] = r.Form.Get("resource")
+	p.mu.Unlock()
+	writeJSON(w, http.StatusOK, map[string]any{"access_token": value, "token_type": "Bearer", "expires_in": 300})
+}
+
+// Revoke makes every token given so far an expired one.
+func (p *fakePeer) Revoke() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.tokens)
+}
+
+func (p *fakePeer) Issued() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.issued
+}
+
+func (p *fakePeer) authorised(path string, next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		value, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		p.mu.Lock()
+		resource := p.tokens[value]
+		p.mu.Unlock()
+		if resource != p.base()+path {
+			p.refuse(w, bridge.Cause{Code: "token-expired"})
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (p *fakePeer) document(w http.ResponseWriter, r *http.Request) {
+	doc := p.tg
+	doc.URI, doc.Profile = p.tgURI(), Profile
+	w.Header().Set("ETag", `"1"`)
+	w.Header().Set("Cache-Control", "private, max-age=300")
+	if r.Header.Get("If-None-Match") == `"1"` {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	p.mu.Lock()
+	p.docs++
+	p.mu.Unlock()
+	writeJSON(w, http.StatusOK, doc)
+}
+
+func (p *fakePeer) register(w http.ResponseWriter, r *http.Request) {
+	var h Handler
+	err := json.NewDecoder(r.Body).Decode(&h)
+	if _, parseErr := advert.ParseAdvert(h.Advertisement); err != nil || parseErr != nil {
+		p.refuse(w, bridge.CauseBadRequest)
+		return
+	}
+	p.mu.Lock()
+	h.URI = fmt.Sprintf("%s/handlers/%d", p.tgURI(), len(p.handlers))
+	p.handlers[h.URI] = h
+	p.mu.Unlock()
+	w.Header().Set("Location", h.URI)
+	writeJSON(w, http.StatusCreated, h)
+}
+
+// Forget drops all handlers, as a server does that lost its memory.
+func (p *fakePeer) Forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for uri, h := range p.handlers {
+		h.Advertisement = ""
+		p.handlers[uri] = h
+	}
+}
+
+func (p *fakePeer) enrol(w http.ResponseWriter, r *http.Request) {
+	csr, _ := io.ReadAll(r.Body)
+	chain, err := p.ca.Issue(csr, policy.NumberSet{Allow: []policy.Pattern{"+1202555xxxx"}}, 12*time.Hour, time.Now())
+	if err != nil {
+		p.refuse(w, bridge.CauseCaller.With("%v", err))
+		return
+	}
+	name := stir.Thumbprint(chain[0]) + ".pem"
+	p.mu.Lock()
+	p.certs[name] = stir.EncodeChain(chain)
+	p.mu.Unlock()
+	w.Header().Set("Link", "<"+p.base()+"/certs/"+name+`>; rel="x5u"`)
+	w.Header().Set("Content-Type", "application/pem-certificate-chain")
+	_, _ = w.Write(stir.EncodeChain(chain))
+}
+
+func (p *fakePeer) certificate(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	pem := p.certs[r.PathValue("name")]
+	p.mu.Unlock()
+	if pem == nil {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Cache-Control", "public, max-age=3600")
+	_, _ = w.Write(pem)
+}
+
+func (p *fakePeer) post(w http.ResponseWriter, r *http.Request) {
+	var req CallRequest
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		p.refuse(w, bridge.CauseBadRequest)
+		return
+	}
+	p.mu.Lock()
+	p.posts++
+	p.mu.Unlock()
+	if p.onPost != nil && p.onPost(w, r, req) {
+		return
+	}
+	c, err := p.create(r.Header.Get("Idempotency-Key"), req)
+	if err != nil {
+		p.refuse(w, bridge.CauseOf(err))
+		return
+	}
+	p.describe(w, c)
+}
+
+// create makes the call, or finds the one of the same key.
+func (p *fakePeer) create(key string, req CallRequest) (*fakeCall, error) {
+	p.mu.Lock()
+	if c := p.replays[key]; c != nil {
+		p.mu.Unlock()
+		return c, nil
+	}
+	if p.handlers[req.Handler].Advertisement == "" {
+		p.mu.Unlock()
+		return nil, bridge.Cause{Code: "handler-not-registered"}
+	}
+	c := &fakeCall{peer: p, id: fmt.Sprint(len(p.calls)), req: req, changed: make(chan struct{}), heard: make(chan Event, 1024)}
+	p.calls[c.id], p.replays[key] = c, c
+	p.mu.Unlock()
+	c.Say(Event{Type: eventProceeding})
+	if p.onCall != nil {
+		p.onCall(c)
+	}
+	return c, nil
+}
+
+func (p *fakePeer) describe(w http.ResponseWriter, c *fakeCall) {
+	p.mu.Lock()
+	client, _ := advert.ParseAdvert(p.handlers[c.req.Handler].Advertisement)
+	p.mu.Unlock()
+	toServer, toClient, err := advert.Negotiate(client, client)
+	if err != nil {
+		p.refuse(w, bridge.CauseMediaIncompatible)
+		return
+	}
+	w.Header().Set("Location", c.uri())
+	http.SetCookie(w, &http.Cookie{Name: "node", Value: "n" + c.id, Path: "/", Secure: true})
+	writeJSON(w, http.StatusCreated, CallDescription{
+		URI: c.uri(), Handler: c.req.Handler, Direction: "outbound", To: c.req.Destination, State: eventProceeding,
+		ClientDirectives: toServer.String(), ServerDirectives: toClient.String(), Created: time.Now(),
+	})
+}
+
+func (p *fakePeer) Calls() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.calls)
+}
+
+func (p *fakePeer) Call(id string) *fakeCall {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.calls[id]
+}
+
+func (p *fakePeer) withCall(next func(http.ResponseWriter, *http.Request, *fakeCall)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		c := p.Call(r.PathValue("id"))
+		if c == nil || c.Gone() {
+			http.NotFound(w, r)
+			return
+		}
+		c.mu.Lock()
+		anyNode := c.anyNode
+		c.mu.Unlock()
+		if cookie, err := r.Cookie("node"); !anyNode && (err != nil || cookie.Value != "n"+c.id) {
+			http.Error(w, "wrong node", http.StatusMisdirectedRequest)
+			return
+		}
+		next(w, r, c)
+	}
+}
+
+func (c *fakeCall) uri() string { return c.peer.tgURI() + "/calls/" + c.id }
+
+// Say sends an event on every byway, those to come included.
+func (c *fakeCall) Say(ev Event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seq++
+	ev.Seq, ev.Direction, ev.Call, ev.Timestamp = c.seq, serverToClient, c.uri(), time.Now().UTC()
+	c.history = append(c.history, ev)
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// Close ends the byways with their bracket.
+func (c *fakeCall) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.closed = true
+		close(c.changed)
+		c.changed = make(chan struct{})
+	}
+}
+
+// Vanish makes the call unknown from the next request on.
+func (c *fakeCall) Vanish() { c.mu.Lock(); c.gone = true; c.mu.Unlock() }
+
+func (c *fakeCall) Gone() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.gone }
+
+func (c *fakeCall) counts() (gets, puts int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gets, c.puts
+}
+
+func (p *fakePeer) getEvents(w http.ResponseWriter, r *http.Request, c *fakeCall) {
+	if p.onGet != nil && p.onGet(w, r, c) {
+		return
+	}
+	c.mu.Lock()
+	c.gets++
+	c.mu.Unlock()
+	flush := http.NewResponseController(w).Flush
+	out := newBywayWriter(w, flush)
+	if out.Open() != nil {
+		return
+	}
+	for next := 0; ; {
+		c.mu.Lock()
+		todo, changed, closed := c.history[next:], c.changed, c.closed
+		c.mu.Unlock()
+		for _, ev := range todo {
+			if out.Send(ev) != nil {
+				return
+			}
+		}
+		next += len(todo)
+		if closed {
+			_ = out.Close()
+			return
+		}
+		select {
+		case <-changed:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func (p *fakePeer) putEvents(w http.ResponseWriter, r *http.Request, c *fakeCall) {
+	if p.onPut != nil && p.onPut(w, r, c) {
+		return
+	}
+	c.mu.Lock()
+	c.puts++
+	c.mu.Unlock()
+	_ = http.NewResponseController(w).Flush()
+	in := newBywayReader(r.Body)
+	for {
+		ev, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		c.mu.Lock()
+		c.got = append(c.got, ev)
+		c.mu.Unlock()
+		c.heard <- ev
+		switch ev.Type {
+		case eventPing:
+			c.Say(Event{Type: eventPong, Nonce: ev.Nonce})
+		case eventEnd:
+			c.Close()
+		}
+	}
+}
+
+// Await waits until the client has said something.
+func (c *fakeCall) Await(t testing.TB, kind string) Event {
+	t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		select {
+		case ev := <-c.heard:
+			if ev.Type == kind {
+				return ev
+			}
+		case <-timeout:
+			t.Fatalf("call %s: the client never sent %q", c.id, kind)
+		}
+	}
+}
+
+// config is that of a client with one trunk, "telco", to this peer.
+func (p *fakePeer) config() ClientConfig {
+	return ClientConfig{
+		Store: store.NewMemory(), Logger: slog.New(slog.DiscardHandler), HandlerID: "node-1",
+		Trunks: []TrunkConfig{{
+			Name: "telco", Connect: p.base(), ClientID: "office", Key: p.key, Roots: p.Roots,
+			Numbers: []policy.Pattern{"+1202555xxxx"},
+		}},
+	}
+}
+
+// runClient runs a client until the test ends.
+func runClient(t testing.TB, cfg ClientConfig) *Client {
+	t.Helper()
+	c, err := NewClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Error("the client does not stop")
+		}
+	})
+	return c
+}
+
+// client runs a client and waits until its trunk is ready.
+func (p *fakePeer) client(t testing.TB) *Client {
+	t.Helper()
+	c := runClient(t, p.config())
+	awaitReady(t, c)
+	return c
+}
+
+func awaitReady(t testing.TB, c *Client) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for c.Ready("telco") != nil {
+		if time.Now().After(deadline) {
+			t.Fatalf("not ready: %v", c.Ready("telco"))
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func testIntent() bridge.Intent {
+	return bridge.Intent{
+		Call: "call-1", Trunk: "telco", From: "+12025550100", To: "+12025550199", Passport: "passport",
+		Media: bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMA, bridge.PCMU}, Digits: true, ComfortNoise: true}, Hops: 9,
+	}
+}
+
+func nextEvent(t testing.TB, leg bridge.Leg) bridge.Event {
+	t.Helper()
+	select {
+	case ev, ok := <-leg.Events():
+		if !ok {
+			t.Fatal("the leg closed its events, another was expected")
+		}
+		return ev
+	case <-time.After(20 * time.Second):
+		t.Fatal("no event of the leg")
+	}
+	panic("unreachable")
+}

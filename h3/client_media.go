@@ -1,0 +1,160 @@
+package h3
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/quic-go/webtransport-go"
+
+	"riptide/bridge"
+	"riptide/h3/advert"
+	"riptide/h3/media"
+)
+
+// callMedia is the media end of an outgoing call: one port for its life, and
+// the carriers of the place where the call is now.
+type callMedia struct {
+	*media.Port
+	leg *clientLeg
+
+	mu       sync.Mutex
+	carriers *media.Client
+	call     string // URI they belong to
+	epoch    uint64 // of the migration they belong to
+	closed   bool
+}
+
+// openMedia begins at once: the peer may send before it answers.
+func (t *trunk) openMedia(l *clientLeg) *callMedia {
+	m := &callMedia{leg: l, Port: media.NewPort(media.Config{
+		Send:    streamOf(l.desc.ClientDirectives),
+		Receive: streamOf(l.desc.ServerDirectives),
+		Accept:  codecsOf(l.desc.ServerDirectives),
+	})}
+	m.carry(l.uri, 0)
+	return m
+}
+
+// carry puts the port on carriers to the call at uri.
+func (m *callMedia) carry(uri string, epoch uint64) {
+	t := m.leg.t
+	client, err := media.Dial(t.client.ctx, callConns{m.leg}, uri+"/media", m.Port, media.Options{
+		PutGet: !t.webTransport(),
+		Parked: t.parkedGets(),
+		Epoch:  epoch,
+		Ladder: &t.client.ladder,
+	})
+	if err != nil {
+		return // only for URIs that accept and migrate let nobody in with
+	}
+	m.carriers, m.call = client, uri
+}
+
+// Moved opens new carriers after a migration: epoch is its number. Carriers
+// find their own way after the loss of a mere connection.
+func (m *callMedia) Moved(uri string, epoch uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || epoch == m.epoch || m.carriers == nil {
+		return
+	}
+	m.epoch = epoch
+	m.carriers.Close()
+	m.carry(uri, m.carriers.Epoch()+1)
+}
+
+// Close ends the carriers and the port.
+func (m *callMedia) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return
+	}
+	m.closed = true
+	m.Port.Close()
+	if m.carriers != nil {
+		m.carriers.Close()
+	}
+}
+
+// callConns are the connections as one call uses them: with the trunk's token
+// and the call's cookies.
+type callConns struct{ leg *clientLeg }
+
+var _ media.Conns = callConns{}
+
+// Do sends a request of the media byway.
+func (c callConns) Do(r *http.Request) (*http.Response, error) {
+	l := c.leg
+	token, err := l.t.tokens.Token(r.Context(), l.tg.String())
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	l.jar.Apply(r)
+	resp, err := l.t.pool.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusUnauthorized {
+		l.t.tokens.Forget(l.tg.String(), token)
+	}
+	l.jar.Learn(r.URL, resp)
+	return resp, nil
+}
+
+// Session opens a WebTransport session.
+func (c callConns) Session(ctx context.Context, uri string, h http.Header) (*webtransport.Session, error) {
+	l := c.leg
+	token, err := l.t.tokens.Token(ctx, l.tg.String())
+	if err != nil {
+		return nil, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodConnect, uri, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header = h.Clone()
+	r.Header.Set("Authorization", "Bearer "+token)
+	l.jar.Apply(r)
+	return l.t.pool.Session(ctx, uri, r.URL.Host, r.Header)
+}
+
+// webTransport tells whether it is worth a try: neither the operator nor the
+// TG has ruled it out. A TG that says nothing may have it.
+func (t *trunk) webTransport() bool {
+	offered := t.snapshot().doc.Media
+	return t.cfg.Media != "put-get" && (len(offered) == 0 || slices.Contains(offered, "webtransport"))
+}
+
+// parkedGets is how many GETs the TG wants parked; 0 leaves the default.
+func (t *trunk) parkedGets() int { return t.snapshot().doc.ParkedGets }
+
+// streamOf is a directive's one stream; the default where it has none.
+func streamOf(directive string) media.Stream {
+	dir, err := advert.ParseDirective(directive)
+	if err != nil || len(dir) == 0 {
+		return media.Stream{}
+	}
+	return media.Stream{Source: dir[0].Source, Sink: dir[0].Sink}
+}
+
+// codecsOf are the codecs of a directive; none where it cannot be read, since
+// the peer's own directive is told for diagnosis only.
+func codecsOf(directive string) []bridge.Codec {
+	dir, err := advert.ParseDirective(directive)
+	if err != nil || len(dir) == 0 {
+		return nil
+	}
+	var out []bridge.Codec
+	for _, c := range dir[0].Codecs {
+		for codec, name := range codecName {
+			if advert.Name(c.Name) == name {
+				out = append(out, codec)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,423 @@
+package h3
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"riptide/bridge"
+)
+
+// holdLimit is how long a call may be without a byway: the peer ends it then
+// (core draft, "Lifecycle"), so we need not wait any longer.
+const holdLimit = 30 * time.Second
+
+// hangUpLimit bounds the attempts to tell the peer that the call is over.
+const hangUpLimit = 10 * time.Second
+
+// eventQueue is how many events may wait for the call; one place is kept for
+// the last.
+const eventQueue = 16
+
+// clientLeg is an outgoing call. Its loop owns everything that has no lock.
+type clientLeg struct {
+	t     *trunk
+	info  bridge.LegInfo
+	plan  bridge.MediaPlan
+	desc  CallDescription
+	tg    *url.URL
+	jar   *cookieJar
+	media *callMedia
+
+	events chan bridge.Event
+	ending chan bridge.Cause // the first End; further ones wait with it
+	done   chan struct{}
+	endErr error // of telling the peer; read after done
+
+	// Of the loop.
+	rank     int // how far the call has come: rankProceeding…
+	early    bool
+	seen     seqFilter
+	lastGood time.Time // when the byway last worked
+	failures int       // attempts to attach in a row that got no connection
+
+	mu    sync.Mutex // for Record
+	uri   string
+	epoch uint64 // grows with every migration
+	sent  uint64 // seq of the last event sent
+	state string
+}
+
+const (
+	rankNone = iota
+	rankProceeding
+	rankAlerting
+	rankAnswered
+)
+
+// outcome is how serving a link ended.
+type outcome struct {
+	over  bool          // the call is over
+	cause *bridge.Cause // of Ended; nil: we ended it, the bridge knows why
+	moved bool          // the peer asked us to attach anew
+	err   error         // the link is lost
+}
+
+func (l *clientLeg) Info() bridge.LegInfo        { return l.info }
+func (l *clientLeg) Events() <-chan bridge.Event { return l.events }
+func (l *clientLeg) Media() bridge.MediaPort     { return l.media }
+
+// Progress is for incoming legs.
+func (l *clientLeg) Progress(context.Context, bridge.Progress) error {
+	return bridge.CauseInternal.With("call %s is outgoing: its progress comes from the peer", l.info.ID)
+}
+
+// Answer is for incoming legs.
+func (l *clientLeg) Answer(context.Context, bridge.MediaPlan) error {
+	return bridge.CauseInternal.With("call %s is outgoing: it is answered by the peer", l.info.ID)
+}
+
+// End hangs up, or gives up before the answer. It returns when the peer has
+// taken note, or when ctx ends; telling the peer goes on then for a while.
+func (l *clientLeg) End(ctx context.Context, c bridge.Cause) error {
+	select {
+	case l.ending <- c:
+	default:
+	}
+	select {
+	case <-l.done:
+		return l.endErr
+	case <-ctx.Done():
+		return bridge.CausePeerTimeout.With("trunk %q: end call %s: the peer has not confirmed it yet: %v", l.info.Trunk, l.info.ID, context.Cause(ctx))
+	}
+}
+
+// legState is the protocol's part of the record.
+type legState struct {
+	Version          int               `json:"v"`
+	Call             string            `json:"call"` // URI, after migrations
+	TG               string            `json:"tg"`
+	Handler          string            `json:"handler"`
+	State            string            `json:"state"`
+	ClientDirectives string            `json:"clientDirectives"`
+	ServerDirectives string            `json:"serverDirectives"`
+	Cookies          map[string]string `json:"cookies,omitempty"`
+	Epoch            uint64            `json:"epoch"`
+	Sent             uint64            `json:"sent"` // seq of the last event
+}
+
+// Record is what another process needs to attach to this call.
+func (l *clientLeg) Record() bridge.LegRecord {
+	l.mu.Lock()
+	s := legState{
+		Version: 1, Call: l.uri, TG: l.tg.String(), Handler: l.desc.Handler, State: l.state,
+		ClientDirectives: l.desc.ClientDirectives, ServerDirectives: l.desc.ServerDirectives,
+		Epoch: l.epoch, Sent: l.sent,
+	}
+	l.mu.Unlock()
+	if u, err := url.Parse(s.Call); err == nil {
+		s.Cookies = l.jar.Values(u)
+	}
+	state, _ := json.Marshal(s) // strings and numbers only
+	plan := l.plan
+	return bridge.LegRecord{
+		Protocol: l.info.Protocol, Trunk: l.info.Trunk, ID: l.info.ID,
+		From: l.info.From, To: l.info.To, Plan: &plan, State: state,
+	}
+}
+
+// run is the leg's loop: attach, serve, and attach anew after a loss, until the
+// call is over.
+func (l *clientLeg) run(ctx context.Context) {
+	l.lastGood = l.t.client.cfg.Now()
+	for {
+		k := l.t.openLink(ctx, l.callURI(), l.tg.String(), l.jar)
+		out := l.serve(ctx, k)
+		if out.over {
+			l.finish(out.cause)
+			k.close(true)
+			return
+		}
+		k.close(false)
+		if out = l.betweenLinks(ctx, out); out.over {
+			l.finish(out.cause)
+			return
+		}
+		l.t.count(func(t *trunk) { t.reattached++ })
+	}
+}
+
+// finish gives the last event and lets go of everything but the link.
+func (l *clientLeg) finish(c *bridge.Cause) {
+	if c != nil {
+		l.events <- bridge.Event{Kind: bridge.Ended, At: l.t.client.cfg.Now(), Cause: *c} // its place is kept
+	}
+	close(l.events)
+	close(l.done)
+	l.media.Close()
+}
+
+// serve runs the call on one link.
+func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
+	ping := time.NewTicker(pingPeriod)
+	defer ping.Stop()
+	watch := time.NewTicker(watchPeriod)
+	defer watch.Stop()
+	began := l.t.client.cfg.Now()
+	attached, ponged := false, false
+	l.ping(k)
+	for {
+		select {
+		case r := <-k.in:
+			switch {
+			case r.attached:
+				attached, l.failures = true, 0
+			case r.err != nil:
+				return l.lost(k, r.err)
+			case r.event.Type == eventPong:
+				ponged = true
+			default:
+				if out := l.handle(k, r.event); out != nil {
+					return *out
+				}
+			}
+		case err := <-k.broken:
+			return l.lost(k, err)
+		case c := <-l.ending:
+			return l.hangUp(ctx, k, c)
+		case <-ping.C:
+			l.ping(k)
+		case <-watch.C:
+			age := l.t.client.cfg.Now().Sub(began)
+			if !ponged && age > pongLimit {
+				k.toSingle()
+			}
+			if !attached && age > attachLimit || k.silence() > silentLimit {
+				return l.lost(k, bridge.CausePeerTimeout.With("trunk %q: GET %s is silent", l.info.Trunk, k.uri))
+			}
+		case <-ctx.Done():
+			c := bridge.CauseShuttingDown.With("the RIPT client was stopped").EndedBy(bridge.ByBridge)
+			return outcome{over: true, cause: &c}
+		}
+	}
+}
+
+// lost notes when the byway last worked.
+func (l *clientLeg) lost(k *link, err error) outcome {
+	if heard := l.t.client.cfg.Now().Add(-k.silence()); heard.After(l.lastGood) {
+		l.lastGood = heard
+	}
+	return outcome{err: err}
+}
+
+// handle acts on an event of the peer; not nil: this link is done with.
+func (l *clientLeg) handle(k *link, ev Event) *outcome {
+	if ev.Direction == clientToServer || !l.seen.Fresh(ev.Seq) {
+		return nil
+	}
+	switch ev.Type {
+	case eventProceeding:
+		return l.advance(rankProceeding, ev)
+	case eventAlerting:
+		return l.advance(rankAlerting, ev)
+	case eventAnswered:
+		return l.advance(rankAnswered, ev)
+	case eventEnd, eventDeclined, eventFailed, eventNoAnswer:
+		c := causeOf(ev.Type, ev.Reason, 0)
+		if c.By == "" {
+			c.By = bridge.ByCallee
+		}
+		return &outcome{over: true, cause: &c}
+	case eventPing:
+		pong := l.event(eventPong)
+		pong.Nonce = ev.Nonce
+		k.post(pong)
+	case eventMigrate:
+		l.migrate(ev.URI)
+		return &outcome{moved: true}
+	}
+	return nil
+}
+
+// advance passes progress on, once each: after an attachment the peer says
+// again where the call stands.
+func (l *clientLeg) advance(rank int, ev Event) *outcome {
+	early := ev.Media && !l.early
+	if rank < l.rank || rank == l.rank && !early {
+		return nil
+	}
+	kind := [...]bridge.EventKind{rankProceeding: bridge.Proceeding, rankAlerting: bridge.Alerting, rankAnswered: bridge.Answered}[rank]
+	l.rank, l.early = rank, l.early || ev.Media
+	l.mu.Lock()
+	l.state = ev.Type
+	l.mu.Unlock()
+	out := bridge.Event{Kind: kind, At: l.t.client.cfg.Now()}
+	if l.early || rank == rankAnswered {
+		plan := l.plan
+		out.Plan = &plan
+	}
+	if len(l.events) >= eventQueue-1 {
+		c := bridge.CausePeerError.With("trunk %q: call %s: the peer sends events faster than they can be handled", l.info.Trunk, l.info.ID)
+		return &outcome{over: true, cause: &c}
+	}
+	l.events <- out
+	return nil
+}
+
+// migrate takes a new call URI, if it is one that our token may go to
+// (20-protocol.md A.4-42); the cookies of the old place are of no use.
+func (l *clientLeg) migrate(uri string) {
+	l.jar.Empty()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch++
+	if u, err := sameSite(uri, l.tg); uri != "" && err == nil {
+		l.uri = u.String()
+	}
+}
+
+func (l *clientLeg) callURI() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.uri
+}
+
+// place is where the call is now, and the how manieth place that is.
+func (l *clientLeg) place() (uri string, epoch uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.uri, l.epoch
+}
+
+// event makes the next event to send.
+func (l *clientLeg) event(kind string) Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent++
+	return Event{Type: kind, Direction: clientToServer, Timestamp: l.t.client.cfg.Now().UTC(), Call: l.uri, Seq: l.sent}
+}
+
+func (l *clientLeg) ping(k *link) {
+	ev := l.event(eventPing)
+	ev.Nonce = strconv.FormatUint(ev.Seq, 36)
+	k.post(ev)
+}
+
+// betweenLinks waits until the next link may be opened, or finds that the call
+// is over.
+func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
+	if gone(out.err) {
+		c := l.fate(ctx)
+		return outcome{over: true, cause: &c}
+	}
+	wait := quickRetry()
+	var cause bridge.Cause
+	switch errors.As(out.err, &cause); {
+	case out.moved, out.err == nil:
+	case errors.Is(out.err, errConnect):
+		// Only failures to connect at all back off; the hold is short, and so
+		// is the longest pause.
+		l.failures++
+		wait = jittered(min(minBackoff<<min(l.failures-1, 4), 2*minBackoff))
+	case cause.Code != "":
+		l.failures++
+		if l.failures > 1 {
+			wait = jittered(max(cause.RetryAfter, 250*time.Millisecond))
+		}
+	}
+	if l.t.client.cfg.Now().Add(wait).Sub(l.lastGood) > holdLimit {
+		c := bridge.CauseSignallingLost.With("trunk %q: call %s: no byway for %v: %v", l.info.Trunk, l.info.ID, holdLimit, out.err).EndedBy(bridge.ByBridge)
+		return outcome{over: true, cause: &c}
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		l.media.Moved(l.place())
+		return outcome{}
+	case c := <-l.ending:
+		return l.hangUp(ctx, nil, c)
+	case <-ctx.Done():
+		c := bridge.CauseShuttingDown.With("the RIPT client was stopped").EndedBy(bridge.ByBridge)
+		return outcome{over: true, cause: &c}
+	}
+}
+
+// fate asks what became of a call whose byways the peer does not know any
+// more: it can tell for a while after the end (20-protocol.md A.4-9).
+func (l *clientLeg) fate(ctx context.Context) bridge.Cause {
+	lost := bridge.CauseSignallingLost.With("trunk %q: the peer knows nothing of call %s any more", l.info.Trunk, l.info.ID).EndedBy(bridge.ByBridge)
+	rep, err := l.t.Do(ctx, request{Method: http.MethodGet, URL: l.callURI(), Resource: l.tg.String(), Jar: l.jar})
+	if err != nil {
+		return lost
+	}
+	var d CallDescription
+	if json.Unmarshal(rep.Body, &d) != nil || d.State != "ended" || d.Reason == nil {
+		return lost
+	}
+	c := causeOf(eventEnd, d.Reason, 0)
+	c.By = d.EndedBy
+	return c
+}
+
+// hangUp tells the peer that the call is over, and does not rest before it has
+// taken note, or a limit is reached.
+func (l *clientLeg) hangUp(ctx context.Context, k *link, c bridge.Cause) outcome {
+	ctx, cancel := context.WithTimeout(ctx, hangUpLimit)
+	defer cancel()
+	ev := l.event(eventEnd)
+	ev.Reason = reasonOf(c)
+	if k != nil && l.endOnLink(ctx, k, ev) {
+		return outcome{over: true}
+	}
+	if err := l.t.endCall(ctx, ev, l.tg.String(), l.jar); err != nil {
+		l.endErr = fmt.Errorf("end call: %w", err)
+	}
+	return outcome{over: true}
+}
+
+// endOnLink tries the byway that is open. True: the peer has taken note, or
+// has itself ended the call in the same moment.
+func (l *clientLeg) endOnLink(ctx context.Context, k *link, ev Event) bool {
+	if !k.post(ev) {
+		return false
+	}
+	for {
+		select {
+		case err := <-k.ended:
+			return err == nil
+		case r := <-k.in:
+			switch {
+			case r.err != nil:
+				if errors.Is(r.err, io.EOF) || gone(r.err) {
+					return true
+				}
+				return false
+			case r.event.Type == eventEnd, r.event.Type == eventDeclined, r.event.Type == eventFailed, r.event.Type == eventNoAnswer:
+				return true
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// endCall sends `end` by itself until the peer has it.
+func (t *trunk) endCall(ctx context.Context, ev Event, tg string, jar *cookieJar) error {
+	for {
+		err := t.putEvent(ctx, ev.Call+"/events", tg, jar, ev)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if !pause(ctx, jittered(250*time.Millisecond)) {
+			return err
+		}
+	}
+}
