@@ -24,10 +24,10 @@ type latch struct {
 	ssrc   uint32         // last seen from locked
 	last   time.Time      // of the last packet from locked
 	stale  netip.AddrPort // locked before the SDP changed
+	told   netip.AddrPort // locked before a re-INVITE that did not change the SDP
 
 	fromSDP   run // packets from the SDP's address while it is not locked
 	candidate run // from another address
-	told      netip.AddrPort
 }
 
 // run is a row of packets from one address under one SSRC.
@@ -51,14 +51,17 @@ func (r *run) add(from netip.AddrPort, ssrc uint32, now time.Time) int {
 // source locked so far keeps being spoken to if the SDP did not change.
 func (l *latch) reopen(sdp netip.AddrPort) {
 	moved := sdp != l.sdp
-	old := l.target()
+	old := l.locked
+	if !old.IsValid() {
+		old = l.told
+	}
 	*l = latch{sdp: sdp}
-	if old.IsValid() && old != sdp {
-		if moved {
-			l.stale = old
-		} else {
-			l.told = old
-		}
+	switch {
+	case old == sdp || !old.IsValid():
+	case moved:
+		l.stale = old
+	default:
+		l.told = old
 	}
 }
 
@@ -102,6 +105,10 @@ func (l *latch) admit(from netip.AddrPort, ssrc uint32, now time.Time) bool {
 func (l *latch) learn(from netip.AddrPort, ssrc uint32, now time.Time) bool {
 	if l.fromSDP.n > 0 && now.Sub(l.fromSDP.last) < candidateGone {
 		return false // the SDP's own address speaks
+	}
+	if from == l.told {
+		l.lock(from, ssrc, now) // nothing changed, and nobody gets a chance to make it
+		return true
 	}
 	// Packets of the stale source are still on their way: it gives way to any.
 	c := &l.candidate

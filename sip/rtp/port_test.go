@@ -147,9 +147,11 @@ func (p *peer) silent(port *Port) {
 	}
 }
 
+// agreed is the usual outcome of offer and answer. Reports go where they hurt no
+// test beside this one.
 func agreed(remote netip.AddrPort) sdp.Agreed {
 	f := []sdp.Format{sdp.PCMU, sdp.TelephoneEvent(101, 8000), sdp.CN}
-	return sdp.Agreed{Remote: remote, Send: f, Receive: f}
+	return sdp.Agreed{Remote: remote, RemoteRTCP: netip.AddrPortFrom(loopback, 9), Send: f, Receive: f}
 }
 
 // openPort is a port with a recorder joined, and a peer that its SDP names.
@@ -197,5 +199,25 @@ func TestBothWays(t *testing.T) {
 	st := port.Close()
 	if st.Received != 20 || st.Lost != 0 || st.Sent != 2 || st.SendDropped != 0 || st.Peer != p.addr().String() {
 		t.Errorf("stats: %+v", st)
+	}
+}
+
+// receiveRTP reads one RTP packet and passes over reports.
+func (p *peer) receiveRTP() rtp.Packet {
+	p.t.Helper()
+	for {
+		if pk := p.receive(); pk.PayloadType < 64 || pk.PayloadType > 95 {
+			return pk
+		}
+	}
+}
+
+// waitFor waits until what was sent over loopback has been taken.
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("it did not come to pass")
+		}
 	}
 }

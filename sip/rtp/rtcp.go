@@ -81,7 +81,7 @@ func (p *Port) countReport(n *uint64) {
 // returns false if the packet is malformed: f may have been called for what was
 // before the flaw.
 func eachReport(b []byte, f func(sender uint32, ntp uint64, reports []rtcp.ReceptionReport)) bool {
-	if len(b) > maxPacket {
+	if len(b) == 0 || len(b) > maxPacket {
 		return false
 	}
 	for n := 0; len(b) > 0; n++ {
