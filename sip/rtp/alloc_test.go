@@ -17,7 +17,7 @@ func (nobody) Push(*bridge.Frame) {}
 
 // bench is a port with real sockets that nothing is sent to, fed by hand: two
 // goroutines must not call onRTP.
-func bench(tb testing.TB) (port *Port, next func() []byte) {
+func bench(tb testing.TB) (port *Port, peer netip.AddrPort, next func() []byte) {
 	tb.Helper()
 	pool, err := NewPool(loopback, 0, 0)
 	if err != nil {
@@ -36,7 +36,7 @@ func bench(tb testing.TB) (port *Port, next func() []byte) {
 	port.Join(nobody{})
 	pk := rtp.Packet{Header: rtp.Header{Version: 2, SSRC: 1}, Payload: make([]byte, 160)}
 	buf := make([]byte, 200)
-	return port, func() []byte {
+	return port, sink.local(), func() []byte {
 		pk.SequenceNumber++
 		pk.Timestamp += 160
 		n, err := pk.MarshalTo(buf)
@@ -48,9 +48,7 @@ func bench(tb testing.TB) (port *Port, next func() []byte) {
 }
 
 func TestNoAllocations(t *testing.T) {
-	port, next := bench(t)
-	from := port.Stats().Peer
-	addr := netip.MustParseAddrPort(from)
+	port, addr, next := bench(t)
 	now := start
 	rubbish := []byte("not a packet at all")
 	stranger := netip.MustParseAddrPort("198.51.100.66:7")
@@ -76,7 +74,7 @@ func TestNoAllocations(t *testing.T) {
 // A socket that cannot take more costs the packet, never the goroutine.
 func TestFullSocketDropsAndCounts(t *testing.T) {
 	t.Parallel()
-	port, _ := bench(t)
+	port, _, _ := bench(t)
 	port.tx.mu.Lock()
 	port.tx.out = full{}
 	port.tx.mu.Unlock()
@@ -94,8 +92,7 @@ var errFull = errors.New("no room")
 func (full) send([]byte, netip.AddrPort) error { return errFull }
 
 func BenchmarkReceive(b *testing.B) {
-	port, next := bench(b)
-	addr := netip.MustParseAddrPort(port.Stats().Peer)
+	port, addr, next := bench(b)
 	now := start
 	b.ReportAllocs()
 	for b.Loop() {
@@ -105,7 +102,7 @@ func BenchmarkReceive(b *testing.B) {
 }
 
 func BenchmarkSend(b *testing.B) {
-	port, _ := bench(b)
+	port, _, _ := bench(b)
 	f := frame(0)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -117,10 +114,9 @@ func BenchmarkSend(b *testing.B) {
 
 // BenchmarkPass is a packet's way through two joined ports.
 func BenchmarkPass(b *testing.B) {
-	in, next := bench(b)
-	out, _ := bench(b)
+	in, addr, next := bench(b)
+	out, _, _ := bench(b)
 	in.Join(out)
-	addr := netip.MustParseAddrPort(in.Stats().Peer)
 	now := start
 	b.ReportAllocs()
 	for b.Loop() {

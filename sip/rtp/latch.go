@@ -76,6 +76,17 @@ func (l *latch) target() netip.AddrPort {
 	return l.sdp
 }
 
+// heard is where media really comes from; invalid = none came yet.
+func (l *latch) heard() netip.AddrPort {
+	switch {
+	case l.locked.IsValid() || l.told.IsValid():
+		return l.target()
+	case l.fromSDP.n > 0:
+		return l.fromSDP.from
+	}
+	return l.candidate.from
+}
+
 // current tells whether from is the source listened to now.
 func (l *latch) current(from netip.AddrPort) bool {
 	if l.locked.IsValid() {

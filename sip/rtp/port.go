@@ -91,7 +91,7 @@ func (p *Port) Stats() bridge.MediaStats {
 	st.Malformed, st.UnknownPayload = r.malformed, r.unknown
 	st.Lost = r.lostBefore + r.src.lost()
 	st.Jitter = r.src.jitterTime()
-	peer := r.latch.target()
+	peer := r.latch.heard()
 	p.rx.mu.Unlock()
 
 	p.tx.mu.Lock()

@@ -46,7 +46,8 @@ func (c *control) heard() (lost uint64, trip time.Duration) {
 	return c.lostPast + c.lost, c.trip
 }
 
-// onRTCP takes a datagram with reports.
+// onRTCP takes a datagram with reports. Those from strangers and malformed ones
+// are counted with the media's; good ones are not media, and not counted.
 func (p *Port) onRTCP(b []byte, from netip.AddrPort, now time.Time) {
 	p.rx.mu.Lock()
 	l := &p.rx.latch
