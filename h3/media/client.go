@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/quic-go/webtransport-go"
@@ -69,7 +70,8 @@ type Client struct {
 	done     chan struct{}
 	epoch    uint64
 	requests *requests // nil while WebTransport carries the media
-	worked   bool      // there was a session
+	ending   sync.WaitGroup
+	worked   bool // there was a session
 }
 
 // Dial starts to carry the media of the call at uri, {call}/media. It returns
@@ -113,6 +115,7 @@ func (c *Client) run() {
 	defer close(c.done)
 	stop := context.AfterFunc(c.p.ctx, c.cancel)
 	defer stop()
+	defer c.ending.Wait()
 	defer c.endRequests()
 	verdict := c.opt.Ladder.Verdict(c.authority)
 	if c.opt.PutGet || verdict == Fails {
@@ -177,6 +180,8 @@ func (c *Client) session() (supported bool) {
 	c.watch(carried)
 	_ = s.CloseWithError(0, "")
 	<-carried
+	// GETs still parked from before the session may have been sent home.
+	c.endRequests()
 	c.epoch++
 	return true
 }
@@ -215,10 +220,11 @@ func (c *Client) startRequests() {
 	}
 }
 
-// endRequests stops the requests and waits for those in flight.
+// endRequests stops the requests. PUTs in flight run on until the call ends.
 func (c *Client) endRequests() {
-	if c.requests != nil {
-		c.requests.close()
+	if q := c.requests; q != nil {
 		c.requests = nil
+		q.stop()
+		c.ending.Go(q.wg.Wait)
 	}
 }

@@ -151,10 +151,11 @@ func (o *outbound) describe(c *chunk.Chunk, s *slot, now time.Time) {
 }
 
 // keepAlive fills c with a chunk that is no packet: no media, and the number
-// of the last packet, all in full.
+// of the last packet, all in full. If that was dropped, nothing else would tell
+// the peer that there was one.
 func (o *outbound) keepAlive(c *chunk.Chunk, now time.Time) {
 	*c = chunk.Chunk{
-		Seq: chunk.FullNumber(o.outstanding.highest), Timestamp: chunk.FullNumber(uint64(now.UnixMilli())), Clock: chunk.FullNumber(o.clock & chunk.MaxNumber),
+		Seq: chunk.FullNumber(o.num.outSeq), Timestamp: chunk.FullNumber(uint64(now.UnixMilli())), Clock: chunk.FullNumber(o.clock & chunk.MaxNumber),
 		PayloadType: o.payloadType, Source: o.stream.Source, Sink: o.stream.Sink,
 		Media: []byte{},
 	}

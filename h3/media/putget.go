@@ -37,7 +37,7 @@ type requests struct {
 
 	mu     sync.Mutex
 	puts   int
-	closed bool
+	closed bool // stopped
 }
 
 var requestTraits = traits{name: "put/get", rank: rankRequests, framed: true, limit: maxBody}
@@ -54,13 +54,13 @@ func newRequests(c *Client) *requests {
 	return q
 }
 
-func (q *requests) close() {
+// stop ends what is parked and takes no more messages. The caller waits for wg.
+func (q *requests) stop() {
 	q.p.detach(q)
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
 	q.cancel()
-	q.wg.Wait()
 }
 
 func (q *requests) ready() bool {
@@ -100,7 +100,7 @@ func (q *requests) put(m message) {
 	q.p.poke()
 }
 
-// park keeps one GET parked until the requests are closed, or the call is
+// park keeps one GET parked until the requests are stopped, or the call is
 // gone at the server.
 func (q *requests) park() {
 	backoff := getBackoff

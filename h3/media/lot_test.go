@@ -1,0 +1,112 @@
+package media
+
+import (
+	"context"
+	"testing"
+)
+
+func TestLot(t *testing.T) {
+	p := &Port{ctx: context.Background(), wake: make(chan struct{}, 1)}
+	l := &lot{p: p}
+	l.use(1, "client")
+	if !p.carriers.uses(l) || l.ready() {
+		t.Fatal("want a carrier that is not ready")
+	}
+	var spots []*spot
+	for range MaxParked {
+		s, ok := l.park(1)
+		if s == nil || !ok {
+			t.Fatal("refused")
+		}
+		spots = append(spots, s)
+	}
+	if _, ok := l.park(1); ok {
+		t.Error("one more was parked")
+	}
+	if s, ok := l.park(0); s != nil || !ok {
+		t.Error("one of an older epoch was parked")
+	}
+	body := []byte{1}
+	l.send(message{body: body, packets: 1})
+	body[0] = 2
+	select {
+	case m := <-spots[MaxParked-1].answer:
+		if m.body[0] != 1 {
+			t.Error("the pump's buffer was kept")
+		}
+	default:
+		t.Error("the newest was not answered")
+	}
+	if !l.leave(spots[0]) || l.leave(spots[0]) || l.leave(spots[MaxParked-1]) {
+		t.Error("who leaves once leaves once, who is answered does not")
+	}
+	l.use(0, "a straggler")
+	if !l.ready() {
+		t.Error("a straggler of an older epoch emptied the lot")
+	}
+	l.use(2, "client")
+	for _, s := range spots[1 : MaxParked-1] {
+		if _, ok := <-s.answer; ok {
+			t.Error("a GET of an older epoch got media")
+		}
+	}
+	s, _ := l.park(2)
+	l.retire()
+	if _, ok := <-s.answer; ok || p.carriers.current() != nil {
+		t.Error("retired, and still a carrier")
+	}
+	l.send(message{packets: 1})
+	if p.out.dropped != 1 {
+		t.Error("what nobody took was not counted")
+	}
+}
+
+func TestCarriersByRank(t *testing.T) {
+	p := &Port{ctx: context.Background(), wake: make(chan struct{}, 1)}
+	gets, old, session := &lot{p: p}, &datagrams{p: p}, &datagrams{p: p}
+	for _, step := range []struct {
+		what string
+		do   func()
+		want carrier
+	}{
+		{"requests", func() { p.attach(gets, 0, "") }, gets},
+		{"a session is better", func() { p.attach(old, 0, "") }, old},
+		{"a newer one too", func() { p.attach(session, 0, "") }, session},
+		{"requests again are not", func() { p.attach(gets, 0, "") }, session},
+		{"unless the client fell back", func() { p.attach(gets, 1, "") }, gets},
+		{"and came again", func() { p.detach(session); p.attach(session, 1, "") }, session},
+		{"the session ends", func() { p.detach(session) }, gets},
+		{"the requests too", func() { p.detach(gets) }, old},
+		{"and the last", func() { p.detach(old) }, nil},
+	} {
+		step.do()
+		if got := p.carriers.current(); got != step.want {
+			t.Errorf("%s: got %v", step.what, got)
+		}
+	}
+}
+
+func TestLadder(t *testing.T) {
+	var none *Ladder
+	none.Learn("a", Works, worksFor)
+	none.Forget("a")
+	if none.Verdict("a") != Unknown {
+		t.Error("nothing was remembered")
+	}
+	var l Ladder
+	l.Learn("a", Works, worksFor)
+	l.Learn("b", Fails, -1)
+	if l.Verdict("a") != Works || l.Verdict("b") != Unknown {
+		t.Error("a is known, b forgotten")
+	}
+	l.Forget("a")
+	if l.Verdict("a") != Unknown {
+		t.Error("a was not forgotten")
+	}
+	for n := range maxVerdicts + 10 {
+		l.Learn(string(rune(0x4e00+n)), Fails, failsFor)
+	}
+	if len(l.m) > maxVerdicts {
+		t.Errorf("%d verdicts", len(l.m))
+	}
+}
