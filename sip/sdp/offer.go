@@ -50,9 +50,23 @@ func (d Description) Reoffer(local Local, formats []Format, ptime time.Duration,
 		if m.plain() {
 			proto = m.Proto
 		}
-		offer.Media = append(offer.Media, local.audio(proto, formats, ptime, dir, local.RTCPMux))
+		offer.Media = append(offer.Media, local.audio(proto, numbered(formats, m.Formats), ptime, dir, local.RTCPMux))
 	}
 	return offer
+}
+
+// numbered gives formats the payload type numbers they had before: a number
+// keeps its meaning for the life of a session (RFC 3264 section 8.3.2), and
+// media under the old numbers is still on its way.
+func numbered(formats, before []Format) []Format {
+	out := make([]Format, len(formats))
+	for i, f := range formats {
+		if g, ok := find(before, f); ok {
+			f.Payload = g.Payload
+		}
+		out[i] = f
+	}
+	return out
 }
 
 // MakeAnswer answers offer with those of our formats that were offered, ours

@@ -128,6 +128,20 @@ func TestReofferKeepsSections(t *testing.T) {
 	}
 }
 
+func TestReofferKeepsPayloadNumbers(t *testing.T) {
+	answer, err := MakeAnswer(parseFile(t, "pjsua.sdp"), local, ours, SendRecv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := answer.Reoffer(local, ours, 0, SendRecv).Audio()
+	if f := m.Formats[2]; !f.IsTelephoneEvent() || f.Payload != 96 {
+		t.Errorf("digits were 96, now %d", f.Payload)
+	}
+	if ours[2].Payload != 101 {
+		t.Error("the caller's formats were changed")
+	}
+}
+
 func TestAnsweredIsWhatTheAnswerSays(t *testing.T) {
 	offer := parseFile(t, "pjsua-hold.sdp")
 	answer, err := MakeAnswer(offer, local, ours, SendRecv)
