@@ -47,7 +47,7 @@ type SIPMedia struct {
 // RIPT is the web edge.
 type RIPT struct {
 	Listen    netip.AddrPort `yaml:"listen"`    // UDP (HTTP/3) and TCP (HTTP/2); the zero value = no server
-	Authority string         `yaml:"authority"` // host:port as peers write it; "" = the address listened on
+	Authority string         `yaml:"authority"` // host:port as peers write it; "" only where Listen has port 0
 	TLS       TLS            `yaml:"tls"`
 	Key       File           `yaml:"key"` // EC P-256, signs our client assertions (private_key_jwt)
 
@@ -175,6 +175,9 @@ func (c *Config) fill() {
 	}
 	if !c.SIP.Media.Address.IsValid() {
 		c.SIP.Media.Address = addr
+	}
+	if l := c.RIPT.Listen; c.RIPT.Authority == "" && l.IsValid() && !l.Addr().IsUnspecified() && l.Port() != 0 {
+		c.RIPT.Authority = l.String()
 	}
 	for i := range c.Trunks {
 		c.Trunks[i].fill(c.Node)

@@ -109,7 +109,7 @@ node: box
 trunks:
   a: {sip: {peer: 192.0.2.1}}
   b: {ript: {accept: {key: b.pub, callers: "+1*"}}}
-ript: {listen: "127.0.0.1:0", tls: {certificate: a, key: b}}
+ript: {listen: "127.0.0.1:8443", tls: {certificate: a, key: b}}
 identity: {ca: {certificate: a, key: b}}
 log:
 `))
@@ -126,6 +126,7 @@ log:
 		{"sip.advertise", c.SIP.Advertise.String(), "127.0.0.1"},
 		{"sip.media.address", c.SIP.Media.Address.String(), "127.0.0.1"},
 		{"sip.media.ports", c.SIP.Media.Ports.String(), "16384-32767"},
+		{"ript.authority", c.RIPT.Authority, "127.0.0.1:8443"},
 		{"peer", a.SIP.Peer.String(), "192.0.2.1:5060"},
 		{"transport", a.SIP.Transport, "udp"},
 		{"match", a.SIP.Match[0].String(), "192.0.2.1/32"},
