@@ -1,221 +1,18 @@
 package media
 
 import (
-	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
-	"io"
-	"math/big"
-	"net"
 	"net/http"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	"github.com/quic-go/quic-go"
-	"github.com/quic-go/quic-go/http3"
-	"github.com/quic-go/webtransport-go"
-
+	"riptide/bridge"
 	"riptide/h3/chunk"
 )
-
-// site is a real HTTP/3 server on loopback with calls at /calls/{id}/media.
-type site struct {
-	addr   string
-	media  *Server
-	wt     *webtransport.Server
-	roots  *x509.CertPool
-	served chan struct{}
-
-	mu    sync.Mutex
-	ports map[string]*Port
-}
-
-func newSite(t *testing.T, webTransport bool) *site {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "site"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{
-		addr: socket.LocalAddr().String(), roots: x509.NewCertPool(),
-		served: make(chan struct{}), ports: map[string]*Port{},
-	}
-	s.roots.AddCert(leaf)
-	h := &http3.Server{
-		Handler:    s,
-		TLSConfig:  http3.ConfigureTLSConfig(&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}),
-		QUICConfig: QUICConfig(quic.Config{MaxIncomingStreams: 10000}),
-	}
-	if webTransport {
-		s.wt = NewWebTransportServer(h)
-	}
-	s.media = NewServer(s.wt)
-	go func() {
-		defer close(s.served)
-		if s.wt != nil {
-			_ = s.wt.Serve(socket)
-		} else {
-			_ = h.Serve(socket)
-		}
-	}()
-	t.Cleanup(func() {
-		s.mu.Lock()
-		for _, p := range s.ports {
-			p.Close()
-		}
-		s.mu.Unlock()
-		if s.wt != nil {
-			_ = s.wt.Close()
-		} else {
-			_ = h.Close()
-		}
-		_ = socket.Close()
-		<-s.served
-	})
-	return s
-}
-
-func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/calls/"), "/media")
-	s.mu.Lock()
-	p := s.ports[id]
-	s.mu.Unlock()
-	if !ok || p == nil {
-		http.NotFound(w, r)
-		return
-	}
-	s.media.Serve(w, r, p)
-}
-
-// call makes the server's end of a call.
-func (s *site) call(id string, panicked func()) *Port {
-	p := NewPort(Config{Server: true, Panic: panicked})
-	s.mu.Lock()
-	s.ports[id] = p
-	s.mu.Unlock()
-	return p
-}
-
-func (s *site) url(id string) string { return "https://" + s.addr + "/calls/" + id + "/media" }
-
-// conns is a plain pool: so many calls share a connection.
-type conns struct {
-	t    *testing.T
-	rt   *webtransport.ClientConn
-	quic *quic.Conn
-	mu   sync.Mutex
-	sess *webtransport.Session // the latest
-	hang bool                  // Session never answers
-}
-
-func (s *site) connect(t *testing.T) *conns {
-	t.Helper()
-	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr, err := net.ResolveUDPAddr("udp4", s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr := &quic.Transport{Conn: socket}
-	c, err := tr.Dial(context.Background(), addr, &tls.Config{RootCAs: s.roots, ServerName: "127.0.0.1", NextProtos: []string{http3.NextProtoH3}}, QUICConfig(quic.Config{}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	wt := NewWebTransportClient()
-	rt, err := wt.NewClientConn(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = c.CloseWithError(0, "")
-		_ = wt.Close()
-		_ = tr.Close()
-		_ = socket.Close()
-	})
-	return &conns{t: t, rt: rt, quic: c}
-}
-
-func (c *conns) Do(r *http.Request) (*http.Response, error) { return c.rt.RoundTrip(r) }
-
-func (c *conns) Session(ctx context.Context, url string, h http.Header) (*webtransport.Session, error) {
-	if c.hang {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	_, sess, err := c.rt.Dial(ctx, url, h)
-	c.mu.Lock()
-	c.sess = sess
-	c.mu.Unlock()
-	return sess, err
-}
-
-func (c *conns) session() *webtransport.Session {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.sess
-}
-
-// eventually waits for what the other end's goroutines are about to do.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: never", what)
-		}
-	}
-}
-
-// talk pushes frames from a to b, and checks that every one is accounted for.
-func talk(p *Port, from, n int, gap time.Duration) {
-	for i := range n {
-		p.Push(speech(from + i))
-		time.Sleep(gap)
-	}
-}
-
-// settled waits until nothing is on its way from a to b, and checks the books.
-func settled(t *testing.T, name string, a, b *Port, pushed int) {
-	t.Helper()
-	balanced := func() bool {
-		s, r := a.Stats(), b.Stats()
-		return s.Sent+s.SendDropped == uint64(pushed) && s.Sent+s.SendDropped == r.Received+r.Lost
-	}
-	for end := time.Now().Add(5 * time.Second); !balanced() && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-	}
-	s, r := a.Stats(), b.Stats()
-	if !balanced() || r.Duplicate+r.Malformed+r.UnknownPayload+r.Foreign != 0 {
-		t.Errorf("%s: pushed %d, sent %+v, received %+v", name, pushed, s, r)
-	}
-}
 
 func TestCarriersBothWays(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -501,89 +298,60 @@ func TestAnUnansweredSessionDelaysNothing(t *testing.T) {
 	settled(t, "server to client", server, client, 30)
 }
 
-func TestAHundredCallsAtOnce(t *testing.T) {
-	for name, putGet := range map[string]bool{"webtransport": false, "put-get": true} {
-		t.Run(name, func(t *testing.T) {
-			base := runtime.NumGoroutine()
-			t.Run("calls", func(t *testing.T) { hundredCalls(t, putGet) })
-			eventually(t, fmt.Sprintf("goroutines back to %d", base), func() bool { return runtime.NumGoroutine() <= base })
-		})
-	}
-}
-
-func hundredCalls(t *testing.T, putGet bool) {
-	const calls = 100
-	// Requests cost ten times as much as datagrams.
-	frames, gap, perConn := 50, 20*time.Millisecond, 10
-	if putGet {
-		frames, gap, perConn = 25, 60*time.Millisecond, 4
-	}
+func TestALargePacketCrosses(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, true)
-	ladder := &Ladder{}
-	type call struct {
-		client, server *Port
-		carrier        *Client
-	}
-	var all []call
-	var pool *conns
-	for n := range calls {
-		if n%perConn == 0 {
-			pool = s.connect(t)
-		}
-		server, client := s.call(fmt.Sprint(n), nil), NewPort(Config{})
-		c, err := Dial(context.Background(), pool, s.url(fmt.Sprint(n)), client, Options{PutGet: putGet, Ladder: ladder})
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, call{client, server, c})
-	}
-	var wg sync.WaitGroup
-	for _, c := range all {
-		wg.Go(func() { talk(c.client, 0, frames, gap) })
-		wg.Go(func() { talk(c.server, 0, frames, gap) })
-	}
-	wg.Wait()
-	for _, c := range all {
-		wg.Go(func() {
-			settled(t, "client to server", c.client, c.server, frames)
-			settled(t, "server to client", c.server, c.client, frames)
-			c.carrier.Close()
-			c.client.Close()
-			c.server.Close()
-		})
-	}
-	wg.Wait()
-	var sent, received, lost, dropped uint64
-	for _, c := range all {
-		for _, st := range []struct{ a, b *Port }{{c.client, c.server}, {c.server, c.client}} {
-			a, b := st.a.Stats(), st.b.Stats()
-			sent, dropped = sent+a.Sent, dropped+a.SendDropped
-			received, lost = received+b.Received, lost+b.Lost
-		}
-	}
-	t.Logf("sent %d, dropped by the sender %d, received %d, lost %d", sent, dropped, received, lost)
-	if sent+dropped != uint64(2*calls*frames) || sent+dropped != received+lost {
-		t.Errorf("books do not balance")
-	}
-}
-
-// request makes one request and reads the answer.
-func request(t *testing.T, c *conns, method, url string, body []byte, epoch uint64) (int, []byte) {
-	t.Helper()
-	r, err := http.NewRequest(method, url, bytes.NewReader(body))
+	server, client := s.call("1", nil), NewPort(Config{})
+	defer client.Close()
+	c, err := Dial(context.Background(), s.connect(t), s.url("1"), client, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set(EpochHeader, strconv.FormatUint(epoch, 10))
-	resp, err := c.Do(r)
-	if err != nil {
-		t.Errorf("%s: %v", method, err)
-		return 0, nil
+	defer c.Close()
+	var heard listener
+	server.Join(&heard)
+	eventually(t, "webtransport", func() bool { return client.Stats().Carrier == "webtransport" })
+	for n := range 20 {
+		f := speech(n)
+		f.Payload = append(f.Payload, make([]byte, MaxPayload-len(f.Payload))...)
+		client.Push(f)
 	}
-	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Errorf("%s: %v", method, err)
+	settled(t, "client to server", client, server, 20)
+	if got := heard.heard(); len(got) != 20 || len(got[0].Payload) != MaxPayload {
+		t.Errorf("heard %d", len(got))
 	}
-	return resp.StatusCode, got
+}
+
+func TestADeadSessionIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPort(Config{})
+		defer p.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		c := &Client{p: p, ctx: ctx, authority: "peer", opt: Options{Ladder: &Ladder{}}}
+		began := time.Now()
+		c.watch(make(chan struct{}))
+		if d := time.Since(began); d < deadSession || d > 2*deadSession {
+			t.Errorf("given up after %v", d)
+		}
+		if c.opt.Ladder.Verdict("peer") != Fails {
+			t.Error("and will be tried again at once")
+		}
+		// One from which something comes is kept.
+		go func() {
+			for ctx.Err() == nil {
+				p.receive((&chunk.Chunk{
+					Seq: chunk.FullNumber(1), Timestamp: chunk.FullNumber(1), PayloadType: uint64(bridge.PCMU),
+					Source: 1, Sink: 1, Media: []byte{},
+				}).Append(nil))
+				time.Sleep(time.Second)
+			}
+		}()
+		time.AfterFunc(time.Minute, cancel)
+		began = time.Now()
+		c.watch(make(chan struct{}))
+		if d := time.Since(began); d != time.Minute {
+			t.Errorf("given up after %v, and it was alive", d)
+		}
+	})
 }

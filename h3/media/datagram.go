@@ -3,18 +3,29 @@ package media
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"github.com/quic-go/webtransport-go"
+
+	"riptide/h3/chunk"
 )
 
 // Protocol is the WebTransport sub-protocol of this profile.
 const Protocol = "ript-1"
 
-// maxDatagram is what we put into a datagram before the connection tells its
-// own limit. Audio is far below it, and is never fragmented.
-const maxDatagram = 1200
+const (
+	// maxDatagram is what we put into a datagram before the connection tells
+	// its own limit. Audio is far below it, and is never fragmented.
+	maxDatagram = 1200
+
+	// streamTimeout is for a chunk on a stream of its own.
+	streamTimeout = time.Second
+)
 
 // WebTransportConfig is what both ends of a connection must use: without flow
 // control the library allows one session per connection.
@@ -45,6 +56,12 @@ type session interface {
 	ReceiveDatagram(context.Context) ([]byte, error)
 }
 
+// streams is the rest of it, for chunks that fit no datagram.
+type streams interface {
+	OpenUniStream() (*webtransport.SendStream, error)
+	AcceptUniStream(context.Context) (*webtransport.ReceiveStream, error)
+}
+
 // datagrams carries chunks as the datagrams of a session.
 type datagrams struct {
 	p *Port
@@ -57,9 +74,40 @@ func (d *datagrams) about() traits { return datagramTraits }
 func (d *datagrams) ready() bool   { return true }
 
 // send blocks while 32 datagrams wait for the connection's congestion window.
-// One that turns out to be too large for the path is dropped.
+// A chunk that is too large for the path travels alone on a stream.
 func (d *datagrams) send(m message) {
-	d.p.settle(m, d.s.SendDatagram(m.body))
+	err := d.s.SendDatagram(m.body)
+	if tooLarge(err) {
+		err = d.sendStream(m.body)
+	}
+	d.p.settle(m, err)
+}
+
+func tooLarge(err error) bool {
+	if err == nil {
+		return false
+	}
+	var large *quic.DatagramTooLargeError
+	return errors.As(err, &large)
+}
+
+func (d *datagrams) sendStream(b []byte) error {
+	s, ok := d.s.(streams)
+	if !ok {
+		return errors.New("chunk too large for the path")
+	}
+	str, err := s.OpenUniStream()
+	if err != nil {
+		return fmt.Errorf("open a stream for a chunk of %d bytes: %w", len(b), err)
+	}
+	if err := str.SetWriteDeadline(time.Now().Add(streamTimeout)); err != nil {
+		return fmt.Errorf("send a chunk on a stream: %w", err)
+	}
+	if _, err := str.Write(b); err != nil {
+		str.CancelWrite(0)
+		return fmt.Errorf("send a chunk on a stream: %w", err)
+	}
+	return str.Close()
 }
 
 // begin makes a session a carrier of the call; carry must follow.
@@ -69,18 +117,45 @@ func (p *Port) begin(s session, epoch uint64, peer string) *datagrams {
 	return d
 }
 
-// carry reads the session until that, or the call, is over. It is its only
-// reader and does nothing else: the queue of the library holds 32 datagrams,
-// and silently drops what does not fit.
+// carry reads the session until that, or the call, is over. It is the only
+// reader of its datagrams and does nothing else: the queue of the library
+// holds 32, and silently drops what does not fit.
 func (p *Port) carry(d *datagrams) error {
+	var large sync.WaitGroup
+	defer large.Wait()
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
 	defer p.detach(d)
+	if s, ok := d.s.(streams); ok {
+		large.Go(func() { p.carryStreams(ctx, s) })
+	}
 	for {
-		b, err := d.s.ReceiveDatagram(p.ctx)
+		b, err := d.s.ReceiveDatagram(ctx)
 		if p.ctx.Err() != nil {
 			return errClosed
 		}
 		if err != nil {
 			return err
+		}
+		p.receive(b)
+	}
+}
+
+// carryStreams reads the streams of a session, one after the other: chunks too
+// large for a datagram are rare in a call.
+func (p *Port) carryStreams(ctx context.Context, s streams) {
+	for {
+		str, err := s.AcceptUniStream(ctx)
+		if err != nil {
+			return
+		}
+		if err := str.SetReadDeadline(time.Now().Add(streamTimeout)); err != nil {
+			return
+		}
+		b, err := io.ReadAll(io.LimitReader(str, chunk.MaxChunk+1))
+		if err != nil || len(b) > chunk.MaxChunk {
+			str.CancelRead(0)
+			b = nil // counts as malformed
 		}
 		p.receive(b)
 	}

@@ -3,6 +3,7 @@ package media
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -106,7 +107,7 @@ func (q *requests) park() {
 	backoff := getBackoff
 	for q.ctx.Err() == nil {
 		home := false
-		status, err := q.do(q.ctx, http.MethodGet, nil, q.p.receiveBody)
+		status, err := q.do(q.ctx, http.MethodGet, nil, q.take)
 		switch {
 		case err == nil && status == http.StatusOK:
 			backoff = getBackoff
@@ -128,6 +129,15 @@ func (q *requests) park() {
 		}
 		backoff = min(2*backoff, getBackMax)
 	}
+}
+
+// take is for the body of a response. An empty one is an error, lest a server
+// make us spin.
+func (q *requests) take(body []byte) error {
+	if len(body) == 0 {
+		return errors.New("a response without chunks")
+	}
+	return q.p.receiveBody(body)
 }
 
 // do makes one request and hands the body of a 200 to take.

@@ -1,0 +1,235 @@
+package media
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/webtransport-go"
+)
+
+// site is a real HTTP/3 server on loopback with calls at /calls/{id}/media.
+type site struct {
+	addr   string
+	media  *Server
+	wt     *webtransport.Server
+	roots  *x509.CertPool
+	served chan struct{}
+
+	mu    sync.Mutex
+	ports map[string]*Port
+}
+
+func newSite(t *testing.T, webTransport bool) *site {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "site"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{
+		addr: socket.LocalAddr().String(), roots: x509.NewCertPool(),
+		served: make(chan struct{}), ports: map[string]*Port{},
+	}
+	s.roots.AddCert(leaf)
+	h := &http3.Server{
+		Handler:    s,
+		TLSConfig:  http3.ConfigureTLSConfig(&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}),
+		QUICConfig: QUICConfig(quic.Config{MaxIncomingStreams: 10000}),
+	}
+	if webTransport {
+		s.wt = NewWebTransportServer(h)
+	}
+	s.media = NewServer(s.wt)
+	go func() {
+		defer close(s.served)
+		if s.wt != nil {
+			_ = s.wt.Serve(socket)
+		} else {
+			_ = h.Serve(socket)
+		}
+	}()
+	t.Cleanup(func() {
+		s.mu.Lock()
+		for _, p := range s.ports {
+			p.Close()
+		}
+		s.mu.Unlock()
+		if s.wt != nil {
+			_ = s.wt.Close()
+		} else {
+			_ = h.Close()
+		}
+		_ = socket.Close()
+		<-s.served
+	})
+	return s
+}
+
+func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/calls/"), "/media")
+	s.mu.Lock()
+	p := s.ports[id]
+	s.mu.Unlock()
+	if !ok || p == nil {
+		http.NotFound(w, r)
+		return
+	}
+	s.media.Serve(w, r, p)
+}
+
+// call makes the server's end of a call.
+func (s *site) call(id string, panicked func()) *Port {
+	p := NewPort(Config{Server: true, Panic: panicked})
+	s.mu.Lock()
+	s.ports[id] = p
+	s.mu.Unlock()
+	return p
+}
+
+func (s *site) url(id string) string { return "https://" + s.addr + "/calls/" + id + "/media" }
+
+// conns is a plain pool: so many calls share a connection.
+type conns struct {
+	t    *testing.T
+	rt   *webtransport.ClientConn
+	quic *quic.Conn
+	mu   sync.Mutex
+	sess *webtransport.Session // the latest
+	hang bool                  // Session never answers
+}
+
+func (s *site) connect(t *testing.T) *conns {
+	t.Helper()
+	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := net.ResolveUDPAddr("udp4", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &quic.Transport{Conn: socket}
+	c, err := tr.Dial(context.Background(), addr, &tls.Config{RootCAs: s.roots, ServerName: "127.0.0.1", NextProtos: []string{http3.NextProtoH3}}, QUICConfig(quic.Config{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wt := NewWebTransportClient()
+	rt, err := wt.NewClientConn(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.CloseWithError(0, "")
+		_ = wt.Close()
+		_ = tr.Close()
+		_ = socket.Close()
+	})
+	return &conns{t: t, rt: rt, quic: c}
+}
+
+func (c *conns) Do(r *http.Request) (*http.Response, error) { return c.rt.RoundTrip(r) }
+
+func (c *conns) Session(ctx context.Context, url string, h http.Header) (*webtransport.Session, error) {
+	if c.hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	_, sess, err := c.rt.Dial(ctx, url, h)
+	c.mu.Lock()
+	c.sess = sess
+	c.mu.Unlock()
+	return sess, err
+}
+
+func (c *conns) session() *webtransport.Session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sess
+}
+
+// eventually waits for what the other end's goroutines are about to do.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: never", what)
+		}
+	}
+}
+
+// talk pushes frames from a to b, and checks that every one is accounted for.
+func talk(p *Port, from, n int, gap time.Duration) {
+	for i := range n {
+		p.Push(speech(from + i))
+		time.Sleep(gap)
+	}
+}
+
+// settled waits until nothing is on its way from a to b, and checks the books.
+func settled(t *testing.T, name string, a, b *Port, pushed int) {
+	t.Helper()
+	balanced := func() bool {
+		s, r := a.Stats(), b.Stats()
+		return s.Sent+s.SendDropped == uint64(pushed) && s.Sent+s.SendDropped == r.Received+r.Lost
+	}
+	for end := time.Now().Add(5 * time.Second); !balanced() && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	}
+	s, r := a.Stats(), b.Stats()
+	if !balanced() || r.Duplicate+r.Malformed+r.UnknownPayload+r.Foreign != 0 {
+		t.Errorf("%s: pushed %d, sent %+v, received %+v", name, pushed, s, r)
+	}
+}
+
+// request makes one request and reads the answer.
+func request(t *testing.T, c *conns, method, url string, body []byte, epoch uint64) (int, []byte) {
+	t.Helper()
+	r, err := http.NewRequest(method, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set(EpochHeader, strconv.FormatUint(epoch, 10))
+	resp, err := c.Do(r)
+	if err != nil {
+		t.Errorf("%s: %v", method, err)
+		return 0, nil
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Errorf("%s: %v", method, err)
+	}
+	return resp.StatusCode, got
+}
