@@ -338,7 +338,9 @@ func TestADeadSessionIsGivenUp(t *testing.T) {
 			t.Error("and will be tried again at once")
 		}
 		// One from which something comes is kept.
-		go func() {
+		var peer sync.WaitGroup
+		defer peer.Wait()
+		peer.Go(func() {
 			for ctx.Err() == nil {
 				p.receive((&chunk.Chunk{
 					Seq: chunk.FullNumber(1), Timestamp: chunk.FullNumber(1), PayloadType: uint64(bridge.PCMU),
@@ -346,7 +348,7 @@ func TestADeadSessionIsGivenUp(t *testing.T) {
 				}).Append(nil))
 				time.Sleep(time.Second)
 			}
-		}()
+		})
 		time.AfterFunc(time.Minute, cancel)
 		began = time.Now()
 		c.watch(make(chan struct{}))
