@@ -90,6 +90,17 @@ func newBywayReader(r io.Reader) *bywayReader {
 	return &bywayReader{r: bufio.NewReaderSize(r, 2<<10)}
 }
 
+// Open reads the opening bracket. Next does it too; who has something to say as
+// soon as the stream is open calls this first.
+func (b *bywayReader) Open() error {
+	for !b.opened {
+		if err := b.step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Next returns the next event of a type in the registry, under its canonical
 // name. It returns io.EOF after the closing bracket and errBywayBroken when
 // the stream ends without one. After an error the stream is of no more use.
@@ -117,43 +128,54 @@ func (b *bywayReader) Unknown() uint64 { return b.unknown }
 // object returns the bytes of the next JSON object of the array, valid until
 // the next call.
 func (b *bywayReader) object() ([]byte, error) {
-	for {
+	b.buf = b.buf[:0]
+	for len(b.buf) == 0 {
 		if b.closed {
 			return nil, io.EOF
 		}
-		c, err := b.readByte()
-		if err != nil {
+		if err := b.step(); err != nil {
 			return nil, err
 		}
-		switch {
-		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
-		case !b.opened && c == '[':
-			b.opened = true
-		case !b.opened:
-			return nil, fmt.Errorf("%w: it begins with %q, want '['", errBywaySyntax, c)
-		case c == ',':
-		case c == ']':
-			b.closed = true
-		case c == '{':
-			return b.rest()
-		default:
-			return nil, fmt.Errorf("%w: %q between events", errBywaySyntax, c)
-		}
 	}
+	return b.buf, nil
+}
+
+// step reads one token between events: a bracket, a comma, white space, or a
+// whole object.
+func (b *bywayReader) step() error {
+	c, err := b.readByte()
+	if err != nil {
+		return err
+	}
+	switch {
+	case c == ' ' || c == '\t' || c == '\r' || c == '\n':
+	case !b.opened && c == '[':
+		b.opened = true
+	case !b.opened:
+		return fmt.Errorf("%w: it begins with %q, want '['", errBywaySyntax, c)
+	case c == ',':
+	case c == ']':
+		b.closed = true
+	case c == '{':
+		return b.rest()
+	default:
+		return fmt.Errorf("%w: %q between events", errBywaySyntax, c)
+	}
+	return nil
 }
 
 // rest reads an object whose opening brace was consumed. It only finds the
 // matching brace; whether what lies between is JSON, the decoder says.
-func (b *bywayReader) rest() ([]byte, error) {
+func (b *bywayReader) rest() error {
 	b.buf = append(b.buf[:0], '{')
 	depth, inString, escaped := 1, false, false
 	for depth > 0 {
 		c, err := b.readByte()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if len(b.buf) == maxEvent {
-			return nil, errEventTooBig
+			return errEventTooBig
 		}
 		b.buf = append(b.buf, c)
 		switch {
@@ -170,7 +192,7 @@ func (b *bywayReader) rest() ([]byte, error) {
 			depth--
 		}
 	}
-	return b.buf, nil
+	return nil
 }
 
 func (b *bywayReader) readByte() (byte, error) {

@@ -1,0 +1,78 @@
+package h3
+
+import (
+	"context"
+	"encoding/json"
+
+	"riptide/bridge"
+)
+
+// serverLeg is a call as the bridge sees it: an incoming leg.
+type serverLeg struct {
+	call *serverCall
+}
+
+var _ bridge.Leg = serverLeg{}
+
+func (l serverLeg) Info() bridge.LegInfo        { return l.call.info }
+func (l serverLeg) Events() <-chan bridge.Event { return l.call.events }
+func (l serverLeg) Media() bridge.MediaPort     { return l.call.port }
+
+// Progress announces that the called party is being looked for, or rung, and
+// whether early media flows.
+func (l serverLeg) Progress(_ context.Context, p bridge.Progress) error {
+	return l.call.progress(p.Alerting, p.Early != nil)
+}
+
+// Answer announces the answer. The plan is the one that the directives of the
+// 201 were made from: Info offered nothing else.
+func (l serverLeg) Answer(context.Context, bridge.MediaPlan) error {
+	return l.call.answer()
+}
+
+// End announces the end on every open byway and waits, within limits, until
+// they have carried it.
+func (l serverLeg) End(ctx context.Context, cause bridge.Cause) error {
+	l.call.finish(cause)
+	return l.call.waitTold(ctx)
+}
+
+// serverLegState is the RIPT server's part of a call record: what another process
+// needs to be the origin of this call.
+type serverLegState struct {
+	Version          int    `json:"v"`
+	Client           string `json:"client"`
+	TG               string `json:"tg"`
+	Call             string `json:"call"`
+	Handler          string `json:"handler"`
+	ClientDirectives string `json:"clientDirectives"`
+	ServerDirectives string `json:"serverDirectives"`
+	State            string `json:"state"`
+	Early            bool   `json:"early,omitempty"`
+	SeqOut           uint64 `json:"seqOut"` // of the events we sent
+	SeqIn            uint64 `json:"seqIn"`  // highest of the client's
+}
+
+const serverLegStateVersion = 1
+
+// Record is enough to serve the call's URI elsewhere.
+func (l serverLeg) Record() bridge.LegRecord {
+	c := l.call
+	c.mu.Lock()
+	st := serverLegState{
+		Version: serverLegStateVersion,
+		Client:  c.client, TG: c.tg, Call: c.uri, Handler: c.desc.Handler,
+		ClientDirectives: c.desc.ClientDirectives, ServerDirectives: c.desc.ServerDirectives,
+		State: c.desc.State, Early: c.last.Media,
+		SeqOut: c.seq, SeqIn: c.heard.highest,
+	}
+	c.mu.Unlock()
+	raw, err := json.Marshal(st)
+	if err != nil {
+		raw = nil // strings and integers only: it cannot
+	}
+	return bridge.LegRecord{
+		Protocol: protocolRIPT, Trunk: c.info.Trunk, ID: c.uri, From: c.info.From, To: c.info.To,
+		Incoming: true, State: raw,
+	}
+}

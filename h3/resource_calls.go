@@ -1,0 +1,214 @@
+package h3
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+
+	"riptide/bridge"
+	"riptide/h3/advert"
+	"riptide/policy"
+	"riptide/policy/stir"
+)
+
+const protocolRIPT = "ript"
+
+// acceptLimit bounds what POST calls may take, however long the client waits:
+// a call is made or refused even if nobody hears of it, so that the stored
+// outcome is right.
+const acceptLimit = 10 * time.Second
+
+// maxHops keeps a client from giving its call more than anybody would.
+const maxHops = 70
+
+type callPath struct {
+	TG string `path:"tg" maxLength:"64"`
+	ID string `path:"call" maxLength:"64"`
+}
+
+type callBody struct {
+	Status       int
+	Location     string `header:"Location"`
+	CacheControl string `header:"Cache-Control"`
+	Body         CallDescription
+}
+
+func (s *Server) addCalls(api huma.API) {
+	const path = pathTGPrefix + "{tg}/calls"
+	huma.Register(api, huma.Operation{
+		OperationID: "place-call", Method: http.MethodPost, Path: path, Summary: "Place a call",
+		DefaultStatus: http.StatusCreated, MaxBodyBytes: humaMaxBody, SkipValidateBody: true,
+	}, func(ctx context.Context, in *struct {
+		TG   string `path:"tg" maxLength:"64"`
+		Key  string `header:"Idempotency-Key"`
+		Body body[CallRequest]
+	}) (*callBody, error) {
+		return s.placeOnce(ctx, in.TG, in.Key, &in.Body)
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "get-call", Method: http.MethodGet, Path: path + "/{call}", Summary: "A call, or how it ended",
+	}, func(ctx context.Context, in *callPath) (*callBody, error) {
+		c, ended := s.calls.find(clientOf(ctx), in.TG, in.ID, s.cfg.Now())
+		out := &callBody{Status: http.StatusOK, CacheControl: "no-store"}
+		switch {
+		case c != nil:
+			out.Body = c.describe()
+		case ended != nil:
+			out.Body = *ended
+		default:
+			return nil, refuse(noCall())
+		}
+		return out, nil
+	})
+}
+
+func noCall() bridge.Cause {
+	return bridge.Cause{Code: "call-ended"}.With("there is no such call, or it has ended")
+}
+
+// placeOnce serves POST calls once per Idempotency-Key.
+func (s *Server) placeOnce(ctx context.Context, tg, key string, in *body[CallRequest]) (*callBody, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), acceptLimit)
+	defer cancel()
+	req, err := in.value()
+	if err != nil {
+		return nil, err
+	}
+	attempt, old, err := s.replays.begin(ctx, clientOf(ctx), tg, key, in.raw)
+	if err != nil {
+		return nil, err
+	}
+	if old != nil {
+		out := &callBody{Status: http.StatusCreated, Location: old.Location, CacheControl: "no-store"}
+		if err := json.Unmarshal(old.Body, &out.Body); err != nil {
+			return nil, fmt.Errorf("decode stored call: %w", err)
+		}
+		return out, nil
+	}
+	c, err := s.place(ctx, s.tgs[tg], req)
+	if err != nil {
+		attempt.abandon(ctx)
+		cause := bridge.CauseOf(err)
+		s.log.Info("call refused", "tg", tg, "client", clientOf(ctx), "to", clipText(string(req.Destination), 64), "cause", cause.Code, "why", cause.Text)
+		return nil, refuse(cause)
+	}
+	out := &callBody{Status: http.StatusCreated, Location: c.uri, CacheControl: "no-store", Body: c.describe()}
+	if err := attempt.done(ctx, c.uri, out.Body); err != nil {
+		s.log.Warn("a retry of this request would place a second call", "call", c.uri, "error", err)
+	}
+	return out, nil
+}
+
+func clipText(s string, n int) string { return s[:min(len(s), n)] }
+
+// place makes a call of a request, or says with which Cause it is refused. The
+// order is that of trust: nothing is dialled, stored or negotiated for a caller
+// whose identity is not proven.
+func (s *Server) place(ctx context.Context, g *terminalGroup, req CallRequest) (*serverCall, error) {
+	if !s.rate.Allow() {
+		c := bridge.Cause{Code: "rate-limited", RetryAfter: time.Second}
+		return nil, c.With("more than %g calls per second", s.cfg.Limits.CallsPerSecond)
+	}
+	h, err := s.handlerOf(ctx, g, req.Handler)
+	if err != nil {
+		return nil, err
+	}
+	to, err := policy.ParseNumber(string(req.Destination))
+	if err != nil {
+		return nil, bridge.CauseBadRequest.With("destination is neither an E.164 number with its plus nor number@domain")
+	}
+	if !g.cfg.Destinations.Covers(to) {
+		return nil, bridge.CauseDestination.With("the TG does not take calls to %s", to)
+	}
+	hops, err := hopsOf(req.Hops)
+	if err != nil {
+		return nil, err
+	}
+	from, verdict, err := s.identify(ctx, g, req.Passport, to)
+	if err != nil {
+		return nil, err
+	}
+	toServer, toClient, err := advert.Negotiate(h.adv, g.adv)
+	if err != nil {
+		return nil, bridge.CauseMediaIncompatible.With("handler %s: %v", h.ID, err)
+	}
+	if err := s.calls.reserve(); err != nil {
+		return nil, err
+	}
+	c := s.newCall(g, h, from, to, toServer, toClient)
+	c.info.Hops = hops
+	c.info.Identity = bridge.Identity{Verdict: verdict, Passport: req.Passport}
+	s.calls.add(c)
+	if err := s.cfg.Acceptor.Accept(ctx, serverLeg{c}); err != nil {
+		c.finish(bridge.CauseOf(err))
+		s.calls.withdraw(c)
+		return nil, err
+	}
+	return c, nil
+}
+
+func (s *Server) newCall(g *terminalGroup, h *registration, from, to policy.Number, toServer, toClient advert.Directive) *serverCall {
+	id := uuid.NewString()
+	desc := CallDescription{
+		URI: g.uri + "/calls/" + id, Handler: s.handlerURI(h), Direction: "outbound", From: from, To: to,
+		ClientDirectives: toServer.String(), ServerDirectives: toClient.String(), Created: s.cfg.Now().UTC(),
+	}
+	info := bridge.LegInfo{
+		ID: desc.URI, Protocol: protocolRIPT, Trunk: g.cfg.Trunk, From: from, To: to,
+		Media: offerOf(toServer, toClient),
+	}
+	c := newServerCall(desc, info, s.cfg.Now)
+	c.id, c.client, c.tg = id, g.cfg.ClientID, g.cfg.Name
+	c.port = s.newPort(toServer, toClient, c.mediaPanic)
+	return c
+}
+
+// handlerOf finds the handler a call names. Anything else than one of the
+// client's own on this TG is "not registered", which tells the client what to
+// do about it (core draft, "Call Establishment": 500).
+func (s *Server) handlerOf(ctx context.Context, g *terminalGroup, uri string) (*registration, error) {
+	id, ok := strings.CutPrefix(uri, g.uri+"/handlers/")
+	if ok {
+		if h, err := s.handlers.get(ctx, g.cfg.ClientID, g.cfg.Name, id); err == nil {
+			return h, nil
+		}
+	}
+	return nil, bridge.Cause{Code: "handler-not-registered"}.With("register the handler with POST %s/handlers, and use the URI of its 201", g.uri)
+}
+
+func hopsOf(hops *int) (int, error) {
+	if hops == nil {
+		return bridge.DefaultHops, nil
+	}
+	if *hops < 1 {
+		return 0, bridge.CauseTooManyHops.With("the call has crossed as many bridges as it may")
+	}
+	return min(*hops, maxHops), nil
+}
+
+// identify verifies who is calling. The caller is whom the PASSporT names, and
+// nobody else.
+func (s *Server) identify(ctx context.Context, g *terminalGroup, passport string, to policy.Number) (policy.Number, stir.Verdict, error) {
+	if passport == "" {
+		return "", stir.Verdict{}, bridge.CauseIdentityMissing.With("every RIPT call carries a PASSporT")
+	}
+	p, err := stir.ParsePassport(passport)
+	if err != nil {
+		return "", stir.Verdict{}, bridge.Cause{Code: bridge.Code(stir.Invalid)}.With("%v", err)
+	}
+	from := p.Claims.From()
+	v := s.cfg.Verifier.Verify(ctx, passport, stir.Call{From: from, To: to}, s.cfg.Now())
+	if v.Status != stir.Valid {
+		return "", v, bridge.Cause{Code: bridge.Code(v.Status)}.With("%s", v.Reason)
+	}
+	if !g.cfg.Origins.Covers(from) {
+		return "", v, bridge.Cause{Code: bridge.Code(stir.NotCovered)}.With("%s is not among the TG's origins", from)
+	}
+	return from, v, nil
+}

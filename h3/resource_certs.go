@@ -1,0 +1,131 @@
+package h3
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"riptide/bridge"
+	"riptide/bridge/store"
+	"riptide/policy/stir"
+)
+
+// relX5U is the link relation under which the 200 of POST certs names the
+// stable, public URL of the chain: the x5u of the client's PASSporTs.
+const relX5U = "x5u"
+
+const mediaPEM = "application/pem-certificate-chain" // RFC 8555 section 9.1
+
+// serveEnrol issues an RFC 8226 certificate for a request that asks for
+// numbers within the TG's origins. The same numbers are checked again in every
+// PASSporT; the certificate is what lets others check them too.
+func (s *Server) serveEnrol(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.CA == nil {
+		refuseHTTP(http.StatusNotFound, "this server issues no certificates").write(w)
+		return
+	}
+	csr, err := readCSR(w, r)
+	if err != nil {
+		var p *problemError
+		if !errors.As(err, &p) {
+			p = refuse(bridge.CauseBadRequest.With("the body is no certificate request (PKCS #10): send DER, PEM, or JSON with a member csr"))
+		}
+		p.write(w)
+		return
+	}
+	group := s.tgs[r.PathValue("tg")]
+	chain, err := s.cfg.CA.Issue(csr, group.cfg.Origins, certificateLife, s.cfg.Now())
+	switch {
+	case errors.Is(err, stir.ErrNumberNotAllowed):
+		refuse(bridge.CauseCaller.With("the request asks for numbers outside the TG's origins")).write(w)
+		return
+	case errors.Is(err, stir.ErrCSR):
+		refuse(bridge.CauseBadRequest.With("the certificate request cannot be used: it needs an ECDSA key on P-256, a valid signature and a TNAuthList")).write(w)
+		return
+	case err != nil:
+		s.log.Error("certificate not issued", "tg", group.cfg.Name, "error", err)
+		refuse(bridge.CauseInternal.With("the certificate could not be issued")).write(w)
+		return
+	}
+	name, bundle := stir.Thumbprint(chain[0]), stir.EncodeChain(chain)
+	_, err = s.cfg.Store.Create(r.Context(), store.Certificates, name, bundle, certificateLife+certificateKept)
+	if err != nil && !errors.Is(err, store.ErrExists) {
+		refuse(bridge.CauseStore.With("the certificate could not be stored")).write(w)
+		return
+	}
+	uri := s.base + pathCerts + name + ".pem"
+	s.log.Info("certificate issued", "tg", group.cfg.Name, "client", clientOf(r.Context()), "subject", chain[0].Subject.CommonName, "x5u", uri)
+	w.Header().Set("Content-Type", mediaPEM)
+	w.Header().Set("Content-Location", uri)
+	w.Header().Set("Link", "<"+uri+`>; rel="`+relX5U+`"`)
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(bundle)
+}
+
+// certificateKept is how long a chain stays published after its end, for those
+// who look into calls that were.
+const certificateKept = 7 * 24 * time.Hour
+
+// readCSR takes a request as DER, as PEM, or as JSON with either in it.
+func readCSR(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		var big *http.MaxBytesError
+		if errors.As(err, &big) {
+			return nil, refuseHTTP(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", maxBody)
+		}
+		return nil, err
+	}
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if kind == "application/json" {
+		var in struct {
+			CSR string `json:"csr"`
+		}
+		if err := json.Unmarshal(raw, &in); err != nil {
+			return nil, err
+		}
+		raw = []byte(in.CSR)
+		if !strings.Contains(in.CSR, "-----BEGIN") {
+			return base64.StdEncoding.DecodeString(in.CSR)
+		}
+	}
+	if block, _ := pem.Decode(raw); block != nil {
+		return block.Bytes, nil
+	}
+	return raw, nil
+}
+
+var certificateFile = regexp.MustCompile(`^([A-Za-z0-9_-]{16,128})\.pem$`)
+
+// serveCertificate publishes a chain. It never changes: its name is its hash.
+func (s *Server) serveCertificate(w http.ResponseWriter, r *http.Request) {
+	m := certificateFile.FindStringSubmatch(r.PathValue("file"))
+	if m == nil {
+		refuseHTTP(http.StatusNotFound, "no such certificate").write(w)
+		return
+	}
+	entry, err := s.cfg.Store.Get(r.Context(), store.Certificates, m[1])
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		refuseHTTP(http.StatusNotFound, "no such certificate").write(w)
+		return
+	case err != nil:
+		refuse(bridge.CauseStore.With("the certificate could not be read")).write(w)
+		return
+	}
+	w.Header().Set("Content-Type", mediaPEM)
+	w.Header().Set("Cache-Control", "public, max-age=86400, immutable")
+	w.Header().Set("ETag", `"`+m[1]+`"`)
+	if matches(r.Header.Get("If-None-Match"), `"`+m[1]+`"`) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	_, _ = w.Write(entry.Value)
+}

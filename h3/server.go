@@ -1,0 +1,273 @@
+package h3
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/webtransport-go"
+	"golang.org/x/time/rate"
+
+	"riptide/bridge"
+	"riptide/h3/media"
+)
+
+// Server takes RIPT calls: one handler tree on HTTP/3 and, on the same port
+// number of TCP, on HTTP/2.
+//
+// TLS 1.3 only. Early data is not accepted for anything: a replayed POST would
+// be a call that nobody made.
+type Server struct {
+	cfg      ServerConfig
+	log      *slog.Logger
+	base     string // "https://" and the authority
+	tgs      map[string]*terminalGroup
+	tokens   *tokenChecker
+	issuer   *tokenIssuer
+	handlers *handlerTable
+	calls    *callTable
+	replays  *idempotency
+	rate     *rate.Limiter
+	media    *media.Server
+	handler  http.Handler
+
+	h3  *webtransport.Server
+	h2  *http.Server
+	udp *quic.Transport
+	ln  *quic.EarlyListener
+	tcp net.Listener
+
+	conns   sync.WaitGroup // QUIC connections and listeners
+	drained chan struct{}  // closed: no new calls
+	once    sync.Once
+}
+
+// Timeouts of connections (30-second defaults would hide a dead peer longer
+// than a call tolerates).
+const (
+	idleTimeout = 10 * time.Second
+	keepAlive   = 3 * time.Second
+)
+
+// NewServer checks the configuration and makes a server that does not listen
+// yet.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("RIPT server: %w", err)
+	}
+	s := &Server{
+		cfg:     cfg,
+		log:     cfg.Log,
+		base:    "https://" + cfg.Authority,
+		tgs:     map[string]*terminalGroup{},
+		calls:   newCallTable(cfg.Limits),
+		replays: newIdempotency(cfg.Store),
+		rate:    rate.NewLimiter(rate.Limit(cfg.Limits.CallsPerSecond), max(1, int(cfg.Limits.CallsPerSecond))),
+		drained: make(chan struct{}),
+	}
+	s.tokens = newTokenChecker(s.base, &cfg.TokenKey.PublicKey, cfg.Now)
+	s.handlers = newHandlerTable(cfg.Store, cfg.Limits.Handlers)
+	resources := map[string][]string{}
+	for _, tg := range cfg.TGs {
+		group, err := s.newTG(tg)
+		if err != nil {
+			return nil, fmt.Errorf("RIPT server: %w", err)
+		}
+		s.tgs[tg.Name] = group
+		resources[tg.ClientID] = append(resources[tg.ClientID], group.uri)
+	}
+	for client := range resources {
+		resources[client] = append(resources[client], s.rootURIs()...)
+	}
+	var err error
+	if s.issuer, err = newTokenIssuer(s.base, cfg.TokenKey, cfg.Clients, resources, cfg.Store); err != nil {
+		return nil, fmt.Errorf("RIPT server: %w", err)
+	}
+	s.h3 = media.NewWebTransportServer(&http3.Server{
+		TLSConfig:      s.tlsConfig(http3.NextProtoH3),
+		MaxHeaderBytes: maxHeader,
+		Logger:         slog.New(slog.DiscardHandler),
+	})
+	s.media = media.NewServer(s.h3)
+	s.handler = s.tree()
+	s.h3.H3.Handler = s.handler
+	return s, nil
+}
+
+// maxHeader bounds the header fields of a request.
+const maxHeader = 32 << 10
+
+func (s *Server) tlsConfig(alpn ...string) *tls.Config {
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{s.cfg.Certificate},
+		NextProtos:   alpn,
+	}
+}
+
+// Listen takes the UDP and the TCP port and loads the registered handlers. With
+// port 0 it chooses one that is free on both.
+func (s *Server) Listen(ctx context.Context) error {
+	if err := s.handlers.load(ctx); err != nil {
+		return fmt.Errorf("RIPT server: %w", err)
+	}
+	const attempts = 20 // a port that is free on UDP may be taken on TCP
+	var err error
+	for range attempts {
+		if err = s.listen(); err == nil {
+			return nil
+		}
+		if _, port, _ := net.SplitHostPort(s.cfg.Listen); port != "0" {
+			break
+		}
+	}
+	return fmt.Errorf("RIPT server: listen on %s: %w", s.cfg.Listen, err)
+}
+
+func (s *Server) listen() error {
+	udpAddr, err := net.ResolveUDPAddr("udp", s.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	udp, err := net.ListenUDP("udp", udpAddr)
+	if err != nil {
+		return err
+	}
+	tcp, err := net.Listen("tcp", net.JoinHostPort(hostOf(s.cfg.Listen), strconv.Itoa(udp.LocalAddr().(*net.UDPAddr).Port)))
+	if err != nil {
+		return errors.Join(err, udp.Close())
+	}
+	s.udp = &quic.Transport{Conn: udp, StatelessResetKey: s.cfg.StatelessReset}
+	s.ln, err = s.udp.ListenEarly(s.h3.H3.TLSConfig, media.QUICConfig(quic.Config{
+		MaxIdleTimeout:  idleTimeout,
+		KeepAlivePeriod: keepAlive,
+		// A balancer puts all its clients on one connection.
+		MaxIncomingStreams:    100_000,
+		MaxIncomingUniStreams: 100,
+		Allow0RTT:             false,
+	}))
+	if err != nil {
+		return errors.Join(err, udp.Close(), tcp.Close())
+	}
+	s.tcp = tcp
+	return nil
+}
+
+func hostOf(addr string) string {
+	host, _, _ := net.SplitHostPort(addr)
+	return host
+}
+
+// Addr is the address it listens on, the same for UDP and TCP.
+func (s *Server) Addr() net.Addr { return s.tcp.Addr() }
+
+// Handler is the tree, for servers of our own making in tests and behind
+// socket activation.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Serve serves until Shutdown is called or a listener fails. It returns nil
+// after Shutdown.
+func (s *Server) Serve(ctx context.Context) error {
+	s.h2 = s.newHTTP2()
+	failed := make(chan error, 2)
+	s.conns.Go(func() { failed <- s.serveQUIC(ctx) })
+	s.conns.Go(func() {
+		err := s.h2.ServeTLS(s.tcp, "", "")
+		if errors.Is(err, http.ErrServerClosed) {
+			err = nil
+		}
+		failed <- err
+	})
+	err := <-failed
+	select {
+	case <-s.drained:
+		return nil
+	default:
+	}
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	return fmt.Errorf("RIPT server on %s: %w", s.Addr(), err)
+}
+
+func (s *Server) newHTTP2() *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	return &http.Server{
+		Handler:           s.handler,
+		TLSConfig:         s.tlsConfig("h2"),
+		Protocols:         protocols,
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    maxHeader,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 10_000,
+			SendPingTimeout:      keepAlive,
+			PingTimeout:          idleTimeout - keepAlive,
+			WriteByteTimeout:     idleTimeout,
+		},
+		ErrorLog: log.New(quiet{}, "", 0),
+	}
+}
+
+// quiet drops what net/http says about broken handshakes: anybody can cause
+// them, at any rate.
+type quiet struct{}
+
+func (quiet) Write(p []byte) (int, error) { return len(p), nil }
+
+func (s *Server) serveQUIC(ctx context.Context) error {
+	for {
+		conn, err := s.ln.Accept(ctx)
+		if err != nil {
+			select {
+			case <-s.drained:
+				return nil
+			default:
+			}
+			return fmt.Errorf("accept QUIC: %w", err)
+		}
+		s.conns.Go(func() {
+			// What ends a connection is the peer's business; calls notice by their byways.
+			_ = s.h3.ServeQUICConn(conn)
+		})
+	}
+}
+
+// Shutdown ends the server in the order that lets peers and balancers follow:
+// no new calls, then the calls end with a cause, their byways with the closing
+// bracket, and only then the connections. It returns when everything of the
+// server is gone, or with ctx's error after cutting what was left.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.once.Do(func() { close(s.drained) })
+	err := s.calls.endAll(ctx, bridge.CauseShuttingDown.With("the server is stopping").EndedBy(bridge.ByBridge))
+	if s.tcp == nil {
+		return err
+	}
+	if s.h2 != nil {
+		stop, cancel := context.WithTimeout(ctx, time.Second)
+		if s.h2.Shutdown(stop) != nil {
+			_ = s.h2.Close()
+		}
+		cancel()
+	}
+	_ = s.tcp.Close()
+	_ = s.ln.Close()
+	_ = s.h3.Close()
+	_ = s.udp.Close()
+	_ = s.udp.Conn.Close()
+	s.conns.Wait()
+	if err != nil {
+		return fmt.Errorf("stop RIPT server: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package h3
+
+import (
+	"cmp"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"riptide/bridge"
+	"riptide/bridge/store"
+	"riptide/policy"
+	"riptide/policy/stir"
+)
+
+// ServerConfig is all a Server needs. Zero values of the second group have
+// defaults.
+type ServerConfig struct {
+	Listen      string          // UDP and TCP address, "host:port"
+	Authority   string          // public "host" or "host:port": in every URI we hand out, never taken from a request
+	Certificate tls.Certificate // of that host
+	TGs         []TGConfig
+	Clients     []OAuthClient
+	Acceptor    bridge.Acceptor
+	Verifier    *stir.Verifier
+	CA          *stir.CA // issues the clients' certificates; nil = POST certs is not offered
+	Store       store.Store
+
+	// TokenKey signs access tokens. Nil makes one, which ends the life of the
+	// tokens with that of the process: clients then ask for new ones.
+	TokenKey *ecdsa.PrivateKey
+	// StatelessReset lets clients notice at once that a process is gone. All
+	// nodes of one authority share it. Nil: they wait for the idle timeout.
+	StatelessReset *quic.StatelessResetKey
+
+	Log    *slog.Logger
+	Now    func() time.Time // of tokens, PASSporTs and time stamps
+	Limits ServerLimits
+}
+
+// TGConfig is one terminal group: what one peer may do with us.
+type TGConfig struct {
+	Name         string // last segment of its URI: letters, digits, "-", "_", "."
+	Trunk        string // the bridge's name for the peer; default Name
+	ClientID     string // the OAuth client it belongs to
+	Origins      policy.NumberSet
+	Destinations policy.NumberSet
+	Media        []string // carriers, default "webtransport" and "put-get"
+}
+
+// ServerLimits bound what clients can make us hold.
+type ServerLimits struct {
+	Calls          int     // at once, default 2000
+	CallsPerSecond float64 // of POST calls, default 500, burst of one second
+	Handlers       int     // per client, default 64
+	Byways         int     // event streams per call, default 16
+	Ended          int     // ended calls that can be queried, default 20000
+}
+
+const (
+	carrierWebTransport = "webtransport"
+	carrierPutGet       = "put-get"
+)
+
+// segment is what may stand in a path without escaping.
+var segment = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// check fills in defaults and reports every mistake.
+func (c *ServerConfig) check() error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Acceptor == nil || c.Verifier == nil || c.Store == nil {
+		fail("an acceptor, a verifier and a store are needed")
+	}
+	if len(c.Certificate.Certificate) == 0 {
+		fail("a TLS certificate is needed: there is no plaintext RIPT")
+	}
+	if u, err := url.Parse("https://" + c.Authority); err != nil || u.Host != c.Authority || u.Hostname() == "" {
+		fail("authority %q is not a host or host:port", c.Authority)
+	}
+	if host, port, err := net.SplitHostPort(c.Authority); err == nil && port == "443" {
+		c.Authority = host
+	}
+	errs = append(errs, c.checkTGs()...)
+	if c.TokenKey == nil {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			fail("make a token key: %w", err)
+		}
+		c.TokenKey = key
+	} else if c.TokenKey.Curve != elliptic.P256() {
+		fail("the token key is not on P-256")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	l := &c.Limits
+	l.Calls = cmp.Or(l.Calls, 2000)
+	l.CallsPerSecond = cmp.Or(l.CallsPerSecond, 500)
+	l.Handlers = cmp.Or(l.Handlers, 64)
+	l.Byways = cmp.Or(l.Byways, 16)
+	l.Ended = cmp.Or(l.Ended, 20000)
+	return errors.Join(errs...)
+}
+
+func (c *ServerConfig) checkTGs() (errs []error) {
+	c.TGs = slices.Clone(c.TGs)
+	seen := map[string]bool{}
+	for i := range c.TGs {
+		tg := &c.TGs[i]
+		tg.Trunk = cmp.Or(tg.Trunk, tg.Name)
+		if len(tg.Media) == 0 {
+			tg.Media = []string{carrierWebTransport, carrierPutGet}
+		}
+		if !segment.MatchString(tg.Name) {
+			errs = append(errs, fmt.Errorf("TG name %q: want 1 to 64 letters, digits, '.', '_' or '-'", tg.Name))
+		}
+		if seen[tg.Name] {
+			errs = append(errs, fmt.Errorf("TG %q is there twice", tg.Name))
+		}
+		seen[tg.Name] = true
+		if !slices.ContainsFunc(c.Clients, func(o OAuthClient) bool { return o.ID == tg.ClientID }) {
+			errs = append(errs, fmt.Errorf("TG %q belongs to client %q, which has no key here", tg.Name, tg.ClientID))
+		}
+		if !slices.Contains(tg.Media, carrierPutGet) {
+			errs = append(errs, fmt.Errorf("TG %q: media must hold %q, which every client can do", tg.Name, carrierPutGet))
+		}
+	}
+	return errs
+}
