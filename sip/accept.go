@@ -28,17 +28,12 @@ func (l *Leg) accept(s *serverTx, body []byte, headers []sipgo.Header) {
 	l.pending = p
 	res := s.response(200, "", body, headers...)
 	s.status = 200
-	send := func() {
-		if s.tx.Respond(res) != nil {
-			l.agent.counts.unsent.Add(1)
-		}
-	}
 	var again func()
 	again = func() {
 		if l.pending != p {
 			return
 		}
-		send()
+		s.send(res)
 		p.pause = min(2*p.pause, sipgo.T2)
 		p.again = l.after(p.pause, again)
 	}
@@ -48,7 +43,7 @@ func (l *Leg) accept(s *serverTx, body []byte, headers []sipgo.Header) {
 			l.unacknowledged()
 		}
 	})
-	send()
+	s.send(res)
 }
 
 // settle stops the repetitions of a 2xx.

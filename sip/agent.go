@@ -213,7 +213,7 @@ func (m *mailbox) clear() {
 		l.over()
 	}
 	for _, s := range m.server {
-		s.tx.Terminate()
+		s.terminate()
 	}
 	for _, c := range m.client {
 		c.final = -1

@@ -81,7 +81,8 @@ func checkSyntax(req *sipgo.Request, broken error) *refusal {
 			return refuse(400, "Missing "+name+" Header")
 		}
 	}
-	if strings.TrimSpace(string(req.CSeq().MethodName)) != string(req.Method) {
+	// sipgo writes methods in capitals, whatever the peer wrote.
+	if !strings.EqualFold(strings.TrimSpace(string(req.CSeq().MethodName)), string(req.Method)) {
 		return refuse(400, "CSeq Method Does Not Match")
 	}
 	if tag, _ := req.From().Params.Get("tag"); tag == "" {

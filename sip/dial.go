@@ -64,18 +64,18 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 		media.port.Close()
 		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
 	}
-	if err := a.enter(l); err != nil {
-		return fail(err)
-	}
 	invite, err := a.buildInvite(in, t, m.callID, offer)
 	if err == nil {
 		l.flow, err = a.firstFlow(ctx, t, len(encode(invite)))
 	}
-	if err == nil {
-		l.out = &outgoing{invite: invite, early: map[string]*dialog{}, answered: map[string]func(){}}
-		err = l.place(ctx)
-	}
 	if err != nil {
+		return fail(err)
+	}
+	l.out = &outgoing{invite: invite, early: map[string]*dialog{}, answered: map[string]func(){}}
+	if err := a.enter(l); err != nil {
+		return fail(err)
+	}
+	if err := l.place(ctx); err != nil {
 		a.leave(l)
 		return fail(err)
 	}
@@ -86,6 +86,10 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 func (l *Leg) place(ctx context.Context) error {
 	var err error
 	doErr := l.box.do(ctx, func() {
+		if l.closed { // Shutdown was faster
+			err = bridge.CauseShuttingDown
+			return
+		}
 		invite := l.out.invite
 		invite.AppendHeader(l.agent.contact(l.trunk.Numbers.Format(l.info.From), l.flow.transport()))
 		l.out.tx, err = l.box.request(invite, l.flow, l.onAnswer, l.onSilence)
@@ -119,10 +123,7 @@ func (a *Agent) buildInvite(in bridge.Intent, t *trunk, callID string, offer []b
 		to.UriParams.Add("user", "phone")
 	}
 	req := sipgo.NewRequest(sipgo.INVITE, to)
-	forwards := sipgo.MaxForwardsHeader(70)
-	if in.Hops > 0 && in.Hops < 70 {
-		forwards = sipgo.MaxForwardsHeader(in.Hops)
-	}
+	forwards := sipgo.MaxForwardsHeader(min(max(in.Hops, 0), 70))
 	id := sipgo.CallIDHeader(callID)
 	req.AppendHeader(&forwards)
 	req.AppendHeader(a.fromHeader(in.From, t))

@@ -122,7 +122,7 @@ func parse(b []byte) (msg sipgo.Message, err error) {
 		return nil, errTooLarge
 	}
 	msg, err = parser.ParseSIP(b)
-	if err != nil && !errors.Is(err, sipgo.ErrParseReadBodyIncomplete) {
+	if err != nil && !errors.Is(err, sipgo.ErrParseReadBodyIncomplete) && !errors.Is(err, sipgo.ErrMessageTooLarge) {
 		return nil, err
 	}
 	return msg, err

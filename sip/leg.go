@@ -182,6 +182,9 @@ func (l *Leg) end(c bridge.Cause) error {
 	case l.incoming && l.state == inviting:
 		l.refuse(c)
 		return nil
+	case l.state == inviting && l.out.tx == nil:
+		l.over() // nothing was sent yet
+		return nil
 	case l.state == inviting:
 		l.quiet()
 		return l.giveUp(c)

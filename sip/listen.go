@@ -72,14 +72,16 @@ func (a *Agent) trunkOf(source netip.AddrPort) *trunk {
 // that messages of one peer stay in order.
 func (a *Agent) readDatagrams() error {
 	buf := make([]byte, 64<<10)
+	failures := 0
 	for {
 		n, source, err := a.udp.ReadFromUDPAddrPort(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
 		if err != nil {
-			return fmt.Errorf("read SIP datagrams on %s: %w", a.udp.LocalAddr(), err)
+			if !a.endure(&failures, err) {
+				return a.lastWords("read SIP datagrams", err)
+			}
+			continue
 		}
+		failures = 0
 		source = netip.AddrPortFrom(source.Addr().Unmap(), source.Port())
 		t := a.trunkOf(source)
 		switch b := buf[:n]; {
@@ -94,16 +96,43 @@ func (a *Agent) readDatagrams() error {
 	}
 }
 
+// maxFailures is how many times in a row a listener may fail before we give up.
+const maxFailures = 100
+
+// endure waits a moment after an error of a listener, such as too many open
+// files: an agent must not go down with all its calls because of one more.
+func (a *Agent) endure(failures *int, err error) bool {
+	*failures++
+	if errors.Is(err, net.ErrClosed) || *failures > maxFailures {
+		return false
+	}
+	select {
+	case <-time.After(100 * time.Millisecond):
+		return true
+	case <-a.base.Done():
+		return false
+	}
+}
+
+func (a *Agent) lastWords(doing string, err error) error {
+	if errors.Is(err, net.ErrClosed) || a.base.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("%s on %s: %w", doing, a.addr, err)
+}
+
 // acceptStreams takes TCP connections from trunks.
 func (a *Agent) acceptStreams() error {
+	failures := 0
 	for {
 		conn, err := a.tcp.AcceptTCP()
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
 		if err != nil {
-			return fmt.Errorf("accept SIP connections on %s: %w", a.tcp.Addr(), err)
+			if !a.endure(&failures, err) {
+				return a.lastWords("accept SIP connections", err)
+			}
+			continue
 		}
+		failures = 0
 		peer := addrPortOf(conn.RemoteAddr())
 		t := a.trunkOf(peer)
 		if t == nil {

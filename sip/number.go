@@ -62,7 +62,7 @@ func (r NumberRules) Read(user string) (policy.Number, error) {
 // Format writes a number as the user part of a URI on this trunk.
 func (r NumberRules) Format(n policy.Number) string {
 	if !n.IsE164() {
-		return n.User()
+		return escape(n.User())
 	}
 	switch r.Write {
 	case "bare":
@@ -117,6 +117,20 @@ func unescape(s string) string {
 			}
 		}
 		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// escape writes a user part so that nothing in it is taken for syntax.
+func escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || strings.IndexByte("-_.!~*'()&=+$,/", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
 	}
 	return b.String()
 }

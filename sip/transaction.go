@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
 )
@@ -12,13 +13,18 @@ import (
 // serverTx is a request from a peer and our answer to it. sipgo's state
 // machine repeats the answer when the request is repeated; the tables and the
 // order are ours.
+//
+// CANCEL has no sipgo transaction: sipgo sends the answer to one past its state
+// machine, which then would never end. It is repeated and forgotten here.
 type serverTx struct {
 	box    *mailbox
 	key    string
 	tx     *sipgo.ServerTx
 	req    *sipgo.Request
 	flow   flow
-	status int    // last status sent
+	status int // last status sent
+	last   *sipgo.Response
+	expiry *time.Timer
 	tag    string // our tag in the answers to an INVITE; "" = any
 	leg    *Leg   // of an INVITE
 }
@@ -42,15 +48,30 @@ func serverKey(req *sipgo.Request, method sipgo.RequestMethod) string {
 // serve starts the transaction of a new request.
 func (m *mailbox) serve(req *sipgo.Request, f flow) (*serverTx, error) {
 	s := &serverTx{box: m, key: serverKey(req, req.Method), req: req, flow: f}
+	if req.IsCancel() {
+		m.server[s.key] = s
+		s.expiry = time.AfterFunc(64*sipgo.T1, func() { m.post(s.forget) })
+		return s, nil
+	}
 	s.tx = sipgo.NewServerTx(s.key, req, f, m.agent.quiet)
 	if err := s.tx.Init(); err != nil {
 		return nil, fmt.Errorf("take %s of call %s: %w", req.Method, m.callID, err)
 	}
 	m.server[s.key] = s
-	s.tx.OnTerminate(func(string, error) {
-		m.post(func() { delete(m.server, s.key) })
-	})
+	s.tx.OnTerminate(func(string, error) { m.post(s.forget) })
 	return s, nil
+}
+
+func (s *serverTx) forget() { delete(s.box.server, s.key) }
+
+// terminate ends the transaction whatever it still waits for.
+func (s *serverTx) terminate() {
+	if s.tx == nil {
+		s.expiry.Stop()
+		s.forget()
+		return
+	}
+	s.tx.Terminate()
 }
 
 // respond answers the request. A failure to send is the network's affair: the
@@ -58,7 +79,18 @@ func (m *mailbox) serve(req *sipgo.Request, f flow) (*serverTx, error) {
 func (s *serverTx) respond(status int, phrase string, body []byte, headers ...sipgo.Header) {
 	res := s.response(status, phrase, body, headers...)
 	s.status = status
-	if err := s.tx.Respond(res); err != nil {
+	s.send(res)
+}
+
+func (s *serverTx) send(res *sipgo.Response) {
+	var err error
+	if s.tx == nil {
+		s.last = res
+		err = s.flow.WriteMsg(res)
+	} else {
+		err = s.tx.Respond(res)
+	}
+	if err != nil {
 		s.box.agent.counts.unsent.Add(1)
 	}
 }
@@ -81,8 +113,17 @@ func newResponse(req *sipgo.Request, status int, phrase string, body []byte) *si
 	}
 	res := sipgo.NewResponseFromRequest(req, status, phrase, body)
 	res.SipVersion = "SIP/2.0" // not what the request claims
+	for _, h := range req.Headers() {
+		// A peer finds its broken request again by what it wrote itself.
+		if name, ok := strings.CutPrefix(h.Name(), unparsed); ok && echoed[canonicalName(name)] {
+			res.AppendHeader(sipgo.NewHeader(name, h.Value()))
+		}
+	}
 	return res
 }
+
+// echoed are the header fields that an answer repeats.
+var echoed = map[string]bool{"from": true, "to": true, "call-id": true, "cseq": true}
 
 // ack hands the ACK of a refused INVITE to the state machine, which then stops
 // repeating the refusal.
@@ -102,6 +143,12 @@ func (s *serverTx) ack(req *sipgo.Request) {
 
 // repeat hands a repetition of the request to the state machine.
 func (s *serverTx) repeat(req *sipgo.Request) {
+	if s.tx == nil {
+		if s.last != nil {
+			s.send(s.last)
+		}
+		return
+	}
 	if err := s.tx.Receive(req); err != nil {
 		s.box.agent.counts.malformed.Add(1)
 	}
