@@ -315,6 +315,7 @@ func TestALargePacketCrosses(t *testing.T) {
 		f := speech(n)
 		f.Payload = append(f.Payload, make([]byte, MaxPayload-len(f.Payload))...)
 		client.Push(f)
+		eventually(t, "the large one", func() bool { return server.Stats().Received == uint64(n+1) })
 	}
 	settled(t, "client to server", client, server, 20)
 	if got := heard.heard(); len(got) != 20 || len(got[0].Payload) != MaxPayload {
