@@ -4,24 +4,33 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
+	"sync"
 	"testing"
 )
 
-// FreePorts finds n consecutive ports, the first of them even, that are free for
-// UDP and TCP at a moment ago: peers cannot be given a bound socket.
+// Ports are handed out from below the range that the kernel takes its own from,
+// each only once in this process; test programs that run at the same time begin
+// at different places.
+const (
+	firstPort = 20000
+	lastPort  = 32000
+)
+
+var (
+	portsMu  sync.Mutex
+	nextPort = firstPort + os.Getpid()*64%(lastPort-firstPort)&^1
+)
+
+// FreePorts finds n consecutive ports, the first of them even, that were free for
+// UDP and TCP a moment ago: peers cannot be given a bound socket.
 func FreePorts(t testing.TB, ns *Namespace, host string, n int) int {
 	t.Helper()
 	var first int
 	err := ns.Do(func() error {
-		for range 100 {
-			probe, err := net.ListenPacket("udp", net.JoinHostPort(host, "0"))
-			if err != nil {
-				return err
-			}
-			first = probe.LocalAddr().(*net.UDPAddr).Port &^ 1
-			_ = probe.Close()
-			if first+n < 1<<16 && allFree(t.Context(), host, first, n) {
+		for range 1000 {
+			if first = takePorts(n); allFree(t.Context(), host, first, n) {
 				return nil
 			}
 		}
@@ -30,6 +39,17 @@ func FreePorts(t testing.TB, ns *Namespace, host string, n int) int {
 	if err != nil {
 		t.Fatalf("find free ports: %v", err)
 	}
+	return first
+}
+
+func takePorts(n int) int {
+	portsMu.Lock()
+	defer portsMu.Unlock()
+	if nextPort+n > lastPort {
+		nextPort = firstPort
+	}
+	first := nextPort
+	nextPort += (n + 1) &^ 1
 	return first
 }
 
