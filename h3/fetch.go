@@ -3,6 +3,7 @@ package h3
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -44,6 +45,13 @@ func (c *Client) Fetcher(allow []string) stir.Fetch {
 	}
 	context.AfterFunc(c.ctx, f.public.CloseIdleConnections)
 	return f.Fetch
+}
+
+// NewFetch returns a function behind a stir.Source that needs no client: servers
+// are verified against roots (nil: the system's), and hosts, by name or address,
+// may have private addresses.
+func NewFetch(roots *x509.CertPool, hosts []string) stir.Fetch {
+	return newFetcher(hosts, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}).Fetch
 }
 
 // newFetcher verifies servers against roots; nil stands for the system's.
