@@ -171,9 +171,12 @@ func (c *call) summarise(cause Cause) {
 
 // logEnd is the second of a call's two info lines.
 func (s Summary) logEnd(log *slog.Logger) {
-	status, _ := s.Cause.SIPStatus()
+	status := 200
+	if s.Answered.IsZero() {
+		status, _ = s.Cause.SIPStatus()
+	}
 	log.Info("call ended",
-		"cause", s.Cause.Code, "by", s.Cause.By, "text", s.Cause.Text, "sip", status, "q850", s.Cause.Q850Cause(),
+		"cause", s.Cause.Code, "by", s.Cause.By, "text", s.Cause.Text, "status", status, "q850", s.Cause.Q850Cause(),
 		"setup", s.SetUp().Round(time.Millisecond), "talk", s.Talk().Round(time.Millisecond),
 		mediaGroup("a", s.A), mediaGroup("b", s.B),
 		"converted", s.Converted, "unplayable", s.Dropped)
