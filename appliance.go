@@ -1,0 +1,393 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"riptide/bridge"
+	"riptide/bridge/store"
+	"riptide/bridge/store/embedded"
+	"riptide/configs"
+	"riptide/h3"
+	"riptide/ops"
+	"riptide/policy"
+	"riptide/policy/stir"
+	"riptide/sip"
+	"riptide/sip/rtp"
+	"riptide/systemd"
+)
+
+// appliance is the parts of one running bridge. This file is the only place
+// that knows them all.
+type appliance struct {
+	store  store.Store
+	admin  *ops.Server
+	bridge *bridge.Bridge
+	sip    *sip.Agent
+	client *h3.Client
+	server *h3.Server // nil where no RIPT address is configured
+
+	cancel  context.CancelFunc // ends the parts that run until told
+	running chan struct{}      // closed when all of them have ended
+}
+
+// newAppliance makes every part and opens every port, or none.
+func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (_ *appliance, err error) {
+	a := &appliance{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close(ctx))
+		}
+	}()
+	if err := a.makeAdmin(ctx, cfg, logger); err != nil {
+		return nil, err
+	}
+	disk, err := embedded.Open(ctx, cfg.State, logger)
+	if err != nil {
+		return nil, err
+	}
+	a.store = a.admin.Measure(disk)
+	calls, err := makePolicy(cfg)
+	if err != nil {
+		return nil, err
+	}
+	a.bridge = bridge.New(bridge.Config{
+		Node: cfg.Node, Policy: calls, Store: a.store, Logger: logger,
+		MaxCalls: cfg.Limits.Calls, OnEnd: a.admin.Ended,
+	})
+	verifier := newIdentityVerifier(identityRoots(cfg), tlsRoots(cfg), peerHosts(cfg))
+	if err := a.makeSIP(cfg, verifier, logger); err != nil {
+		return nil, err
+	}
+	if err := a.makeClient(cfg, logger); err != nil {
+		return nil, err
+	}
+	if err := a.makeServer(ctx, cfg, verifier.Verifier, logger); err != nil {
+		return nil, err
+	}
+	a.bridge.Use(a.trunks(cfg))
+	if err := a.admin.Start(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *appliance) makeAdmin(ctx context.Context, cfg *configs.Config, logger *slog.Logger) error {
+	admin, err := ops.New(ops.Config{
+		Listen: cfg.Admin, Logger: logger, Version: version,
+		Sources: ops.Sources{
+			ActiveCalls: func() int { return a.bridge.Active() },
+			SIP:         a.sipCounts,
+			Ready:       func() error { return a.ready(cfg) },
+		},
+	})
+	if err != nil {
+		return err
+	}
+	a.admin = admin
+	return nil
+}
+
+func (a *appliance) sipCounts() ops.SIPCounts {
+	c := a.sip.Counts()
+	return ops.SIPCounts{Strangers: c.Strangers, Malformed: c.Malformed}
+}
+
+func (a *appliance) makeSIP(cfg *configs.Config, verifier *identityVerifier, logger *slog.Logger) error {
+	ports, err := rtp.NewPool(cfg.SIP.Media.Address, cfg.SIP.Media.Ports.First, cfg.SIP.Media.Ports.Last)
+	if err != nil {
+		return err
+	}
+	var trunks []sip.Trunk
+	for _, t := range cfg.Trunks {
+		if t.SIP != nil {
+			trunks = append(trunks, sip.Trunk{
+				Name: t.Name, Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
+				RingTimeout: t.SIP.RingTimeout, RequireIdentity: t.SIP.Identity == "required",
+			})
+		}
+	}
+	advertise := ""
+	if cfg.SIP.Advertise.IsValid() {
+		advertise = cfg.SIP.Advertise.String()
+	}
+	a.sip, err = sip.New(sip.Config{
+		Listen: cfg.SIP.Listen.String(), Advertise: advertise, Media: ports, Trunks: trunks,
+		Acceptor: a.admin.Count(a.bridge), Verifier: verifier, Logger: logger,
+		MaxLegs: 2 * cfg.Limits.Calls,
+	})
+	return err
+}
+
+func (a *appliance) makeClient(cfg *configs.Config, logger *slog.Logger) error {
+	var trunks []h3.TrunkConfig
+	var key h3.ClientKey
+	if private := cfg.RIPT.ClientKey.Reveal(); private != nil {
+		var err error
+		if key, err = h3.NewClientKey(private, ""); err != nil {
+			return fmt.Errorf("%w (key ript.key)", err)
+		}
+	}
+	for _, t := range cfg.Trunks {
+		if t.RIPT == nil || t.RIPT.Connect == "" {
+			continue
+		}
+		trunks = append(trunks, h3.TrunkConfig{
+			Name: t.Name, Connect: t.RIPT.Connect, ClientID: t.RIPT.Client, Key: key,
+			Roots: t.RIPT.RootCAs.Pool, Numbers: t.RIPT.Numbers, Media: t.RIPT.Media,
+		})
+	}
+	var err error
+	a.client, err = h3.NewClient(h3.ClientConfig{Trunks: trunks, Store: a.store, Logger: logger, HandlerID: cfg.Node})
+	return err
+}
+
+// makeServer makes the RIPT server, if one is configured.
+func (a *appliance) makeServer(ctx context.Context, cfg *configs.Config, verifier *stir.Verifier, logger *slog.Logger) error {
+	if !cfg.RIPT.Listen.IsValid() {
+		return nil
+	}
+	sc := h3.ServerConfig{
+		Listen: cfg.RIPT.Listen.String(), Authority: cfg.RIPT.Authority, Certificate: *cfg.RIPT.TLS.Pair.Reveal(),
+		Acceptor: a.admin.Count(a.bridge), Verifier: verifier, Store: a.store, Log: logger,
+		Limits: h3.ServerLimits{Calls: cfg.Limits.Calls},
+	}
+	if cfg.Identity.CA != nil {
+		pair := cfg.Identity.CA.Pair.Reveal()
+		key, ok := pair.PrivateKey.(crypto.Signer)
+		if !ok {
+			return errors.New("caller identity CA: its key cannot sign (key identity.ca.key)")
+		}
+		var err error
+		if sc.CA, err = stir.NewCA(pair.Leaf, key); err != nil {
+			return fmt.Errorf("caller identity CA: %w (key identity.ca)", err)
+		}
+	}
+	for _, t := range cfg.Trunks {
+		if t.RIPT == nil || t.RIPT.Accept == nil {
+			continue
+		}
+		acc := t.RIPT.Accept
+		sc.TGs = append(sc.TGs, h3.TGConfig{
+			Name: t.Name, Trunk: t.Name, ClientID: acc.Client,
+			Origins:      policy.NumberSet{Allow: acc.Callers},
+			Destinations: policy.NumberSet{Allow: acc.Destinations, Except: acc.Except},
+		})
+		keys, err := keySet(acc.PublicKeys)
+		if err != nil {
+			return err
+		}
+		sc.Clients = append(sc.Clients, h3.OAuthClient{ID: acc.Client, Keys: keys})
+	}
+	server, err := h3.NewServer(sc)
+	if err != nil {
+		return err
+	}
+	if err := server.Listen(ctx); err != nil {
+		return fmt.Errorf("%w (another address: key ript.listen)", err)
+	}
+	a.server = server
+	return nil
+}
+
+// keySet is a peer's public keys as the token issuer wants them. A key that
+// came without an id goes by its thumbprint (RFC 7638), as our own client's does.
+func keySet(keys []configs.PublicKey) (jose.JSONWebKeySet, error) {
+	var set jose.JSONWebKeySet
+	for _, k := range keys {
+		jwk := jose.JSONWebKey{Key: k.Key, KeyID: k.ID, Algorithm: string(jose.ES256), Use: "sig"}
+		if jwk.KeyID == "" {
+			sum, err := jwk.Thumbprint(crypto.SHA256)
+			if err != nil {
+				return set, fmt.Errorf("thumbprint of a peer's key: %w", err)
+			}
+			jwk.KeyID = base64.RawURLEncoding.EncodeToString(sum)
+		}
+		set.Keys = append(set.Keys, jwk)
+	}
+	return set, nil
+}
+
+// trunks says which edge reaches which trunk.
+func (a *appliance) trunks(cfg *configs.Config) map[string]bridge.Trunk {
+	trunks := make(map[string]bridge.Trunk, len(cfg.Trunks))
+	for _, t := range cfg.Trunks {
+		switch {
+		case t.SIP != nil:
+			trunks[t.Name] = bridge.Trunk{Dialer: a.sip}
+		case t.RIPT.Connect != "":
+			trunks[t.Name] = bridge.Trunk{Dialer: a.client, Signer: a.client}
+		}
+	}
+	return trunks
+}
+
+// makePolicy is the configuration as policy sees it.
+func makePolicy(cfg *configs.Config) (*policy.Policy, error) {
+	p := &policy.Policy{Trunks: make(map[string]policy.Trunk, len(cfg.Trunks))}
+	for _, t := range cfg.Trunks {
+		trunk := policy.Trunk{Name: t.Name}
+		if t.SIP != nil {
+			trunk.Callers = policy.NumberSet{Allow: t.SIP.Callers}
+		}
+		p.Trunks[t.Name] = trunk
+	}
+	for _, r := range cfg.Routes {
+		p.Routes = append(p.Routes, policy.Route{From: r.From, To: r.To, Via: r.Trunk})
+	}
+	return p, nil
+}
+
+// identityRoots are those whose PASSporTs we accept: the configured ones, and
+// our own CA, which issued to the peers we host a trunk for.
+func identityRoots(cfg *configs.Config) *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, c := range cfg.Identity.Anchors.Certs {
+		pool.AddCert(c)
+	}
+	if ca := cfg.Identity.CA; ca != nil {
+		pool.AddCert(ca.Pair.Reveal().Leaf)
+	}
+	return pool
+}
+
+// tlsRoots are the CAs of web servers that certificates may be fetched from.
+func tlsRoots(cfg *configs.Config) *x509.CertPool {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool() // a box without public CAs knows only its peers'
+	}
+	for _, t := range cfg.Trunks {
+		if t.RIPT != nil {
+			for _, c := range t.RIPT.RootCAs.Certs {
+				pool.AddCert(c)
+			}
+		}
+	}
+	// Certificates that our own server issued are fetched from itself.
+	if pair := cfg.RIPT.TLS.Pair.Reveal(); pair != nil {
+		for _, der := range pair.Certificate {
+			if c, err := x509.ParseCertificate(der); err == nil {
+				pool.AddCert(c)
+			}
+		}
+	}
+	return pool
+}
+
+// peerHosts are the authorities that may be at a private address, because the
+// configuration names them.
+func peerHosts(cfg *configs.Config) []string {
+	hosts := []string{hostOf(cfg.RIPT.Authority)}
+	for _, t := range cfg.Trunks {
+		if t.RIPT == nil || t.RIPT.Connect == "" {
+			continue
+		}
+		if u, err := url.Parse(t.RIPT.Connect); err == nil {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	return hosts
+}
+
+// hostOf is an authority without its port.
+func hostOf(authority string) string {
+	if host, _, err := net.SplitHostPort(authority); err == nil {
+		return host
+	}
+	return authority
+}
+
+// start runs every part. The channel gets the error of the first that fails.
+func (a *appliance) start(logger *slog.Logger) <-chan error {
+	ctx, cancel := context.WithCancel(context.Background())
+	a.cancel, a.running = cancel, make(chan struct{})
+	failed := make(chan error, 4)
+	ended := make(chan struct{}, 4)
+	run := func(part func(context.Context) error) {
+		go func() {
+			if err := part(ctx); err != nil && ctx.Err() == nil {
+				failed <- err
+			}
+			ended <- struct{}{}
+		}()
+	}
+	parts := 3
+	run(func(ctx context.Context) error {
+		return systemd.Watchdog(ctx, a.alive, func(err error) { logger.Warn("watchdog", "error", err) })
+	})
+	run(a.sip.Serve)
+	run(func(ctx context.Context) error { a.client.Run(ctx); return nil })
+	if a.server != nil {
+		parts++
+		run(a.server.Serve)
+	}
+	go func() {
+		for range parts {
+			<-ended
+		}
+		close(a.running)
+	}()
+	return failed
+}
+
+// alive takes the locks that calls take: where one is stuck, so is this, and the
+// service manager restarts us.
+func (a *appliance) alive(context.Context) error {
+	a.bridge.Active()
+	a.sip.Legs()
+	return nil
+}
+
+// ready says whether calls can be taken on every trunk.
+func (a *appliance) ready(cfg *configs.Config) error {
+	var errs []error
+	for _, t := range cfg.Trunks {
+		if t.RIPT != nil && t.RIPT.Connect != "" {
+			errs = append(errs, a.client.Ready(t.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *appliance) riptAddr() net.Addr {
+	if a.server == nil {
+		return nil
+	}
+	return a.server.Addr()
+}
+
+// close ends every part there is, edges first, the store last.
+func (a *appliance) close(ctx context.Context) error {
+	var errs []error
+	if a.sip != nil {
+		errs = append(errs, a.sip.Shutdown(ctx))
+	}
+	if a.server != nil {
+		errs = append(errs, a.server.Shutdown(ctx))
+	}
+	if a.cancel != nil {
+		a.cancel()
+		select {
+		case <-a.running:
+		case <-ctx.Done():
+			errs = append(errs, fmt.Errorf("some parts did not end: %w", ctx.Err()))
+		}
+	}
+	if a.admin != nil {
+		errs = append(errs, a.admin.Close(ctx))
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	return errors.Join(errs...)
+}

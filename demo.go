@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+func demoCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "demo",
+		Usage: "start two bridges, office and telco, and call through them",
+		Description: "Both run on this machine with fresh keys, certificates, tokens and trunks in a temporary\n" +
+			"directory, and are joined over HTTP/3 on loopback. Any number in " + demoNumbers + " may call any other.\n" +
+			"Without --call it runs until it is interrupted.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "sip", Value: "127.0.0.1:5060", Usage: "`ADDR` on which the office listens for SIP (port 0: any free one)"},
+			&cli.StringFlag{Name: "telco-sip", Value: "127.0.0.1:5070", Usage: "`ADDR` on which the telco listens for SIP"},
+			&cli.StringFlag{Name: "to", Usage: "`ADDR` of a SIP peer behind the telco that gets the calls (default: a built-in answerer that plays a tone and echoes)"},
+			&cli.StringFlag{Name: "from", Usage: "`ADDR` of a SIP peer behind the office that gets calls made the other way (default: as above)"},
+			&cli.BoolFlag{Name: "call", Usage: "place one call in each direction, judge what was heard, and exit"},
+			&cli.BoolFlag{Name: "tcp", Usage: "reach --to and --from over TCP"},
+			&cli.StringFlag{Name: "media", Value: "auto", Usage: "how media crosses HTTP/3: `auto` (WebTransport where it works) or put-get"},
+			&cli.StringFlag{Name: "dir", Usage: "make keys, configurations and logs in `DIR` and leave them there (default: a temporary directory, removed)"},
+			&cli.BoolFlag{Name: "verbose", Usage: "let the nodes log everything"},
+		},
+		Before: noArguments,
+		Action: runDemo,
+	}
+}
+
+// demo is one run: two nodes, and the telephones at either end.
+type demo struct {
+	out           io.Writer
+	dir           string
+	office, telco demoSide
+	nodes         []*demoNode
+	pbx, carrier  *telephone // nil where a flag names a real peer
+}
+
+func runDemo(c *cli.Context) (err error) {
+	d, err := newDemo(c)
+	if err != nil {
+		return err
+	}
+	if c.String("dir") == "" {
+		defer func() { _ = os.RemoveAll(d.dir) }()
+	}
+	defer d.stop()
+	if err := d.start(c.Context); err != nil {
+		return err
+	}
+	d.explain()
+	if c.Bool("call") {
+		return d.callBothWays(c.Context)
+	}
+	return d.wait(c.Context)
+}
+
+// newDemo looks at the flags and finds addresses for everything.
+func newDemo(c *cli.Context) (*demo, error) {
+	d := &demo{out: c.App.Writer}
+	var err error
+	if d.dir, err = demoDir(c.String("dir")); err != nil {
+		return nil, err
+	}
+	level := "info"
+	if c.Bool("verbose") {
+		level = "debug"
+	}
+	if m := c.String("media"); m != "auto" && m != "put-get" {
+		return nil, fmt.Errorf("--media %q: want auto or put-get", m)
+	}
+	d.office = demoSide{Name: "office", Peer: "telco", SIPTrunk: "pbx", SIPPeer: c.String("from"), Ports: "16384-24575"}
+	d.telco = demoSide{Name: "telco", Peer: "office", SIPTrunk: "carrier", SIPPeer: c.String("to"), Ports: "24576-32767"}
+	for _, s := range []struct {
+		side *demoSide
+		flag string
+	}{{&d.office, "sip"}, {&d.telco, "telco-sip"}} {
+		s.side.Dir = filepath.Join(d.dir, s.side.Name)
+		s.side.Numbers, s.side.Media, s.side.LogLevel = demoNumbers, c.String("media"), level
+		s.side.SIPTransport = "udp"
+		if s.side.SIPPeer != "" && c.Bool("tcp") {
+			s.side.SIPTransport = "tcp"
+		}
+		if err := s.side.addresses(s.flag, c.String(s.flag)); err != nil {
+			return nil, err
+		}
+	}
+	d.office.PeerRIPT, d.office.PeerDir = d.telco.RIPT, d.telco.Dir
+	d.telco.PeerRIPT, d.telco.PeerDir = d.office.RIPT, d.office.Dir
+	return d, nil
+}
+
+func demoDir(dir string) (string, error) {
+	if dir == "" {
+		dir, err := os.MkdirTemp("", "riptide-demo-")
+		if err != nil {
+			return "", fmt.Errorf("make a temporary directory: %w", err)
+		}
+		return dir, nil
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("resolve --dir: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make --dir: %w", err)
+	}
+	return dir, nil
+}
+
+// addresses settles where a side listens. Nothing is bound yet: the child does
+// that; a port that somebody else has is found here, where the flag is known.
+func (s *demoSide) addresses(flag, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || net.ParseIP(host) == nil {
+		return fmt.Errorf("--%s %q: want an IP address and a port, such as 127.0.0.1:5060", flag, addr)
+	}
+	if port == "0" {
+		if addr, err = freeAddr(host); err != nil {
+			return err
+		}
+	}
+	if err := checkFree(flag, addr); err != nil {
+		return err
+	}
+	s.SIP = addr
+	if s.RIPT, err = freeAddr(host); err != nil {
+		return err
+	}
+	if s.Admin, err = freeAddr("127.0.0.1"); err != nil {
+		return err
+	}
+	s.Match = []string{"127.0.0.0/8", host + bits(host)}
+	if peer, _, err := net.SplitHostPort(s.SIPPeer); err == nil && net.ParseIP(peer) != nil {
+		s.Match = append(s.Match, peer+bits(peer))
+	}
+	return nil
+}
+
+func bits(host string) string {
+	if strings.Contains(host, ":") {
+		return "/128"
+	}
+	return "/32"
+}
+
+func (d *demo) start(ctx context.Context) error {
+	for _, s := range []demoSide{d.office, d.telco} {
+		if err := s.makeKeys(); err != nil {
+			return err
+		}
+	}
+	var err error
+	if d.carrier, err = d.telephoneFor(&d.telco, toneCarrier); err != nil {
+		return err
+	}
+	if d.pbx, err = d.telephoneFor(&d.office, tonePBX); err != nil {
+		return err
+	}
+	for _, s := range []demoSide{d.office, d.telco} {
+		if err := s.configure(); err != nil {
+			return err
+		}
+	}
+	for _, s := range []demoSide{d.office, d.telco} {
+		n, err := startNode(ctx, s.Dir, s.Name)
+		if err != nil {
+			return err
+		}
+		d.nodes = append(d.nodes, n)
+	}
+	for i, s := range []demoSide{d.office, d.telco} {
+		if err := d.nodes[i].waitTrunks(ctx, s.Admin); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stop ends everything, the nodes first: they hang up what still runs.
+func (d *demo) stop() {
+	for _, n := range d.nodes {
+		n.stop()
+	}
+	for _, t := range []*telephone{d.pbx, d.carrier} {
+		if t != nil {
+			t.stop()
+		}
+	}
+}
+
+// explain says how to call through.
+func (d *demo) explain() {
+	user := "+12025550123"
+	fmt.Fprintf(d.out, `Two bridges are up, joined over HTTP/3 with fresh keys and certificates:
+
+  SIP %-21s office  https://%s
+  SIP %-21s telco   https://%s
+
+Call from the office side, and the telco sends it to %s:
+  sip:%s@%s
+Call from the telco side, and the office sends it to %s:
+  sip:%s@%s
+
+Show a caller number in %s (From or P-Asserted-Identity), dial any other.
+Logs: %s, %s
+`,
+		d.office.SIP, d.office.RIPT, d.telco.SIP, d.telco.RIPT,
+		peerName(d.carrier, d.telco), user, d.office.SIP,
+		peerName(d.pbx, d.office), user, d.telco.SIP, demoNumbers,
+		d.nodes[0].log, d.nodes[1].log)
+}
+
+func peerName(t *telephone, s demoSide) string {
+	if t != nil {
+		return fmt.Sprintf("the built-in answerer (%.0f Hz, then an echo)", t.hz)
+	}
+	return s.SIPPeer
+}
+
+// wait runs until the user has had enough, or a node is gone.
+func (d *demo) wait(ctx context.Context) error {
+	fmt.Fprintln(d.out, "\nRunning. Ctrl-C ends it.")
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(d.out, "Ending calls and stopping.")
+		return nil
+	case <-d.nodes[0].exited:
+		return fmt.Errorf("the office ended by itself: %v\n%s", d.nodes[0].err, d.nodes[0].lastLog())
+	case <-d.nodes[1].exited:
+		return fmt.Errorf("the telco ended by itself: %v\n%s", d.nodes[1].err, d.nodes[1].lastLog())
+	}
+}

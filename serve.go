@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"riptide/configs"
+	"riptide/ops"
+	"riptide/systemd"
+)
+
+// exitConfig is EX_CONFIG of sysexits.h: the unit does not restart on it, since
+// trying again would not mend the file.
+const exitConfig = 78
+
+func serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "serve",
+		Usage: "run the bridge",
+		Description: "Listens for SIP and RIPT, peers with the configured trunks and bridges calls until it gets\n" +
+			"SIGTERM or SIGINT; then it ends the calls there are, with a cause, and exits. A configuration\n" +
+			"with a mistake starts nothing and exits with status 78.",
+		Flags:  []cli.Flag{configFlag()},
+		Before: noArguments,
+		Action: func(c *cli.Context) error {
+			cfg, err := configs.Load(c.String("config"))
+			if err != nil {
+				return cli.Exit(err.Error(), exitConfig)
+			}
+			return serve(c.Context, cfg)
+		},
+	}
+}
+
+// Limits of the end: calls are hung up first, then everything else closes.
+// systemd's TimeoutStopSec is longer than both.
+const (
+	endCalls = 15 * time.Second
+	endParts = 10 * time.Second
+)
+
+// serve runs one bridge until ctx ends or a part of it fails.
+func serve(ctx context.Context, cfg *configs.Config) error {
+	logger, _, err := ops.NewLogger(os.Stderr, cfg.Log.Level, cfg.Log.Format, cfg.Node)
+	if err != nil {
+		return err
+	}
+	a, err := newAppliance(ctx, cfg, logger)
+	if err != nil {
+		return err
+	}
+	failed := a.start(logger)
+	if err := systemd.Ready("taking calls"); err != nil {
+		logger.Warn("the service manager does not know that we are ready", "error", err)
+	}
+	logger.Info("riptide is up", "version", version, "sip", a.sip.Addr(), "ript", a.riptAddr(), "admin", a.admin.Addr())
+
+	select {
+	case <-ctx.Done():
+		logger.Info("stopping", "calls", a.bridge.Active())
+	case err = <-failed:
+		logger.Error("a part has failed, stopping", "error", err)
+	}
+	if err := systemd.Stopping("ending calls"); err != nil {
+		logger.Warn("the service manager does not know that we are stopping", "error", err)
+	}
+	return errors.Join(err, a.stop(logger))
+}
+
+// stop ends calls and closes every part, each in its time.
+func (a *appliance) stop(logger *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), endCalls)
+	defer cancel()
+	if err := a.bridge.Shutdown(ctx); err != nil {
+		logger.Warn("not every call could be ended cleanly", "error", err)
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), endParts)
+	defer cancel()
+	err := a.close(ctx)
+	if err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	logger.Info("stopped")
+	return nil
+}
