@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"riptide/bridge"
@@ -77,6 +78,9 @@ type trunk struct {
 	host  string // as configured, for URIs
 	port  uint16
 	peers []netip.AddrPort
+
+	// noTCP is until when (Unix seconds) a UDP trunk is known to take no TCP.
+	noTCP atomic.Int64
 }
 
 // newTrunk checks a trunk and resolves its peer.

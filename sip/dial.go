@@ -3,6 +3,7 @@ package sip
 import (
 	"context"
 	"fmt"
+	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
 
@@ -168,24 +169,43 @@ func (a *Agent) callerURI(n policy.Number, t *trunk) string {
 	return u.String()
 }
 
-// firstFlow finds the way to a trunk's peer. A peer that refuses TCP only
+// Of the TCP attempt that a large INVITE makes on a UDP trunk. A firewall that
+// swallows it must not delay every call.
+const (
+	upgradeTimeout = time.Second
+	upgradePause   = 10 * time.Minute
+)
+
+// firstFlow finds the way to a trunk's peer. A peer that takes no TCP only
 // loses what TCP was to mend: an INVITE that is larger than a datagram should
 // be, because of its Identity, then goes over UDP after all.
 func (a *Agent) firstFlow(ctx context.Context, t *trunk, size int) (flow, error) {
 	const viaAndContact = 250
-	large := size+viaAndContact > maxDatagramRequest
-	if t.Transport == "tcp" || large {
+	direct := &datagrams{socket: a.udp, peer: t.peers[0]}
+	if t.Transport == "tcp" {
 		s, err := a.connectAny(ctx, t)
-		if err == nil {
-			return s, nil
-		}
-		if t.Transport == "tcp" {
+		if err != nil {
 			return nil, bridge.CauseUnreachable.With("%v", err)
 		}
-		a.cfg.Logger.Warn("the peer takes no TCP: a large INVITE goes over UDP and may get lost on the way",
-			"trunk", t.Name, "bytes", size, "error", err)
+		return s, nil
 	}
-	return &datagrams{socket: a.udp, peer: t.peers[0]}, nil
+	now := a.cfg.Now()
+	if size+viaAndContact <= maxDatagramRequest || now.Unix() < t.noTCP.Load() {
+		return direct, nil
+	}
+	short, cancel := context.WithTimeout(ctx, upgradeTimeout)
+	defer cancel()
+	s, err := a.connectAny(short, t)
+	if ctx.Err() != nil {
+		return nil, bridge.CauseCancelled.With("the caller gave up")
+	}
+	if err != nil {
+		t.noTCP.Store(now.Add(upgradePause).Unix())
+		a.cfg.Logger.Warn("the peer takes no TCP: INVITEs too large for one datagram go over UDP in fragments, which firewalls may drop",
+			"trunk", t.Name, "bytes", size, "again", upgradePause, "error", err)
+		return direct, nil
+	}
+	return s, nil
 }
 
 // connectAny tries the addresses of a peer in turn.

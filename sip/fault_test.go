@@ -302,6 +302,10 @@ func TestFault08LargeRequestFallsBackToUDP(t *testing.T) {
 	p.respond(inv, 486, "Busy Here", "a", "")
 	event(t, l, bridge.Ended)
 	closed(t, l)
+	// TCP is not tried again for each call.
+	if a.byName["pbx"].noTCP.Load() <= time.Now().Unix() {
+		t.Error("the refusal is forgotten")
+	}
 }
 
 func TestFault08LargeResponsesAreSent(t *testing.T) {

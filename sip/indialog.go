@@ -27,8 +27,8 @@ func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
 		l.onBYE(req, s)
 	case sipgo.INVITE, sipgo.UPDATE:
 		l.onReinvite(req, s)
-	case sipgo.OPTIONS:
-		l.box.options(s)
+	case sipgo.OPTIONS: // is this call alive? It is, whether or not we take new ones
+		s.respond(200, "", nil, allowHeader, acceptHeader, supportedHeader)
 	case sipgo.INFO:
 		onInfo(req, s)
 	case sipgo.REFER:
