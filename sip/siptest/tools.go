@@ -14,6 +14,7 @@ var packages = map[string]string{
 	"baresip":  "baresip-core",
 	"kamailio": "kamailio kamailio-secsipid-modules",
 	"tshark":   "tshark",
+	"dumpcap":  "tshark",
 	"sox":      "sox",
 	"ip":       "iproute2",
 	"nsenter":  "util-linux",
