@@ -204,7 +204,7 @@ func (t *trunk) accept(in bridge.Intent, k known, rep reply, jar *cookieJar) (*c
 		return nil, fail("call URI: %v", err)
 	}
 	l := &clientLeg{
-		t: t, tg: k.tg, jar: jar, uri: uri.String(), state: eventProceeding,
+		t: t, tg: k.tg, jar: jar, uri: uri.String(), state: eventProceeding, lastGood: t.client.cfg.Now(),
 		info: bridge.LegInfo{
 			ID: uri.String(), Protocol: "ript", Trunk: t.cfg.Name, From: in.From, To: in.To,
 			Identity: bridge.Identity{Passport: in.Passport}, Media: in.Media, Hops: in.Hops,

@@ -25,6 +25,7 @@ import (
 	"riptide/bridge"
 	"riptide/bridge/store"
 	"riptide/h3/advert"
+	"riptide/h3/media"
 	"riptide/policy"
 	"riptide/policy/stir"
 )
@@ -53,6 +54,7 @@ type fakePeer struct {
 	posts    int
 	certs    map[string][]byte
 	docs     int // full TG documents sent
+	media    *media.Server
 }
 
 // fakeCall is one call at the fake peer.
@@ -72,11 +74,15 @@ type fakeCall struct {
 	heard   chan Event
 	puts    int
 	gets    int
+	port    *media.Port
 }
 
-func newFakePeer(t testing.TB) *fakePeer {
+func newFakePeer(t testing.TB) *fakePeer { return newFakePeerWith(t, 10_000) }
+
+// newFakePeerWith makes one whose connections take so many streams.
+func newFakePeerWith(t testing.TB, streams int64) *fakePeer {
 	p := &fakePeer{
-		t: t, tokens: map[string]string{}, handlers: map[string]Handler{}, replays: map[string]*fakeCall{},
+		t: t, media: media.NewServer(nil), tokens: map[string]string{}, handlers: map[string]Handler{}, replays: map[string]*fakeCall{},
 		calls: map[string]*fakeCall{}, certs: map[string][]byte{},
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -87,7 +93,8 @@ func newFakePeer(t testing.TB) *fakePeer {
 		t.Fatal(err)
 	}
 	p.ca = testSTIRCA(t)
-	p.testH3 = serveH3(t, 10_000, p.tree())
+	p.testH3 = serveH3(t, streams, p.tree())
+	t.Cleanup(p.closePorts)
 	return p
 }
 
@@ -142,7 +149,18 @@ func (p *fakePeer) tree() http.Handler {
 	mux.HandleFunc("POST /tg/1/calls", p.authorised("/tg/1", p.post))
 	mux.HandleFunc("GET /tg/1/calls/{id}/events", p.authorised("/tg/1", p.withCall(p.getEvents)))
 	mux.HandleFunc("PUT /tg/1/calls/{id}/events", p.authorised("/tg/1", p.withCall(p.putEvents)))
+	mux.HandleFunc("/tg/1/calls/{id}/media", p.authorised("/tg/1", p.withCall(func(w http.ResponseWriter, r *http.Request, c *fakeCall) {
+		p.media.Serve(w, r, c.port)
+	})))
 	return mux
+}
+
+func (p *fakePeer) closePorts() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.calls {
+		c.port.Close()
+	}
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
@@ -306,7 +324,7 @@ func (p *fakePeer) create(key string, req CallRequest) (*fakeCall, error) {
 		p.mu.Unlock()
 		return nil, bridge.Cause{Code: "handler-not-registered"}
 	}
-	c := &fakeCall{peer: p, id: fmt.Sprint(len(p.calls)), req: req, changed: make(chan struct{}), heard: make(chan Event, 1024)}
+	c := &fakeCall{peer: p, id: fmt.Sprint(len(p.calls)), req: req, changed: make(chan struct{}), heard: make(chan Event, 1024), port: media.NewPort(media.Config{Server: true})}
 	p.calls[c.id], p.replays[key] = c, c
 	p.mu.Unlock()
 	c.Say(Event{Type: eventProceeding})
@@ -382,6 +400,7 @@ func (c *fakeCall) Close() {
 	defer c.mu.Unlock()
 	if !c.closed {
 		c.closed = true
+		c.port.Close()
 		close(c.changed)
 		c.changed = make(chan struct{})
 	}

@@ -136,7 +136,6 @@ func (l *clientLeg) Record() bridge.LegRecord {
 // run is the leg's loop: attach, serve, and attach anew after a loss, until the
 // call is over.
 func (l *clientLeg) run(ctx context.Context) {
-	l.lastGood = l.t.client.cfg.Now()
 	for {
 		k := l.t.openLink(ctx, l.callURI(), l.tg.String(), l.jar)
 		out := l.serve(ctx, k)
@@ -180,7 +179,7 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 			case r.attached:
 				attached, l.failures = true, 0
 			case r.err != nil:
-				return l.lost(k, r.err)
+				return l.lost(k, attached, r.err)
 			case r.event.Type == eventPong:
 				ponged = true
 			default:
@@ -189,7 +188,7 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 				}
 			}
 		case err := <-k.broken:
-			return l.lost(k, err)
+			return l.lost(k, attached, err)
 		case c := <-l.ending:
 			return l.hangUp(ctx, k, c)
 		case <-ping.C:
@@ -200,7 +199,7 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 				k.toSingle()
 			}
 			if !attached && age > attachLimit || k.silence() > silentLimit {
-				return l.lost(k, bridge.CausePeerTimeout.With("trunk %q: GET %s is silent", l.info.Trunk, k.uri))
+				return l.lost(k, attached, bridge.CausePeerTimeout.With("trunk %q: GET %s is silent", l.info.Trunk, k.uri))
 			}
 		case <-ctx.Done():
 			c := bridge.CauseShuttingDown.With("the RIPT client was stopped").EndedBy(bridge.ByBridge)
@@ -209,10 +208,10 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 	}
 }
 
-// lost notes when the byway last worked.
-func (l *clientLeg) lost(k *link, err error) outcome {
-	if heard := l.t.client.cfg.Now().Add(-k.silence()); heard.After(l.lastGood) {
-		l.lastGood = heard
+// lost notes when the byway last worked, if it ever did.
+func (l *clientLeg) lost(k *link, attached bool, err error) outcome {
+	if attached {
+		l.lastGood = l.t.client.cfg.Now().Add(-k.silence())
 	}
 	return outcome{err: err}
 }
