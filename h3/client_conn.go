@@ -78,7 +78,7 @@ func (a *authority) dialQUIC(ctx context.Context) (*conn, error) {
 // maxAddrs bounds how many addresses of a name are tried.
 const maxAddrs = 4
 
-func (a *authority) resolve(ctx context.Context) ([]*net.UDPAddr, error) {
+func (a *authority) resolve(ctx context.Context) ([]netip.AddrPort, error) {
 	host, portText, err := net.SplitHostPort(a.addr)
 	if err != nil {
 		return nil, err
@@ -93,9 +93,9 @@ func (a *authority) resolve(ctx context.Context) ([]*net.UDPAddr, error) {
 	} else if ips, err = a.pool.cfg.Resolve(ctx, host); err != nil {
 		return nil, fmt.Errorf("look up %s: %w", host, err)
 	}
-	var out []*net.UDPAddr
+	var out []netip.AddrPort
 	for _, ip := range ips[:min(len(ips), maxAddrs)] {
-		out = append(out, net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), uint16(port))))
+		out = append(out, a.pool.cfg.Route(netip.AddrPortFrom(ip.Unmap(), uint16(port))))
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("look up %s: no address", host)
@@ -103,9 +103,9 @@ func (a *authority) resolve(ctx context.Context) ([]*net.UDPAddr, error) {
 	return out, nil
 }
 
-func (a *authority) dialAddr(ctx context.Context, addr *net.UDPAddr) (*conn, error) {
+func (a *authority) dialAddr(ctx context.Context, addr netip.AddrPort) (*conn, error) {
 	network := "udp4"
-	if addr.IP.To4() == nil {
+	if addr.Addr().Is6() {
 		network = "udp6"
 	}
 	socket, err := net.ListenUDP(network, nil)
@@ -117,7 +117,7 @@ func (a *authority) dialAddr(ctx context.Context, addr *net.UDPAddr) (*conn, err
 		_ = tr.Close()
 		_ = socket.Close()
 	}
-	qc, err := tr.Dial(ctx, addr, a.tlsConfig(http3.NextProtoH3), media.QUICConfig(quic.Config{
+	qc, err := tr.Dial(ctx, net.UDPAddrFromAddrPort(addr), a.tlsConfig(http3.NextProtoH3), media.QUICConfig(quic.Config{
 		HandshakeIdleTimeout: quicConnect,
 		MaxIdleTimeout:       10 * time.Second,
 		KeepAlivePeriod:      3 * time.Second,

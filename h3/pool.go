@@ -61,7 +61,10 @@ type poolConfig struct {
 	Trunk   string
 	TLS     *tls.Config // roots and minimum version; ALPN and server name are set here
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
-	Now     func() time.Time
+	// Route says where to send what is meant for an address: tests have no
+	// port 443. Nil: there.
+	Route func(netip.AddrPort) netip.AddrPort
+	Now   func() time.Time
 }
 
 // authority is one host:port. All fields are guarded by pool.mu.
@@ -82,6 +85,9 @@ type authority struct {
 func newPool(cfg poolConfig) *pool {
 	if cfg.Resolve == nil {
 		cfg.Resolve = resolveHost
+	}
+	if cfg.Route == nil {
+		cfg.Route = func(a netip.AddrPort) netip.AddrPort { return a }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
