@@ -215,6 +215,31 @@ func TestConnectionLostDuringCall(t *testing.T) {
 	closed(t, l)
 }
 
+// emiago/sipgo#361: a BYE of ours was lost although the peer had come back over
+// a new connection.
+func TestPeerReconnectsDuringCall(t *testing.T) {
+	t.Parallel()
+	acc := newAcceptor()
+	a := startAgent(t, acc, Trunk{})
+	connect := func() *peer {
+		conn, err := net.Dial("tcp", a.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return newTCPPeer(t, conn)
+	}
+	first := connect()
+	d := first.caller(a)
+	l := establish(t, acc, d)
+	d.do("INFO", "")
+	d.answer(200, "INFO")
+	_ = first.conn.Close()
+	d.peer = connect()
+	d.do("INFO", "")
+	d.answer(200, "INFO")
+	end(t, d.peer, l)
+}
+
 func TestShutdownEndsEveryCall(t *testing.T) {
 	t.Parallel()
 	acc := newAcceptor()

@@ -17,6 +17,9 @@ func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
 		s.refuse(refuse(500, "CSeq Out Of Order"))
 		return
 	}
+	if s.flow.transport() == l.flow.transport() || !l.flow.alive() {
+		l.flow = s.flow // a NAT that was rebound, a TCP connection that was made anew
+	}
 	if l.state == answered && req.Method != sipgo.INVITE && req.Method != sipgo.UPDATE {
 		// The peer speaks within the dialog, so it has our answer: its ACK was
 		// lost, or comes behind.
