@@ -96,8 +96,13 @@ func (s *Sipp) defaults(t testing.TB) {
 		s.Port = FreePorts(t, s.Netns, s.Host, 1)
 	}
 	if s.Media == 0 {
-		// Two sockets per call at once, and rtp_echo takes the one after next.
-		s.Media = FreePorts(t, s.Netns, s.Host, 4)
+		// RTP and RTCP of each call at once that plays media; rtp_echo takes the
+		// first port and the one after next for all calls.
+		calls := s.Calls
+		if s.AtOnce > 0 {
+			calls = min(calls, s.AtOnce)
+		}
+		s.Media = FreePorts(t, s.Netns, s.Host, max(4, 2*min(calls, 500)))
 	}
 }
 
