@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 )
@@ -138,18 +139,15 @@ func (s *demoSide) addresses(flag, addr string) error {
 	if s.Admin, err = freeAddr("127.0.0.1"); err != nil {
 		return err
 	}
-	s.Match = []string{"127.0.0.0/8", host + bits(host)}
-	if peer, _, err := net.SplitHostPort(s.SIPPeer); err == nil && net.ParseIP(peer) != nil {
-		s.Match = append(s.Match, peer+bits(peer))
+	s.Match = []string{"127.0.0.0/8"}
+	peer, _, _ := net.SplitHostPort(s.SIPPeer)
+	for _, from := range []string{host, peer} {
+		ip, err := netip.ParseAddr(from)
+		if prefix := netip.PrefixFrom(ip, ip.BitLen()).String(); err == nil && !ip.IsLoopback() && !slices.Contains(s.Match, prefix) {
+			s.Match = append(s.Match, prefix)
+		}
 	}
 	return nil
-}
-
-func bits(host string) string {
-	if strings.Contains(host, ":") {
-		return "/128"
-	}
-	return "/32"
 }
 
 func (d *demo) start(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -237,7 +238,7 @@ func verdictWord(id Identity) string {
 	if id.Verdict.Status == stir.NotVerified {
 		return "none"
 	}
-	return string(id.Verdict.Status)
+	return strings.TrimPrefix(string(id.Verdict.Status), "identity-")
 }
 
 // newID is the id of a call: 128 random bits.

@@ -212,6 +212,9 @@ func (c *call) act(ctx context.Context, do action, ev Event) error {
 		if ev.Kind == Alerting && c.summary.Alerting.IsZero() {
 			c.summary.Alerting = c.bridge.cfg.Now()
 		}
+		if ev.Kind == Proceeding && c.early() == nil {
+			return nil // the caller knows since its 100 or its first event
+		}
 		return c.a.Progress(ctx, Progress{Alerting: ev.Kind == Alerting, Early: c.early()})
 	case answer:
 		if c.planA == nil {

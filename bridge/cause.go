@@ -174,8 +174,10 @@ func init() {
 			rowByQ850[row.q850] = row
 		}
 	}
-	// An unadorned 487 is a caller who gave up.
+	// An unadorned 487 is a caller who gave up, and "normal, unspecified" is
+	// normal.
 	rowBySIP[487] = rowByCode["cancelled"]
+	rowByQ850[31] = rowByCode["normal"]
 }
 
 func (c Cause) row() *causeRow {

@@ -145,7 +145,7 @@ func TestCauseFromRIPT(t *testing.T) {
 
 func TestCauseFromQ850(t *testing.T) {
 	t.Parallel()
-	for q850, want := range map[int]Code{0: "normal", 16: "normal", 17: "busy", 19: "no-answer", 1: "not-found", 99: "normal"} {
+	for q850, want := range map[int]Code{0: "normal", 16: "normal", 31: "normal", 17: "busy", 19: "no-answer", 1: "not-found", 99: "normal"} {
 		if c := CauseFromSIP(0, q850); c.Code != want || (q850 > 0 && c.Q850Cause() != q850) {
 			t.Errorf("Q.850 %d gave %s, %d", q850, c.Code, c.Q850Cause())
 		}

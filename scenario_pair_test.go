@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"riptide/sip/siptest"
 )
 
 // The scenarios run the real binary: two bridges joined over HTTP/3 by
@@ -70,32 +72,33 @@ type pair struct {
 // node is what a scenario needs to know of one of the two bridges.
 type node struct {
 	name, sip, ript, admin, dir, log string
+	ns                               *siptest.Namespace
 }
 
 // pairOptions changes a demo before it starts.
 type pairOptions struct {
-	host  string   // where the demo listens; default 127.0.0.1
-	netns string   // namespace to run in; default none
-	args  []string // more flags
+	netns *siptest.Namespace // to run in; default none
+	args  []string           // more flags
 }
 
 // startPair starts a demo and waits until both bridges are peered. It is ended
 // with the test; both bridges' logs are shown if the test failed.
 func startPair(t testing.TB, o pairOptions) *pair {
 	t.Helper()
-	if o.host == "" {
-		o.host = "127.0.0.1"
+	host := "127.0.0.1"
+	if o.netns != nil {
+		host = o.netns.Addr
 	}
 	p := &pair{t: t, dir: t.TempDir(), done: make(chan struct{}), out: &lines{}}
 	args := append([]string{
-		"demo", "--dir", p.dir, "--sip", net.JoinHostPort(o.host, "0"), "--telco-sip", net.JoinHostPort(o.host, "0"),
+		"demo", "--dir", p.dir, "--sip", net.JoinHostPort(host, "0"), "--telco-sip", net.JoinHostPort(host, "0"),
 	}, o.args...)
-	argv := append([]string{riptide(t)}, args...)
-	if o.netns != "" {
-		argv = append([]string{"ip", "netns", "exec", o.netns}, argv...)
+	if o.netns != nil {
+		p.cmd = o.netns.Command(riptide(t), args...)
+	} else {
+		p.cmd = exec.Command(riptide(t), args...)
 	}
-	p.cmd = exec.Command(argv[0], argv[1:]...)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +121,7 @@ func startPair(t testing.TB, o pairOptions) *pair {
 	case <-time.After(90 * time.Second):
 		t.Fatalf("the demo did not start:\n%s", p.out.all())
 	}
-	p.office, p.telco = p.readNode("office"), p.readNode("telco")
+	p.office, p.telco = p.readNode("office", o.netns), p.readNode("telco", o.netns)
 	return p
 }
 
@@ -151,9 +154,9 @@ func tail(s string, n int) string {
 var configLine = regexp.MustCompile(`(?m)^\s*(admin|listen): (\S+)`)
 
 // readNode learns a node's addresses from its configuration.
-func (p *pair) readNode(name string) node {
+func (p *pair) readNode(name string, ns *siptest.Namespace) node {
 	p.t.Helper()
-	n := node{name: name, dir: filepath.Join(p.dir, name)}
+	n := node{name: name, dir: filepath.Join(p.dir, name), ns: ns}
 	n.log = filepath.Join(n.dir, name+".log")
 	b, err := os.ReadFile(filepath.Join(n.dir, "riptide.yaml"))
 	if err != nil {
@@ -183,7 +186,8 @@ func (n node) metrics(t testing.TB) map[string]float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	client := &http.Client{Transport: &http.Transport{DialContext: n.dial, DisableKeepAlives: true}}
+	res, err := client.Do(req)
 	if err != nil {
 		t.Fatalf("metrics of %s: %v", n.name, err)
 	}
@@ -197,6 +201,56 @@ func (n node) metrics(t testing.TB) map[string]float64 {
 		}
 	}
 	return values
+}
+
+// dial connects to the node from inside its namespace.
+func (n node) dial(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+	dial := func() error {
+		var d net.Dialer
+		conn, err = d.DialContext(ctx, network, addr)
+		return err
+	}
+	if n.ns != nil {
+		return conn, n.ns.Do(dial)
+	}
+	return conn, dial()
+}
+
+// sum adds up the counters of a name whose labels hold all of the given parts.
+func sum(metrics map[string]float64, name string, labels ...string) int {
+	total := 0.0
+next:
+	for key, v := range metrics {
+		if key != name && !strings.HasPrefix(key, name+"{") {
+			continue
+		}
+		for _, l := range labels {
+			if !strings.Contains(key, l) {
+				continue next
+			}
+		}
+		total += v
+	}
+	return int(total)
+}
+
+// settle waits until no call is left on either side, so that all is counted.
+func (p *pair) settle() {
+	p.t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for {
+		active := 0
+		for _, n := range []node{p.office, p.telco} {
+			active += sum(n.metrics(p.t), "riptide_calls_active")
+		}
+		if active == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%d calls are still there a minute after the last", active)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
 }
 
 // lines keeps what a program prints.
