@@ -287,10 +287,13 @@ func (c *conn) close() {
 }
 
 func (c *conn) session(ctx context.Context, rawURL string, hdr http.Header) (*webtransport.Session, error) {
-	resp, sess, err := c.rt.Dial(ctx, rawURL, hdr)
+	resp, sess, err := c.rt.Dial(ctx, rawURL, hdr) //nolint:bodyclose // of a session it is the session
 	if err != nil {
 		c.release(true)
 		if resp != nil {
+			if resp.Body != nil {
+				_ = resp.Body.Close()
+			}
 			return nil, fmt.Errorf("WebTransport CONNECT %s: %s: %w", rawURL, resp.Status, err)
 		}
 		return nil, fmt.Errorf("WebTransport CONNECT %s: %w", rawURL, err)

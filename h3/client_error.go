@@ -146,9 +146,3 @@ func tokenRefused(err error) bool {
 	var e *requestError
 	return errors.As(err, &e) && e.Status == http.StatusUnauthorized
 }
-
-// unanswered tells a request that may or may not have reached the peer.
-func unanswered(err error) bool {
-	var e *requestError
-	return errors.As(err, &e) && e.Status == 0
-}

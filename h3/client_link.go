@@ -207,7 +207,8 @@ func (k *link) sendStream() bool {
 				return true
 			}
 			open = w.Send(ev) == nil
-		case <-gone: // refused, or ended by the peer or something on the way
+		case err := <-gone:
+			_ = err // refused, or ended by the peer or something on the way: it is over
 			open = false
 		case <-k.split:
 			open = false

@@ -230,7 +230,9 @@ func TestServerConnectionLost(t *testing.T) {
 	}
 	p.heard(out, in)
 	must(t, in.End(t.Context(), bridge.CauseNormal))
-	awaitEnded(t, out)
+	if c := awaitEnded(t, out); c.Code != "normal" {
+		t.Errorf("cause %v, want normal", c)
+	}
 }
 
 func awaitEnded(t testing.TB, leg bridge.Leg) bridge.Cause {

@@ -79,6 +79,9 @@ func (t *trunk) enrol(ctx context.Context, tg *url.URL) (*identity, error) {
 	if id != nil && t.client.cfg.Now().Before(id.due()) {
 		return id, nil
 	}
+	if id != nil && t.client.cfg.Now().Before(id.notAfter) {
+		t.learn(func(n *known) { n.identity = id }) // good enough while the peer is away
+	}
 	fresh, rec, err := t.request(ctx, tg)
 	if err != nil {
 		return nil, fmt.Errorf("enrol certificate for %v: %w", t.cfg.Numbers, err)
