@@ -109,11 +109,13 @@ type inbound struct {
 	millis  uint64     // latest timestamp
 	clock   uint64     // latest media clock
 	frame   bridge.Frame
+	order   order
 	ranges  []chunk.Range // scratch
 	jitter  jitter
 	stats   bridge.MediaStats
 	lastAny time.Time
 
+	ofRequest bool      // the chunk at hand came in a request
 	unacked   int       // packets since the last acknowledgement went out
 	unackedAt time.Time // when the first of them came
 	latestAt  time.Time // when the one with the highest number came
@@ -260,6 +262,11 @@ func (p *Port) Close() {
 		o.dropOldest()
 	}
 	o.mu.Unlock()
+	p.in.mu.Lock()
+	if p.in.sink != nil {
+		p.in.order.flush(p.in.sink)
+	}
+	p.in.mu.Unlock()
 	// A datagram that waits for the congestion window cannot be called back; it
 	// goes with its connection.
 	select {

@@ -7,12 +7,16 @@ import (
 	"riptide/h3/chunk"
 )
 
-// receive takes one chunk from the wire. Nothing of b is kept.
-func (p *Port) receive(b []byte) {
+// receive takes one chunk of a datagram. Nothing of b is kept.
+func (p *Port) receive(b []byte) { p.take(b, false) }
+
+// take takes one chunk from the wire; those of requests are put in order.
+func (p *Port) take(b []byte, ofRequest bool) {
 	now := time.Now()
 	c, err := chunk.Parse(b)
 	in := &p.in
 	in.mu.Lock()
+	in.ofRequest = ofRequest
 	poke := false
 	switch {
 	case err != nil:
@@ -41,7 +45,7 @@ func (p *Port) receiveBody(b []byte) error {
 			p.in.mu.Unlock()
 			return err
 		}
-		p.receive(one)
+		p.take(one, true)
 		b = rest
 	}
 	return nil
@@ -97,6 +101,9 @@ func (in *inbound) media(c *chunk.Chunk, now time.Time) (poke bool) {
 		// Keeps the stream alive. It bears the number of the last packet, so that
 		// one that was lost before a silence is known to be.
 		in.track.sent(seq)
+		if in.sink != nil {
+			in.order.release(now, in.sink)
+		}
 		return in.owe(now)
 	}
 	verdict := in.track.place(seq)
@@ -151,7 +158,12 @@ func (in *inbound) deliver(c *chunk.Chunk, seq uint64, now time.Time, restart bo
 		Codec: codec, Marker: c.Marker || restart,
 		Seq: frameSeq, Timestamp: frameTS, Payload: c.Media,
 	}
-	in.sink.Push(&in.frame)
+	if in.ofRequest {
+		in.order.take(&in.frame, now, in.sink)
+	} else {
+		in.order.flush(in.sink) // what requests brought before
+		in.sink.Push(&in.frame)
+	}
 	in.frame.Payload = nil
 }
 
