@@ -1,0 +1,431 @@
+package h3
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"riptide/bridge"
+)
+
+const testWait = 20 * time.Second // far more than anything takes: a test that waits this long has failed
+
+// stream is an open GET events.
+type stream struct {
+	t     *testing.T
+	in    chan received // the last has an error
+	close func()
+}
+
+func (r *rig) listen(c *http.Client, call, token string) *stream {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), "GET", call+"/events", nil)
+	must(r.t, err)
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := c.Do(req)
+	must(r.t, err)
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get(headerIncremental) != "?1" ||
+		resp.Header.Get("Cache-Control") != "no-store, no-transform" || resp.Header.Get("X-Accel-Buffering") != "no" {
+		r.t.Fatalf("GET events: %d %v", resp.StatusCode, resp.Header)
+	}
+	s := &stream{t: r.t, in: make(chan received, 100), close: func() { _ = resp.Body.Close() }}
+	go func() {
+		in := newBywayReader(resp.Body)
+		for {
+			ev, err := in.Next()
+			s.in <- received{event: ev, err: err}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	r.t.Cleanup(s.close)
+	return s
+}
+
+// next is the next event, which must be of the type.
+func (s *stream) next(typ string) Event {
+	s.t.Helper()
+	select {
+	case got := <-s.in:
+		ev := got.event
+		if got.err != nil || ev.Type != typ {
+			s.t.Fatalf("event %+v, error %v, want %s", ev, got.err, typ)
+		}
+		if ev.Direction != serverToClient || ev.Seq == 0 || ev.Timestamp.IsZero() || !strings.HasPrefix(ev.Call, testTG+"/calls/") {
+			s.t.Errorf("event %+v is not complete", ev)
+		}
+		return ev
+	case <-time.After(testWait):
+		s.t.Fatalf("no event %s", typ)
+	}
+	return Event{}
+}
+
+// ends waits for the closing bracket.
+func (s *stream) ends() {
+	s.t.Helper()
+	select {
+	case got := <-s.in:
+		if !errors.Is(got.err, io.EOF) {
+			s.t.Fatalf("event %+v, error %v, want the closing bracket", got.event, got.err)
+		}
+	case <-time.After(testWait):
+		s.t.Fatal("the stream does not end")
+	}
+}
+
+// forward is an open PUT events.
+type forward struct {
+	t    *testing.T
+	pipe *io.PipeWriter
+	out  *bywayWriter
+	done chan *http.Response // nil: the request failed
+}
+
+func (r *rig) command(c *http.Client, call, token string) *forward {
+	r.t.Helper()
+	body, pipe := io.Pipe()
+	req, err := http.NewRequestWithContext(r.t.Context(), "PUT", call+"/events", body)
+	must(r.t, err)
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", "application/json")
+	f := &forward{t: r.t, pipe: pipe, out: newBywayWriter(pipe, nil), done: make(chan *http.Response, 1)}
+	go func() {
+		resp, err := c.Do(req)
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+		}
+		if err != nil {
+			resp = nil
+		}
+		_ = body.CloseWithError(io.ErrClosedPipe)
+		f.done <- resp
+	}()
+	r.t.Cleanup(func() { _ = pipe.CloseWithError(io.ErrClosedPipe) })
+	must(r.t, f.out.Open())
+	return f
+}
+
+func (f *forward) send(ev Event) {
+	f.t.Helper()
+	ev.Direction, ev.Timestamp = clientToServer, time.Now().UTC()
+	must(f.t, f.out.Send(ev))
+}
+
+// status waits for the response: 0 = the request was reset.
+func (f *forward) status() int {
+	f.t.Helper()
+	select {
+	case resp := <-f.done:
+		if resp == nil {
+			return 0
+		}
+		return resp.StatusCode
+	case <-time.After(testWait):
+		f.t.Fatal("PUT events does not end")
+	}
+	return 0
+}
+
+func nextOf(t *testing.T, leg bridge.Leg) (bridge.Event, bool) {
+	t.Helper()
+	select {
+	case ev, ok := <-leg.Events():
+		return ev, ok
+	case <-time.After(testWait):
+		t.Fatal("the leg has no event")
+	}
+	return bridge.Event{}, false
+}
+
+// expectLegOver wants the leg's channel to be closed, after an Ended event that
+// acknowledges if there is one.
+func expectLegOver(t *testing.T, leg bridge.Leg) {
+	t.Helper()
+	if ev, ok := nextOf(t, leg); ok {
+		t.Errorf("the leg has one more event: %+v", ev)
+	}
+}
+
+// TestCallLife is a whole call over both protocols: ringing, early media,
+// answer, pings, and the caller's end.
+func TestCallLife(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for name, c := range map[string]*http.Client{"h3": r.h3, "h2": r.h2} {
+		t.Run(name, func(t *testing.T) {
+			token := r.token(testTG)
+			d, leg := r.place(c, token)
+			in := r.listen(c, d.URI, token)
+			if ev := in.next(eventProceeding); ev.Media || ev.Seq != 1 {
+				t.Errorf("first event %+v", ev)
+			}
+			out := r.command(c, d.URI, token)
+			out.send(Event{Type: eventPing, Seq: 1, Nonce: "n-1"})
+			if ev := in.next(eventPong); ev.Nonce != "n-1" {
+				t.Errorf("pong %+v", ev)
+			}
+			plan := &bridge.MediaPlan{Speech: bridge.PCMA}
+			must(t, leg.Progress(t.Context(), bridge.Progress{})) // known already
+			must(t, leg.Progress(t.Context(), bridge.Progress{Alerting: true}))
+			in.next(eventAlerting)
+			must(t, leg.Progress(t.Context(), bridge.Progress{Early: plan})) // 183 after 180
+			if ev := in.next(eventAlerting); !ev.Media {
+				t.Errorf("early media is not announced: %+v", ev)
+			}
+			must(t, leg.Answer(t.Context(), *plan))
+			answered := in.next(eventAnswered)
+			must(t, leg.Progress(t.Context(), bridge.Progress{Alerting: true})) // too late
+			late := r.listen(c, d.URI, token)
+			if ev := late.next(eventAnswered); ev.Seq != answered.Seq {
+				t.Errorf("the state has number %d, was %d", ev.Seq, answered.Seq)
+			}
+			var now CallDescription
+			_, body := r.do(c, exchange{method: "GET", url: d.URI, token: token})
+			must(t, json.Unmarshal(body, &now))
+			if now.State != eventAnswered || now.Answered.IsZero() || now.ClientDirectives != d.ClientDirectives {
+				t.Errorf("description %+v", now)
+			}
+
+			out.send(Event{Type: eventEnd, Seq: 2, Reason: &Reason{Code: "normal", Q850: 16}})
+			ev, ok := nextOf(t, leg)
+			if !ok || ev.Kind != bridge.Ended || ev.Cause.Code != "normal" || ev.Cause.By != bridge.ByCaller || ev.Stored == nil {
+				t.Fatalf("leg event %+v", ev)
+			}
+			select {
+			case <-out.done:
+				t.Error("the end was acknowledged before it was stored")
+			case <-time.After(50 * time.Millisecond):
+			}
+			ev.Stored()
+			if status := out.status(); status != 200 {
+				t.Errorf("PUT ended with %d", status)
+			}
+			for _, s := range []*stream{in, late} {
+				if ev := s.next(eventEnd); ev.Reason == nil || ev.Reason.Code != "normal" {
+					t.Errorf("end %+v", ev)
+				}
+				s.ends()
+			}
+			expectLegOver(t, leg)
+			must(t, leg.End(t.Context(), bridge.CauseNormal)) // the bridge's own, afterwards
+			r.expectEnded(d.URI, token, "normal", bridge.ByCaller)
+		})
+	}
+}
+
+// expectEnded checks what an ended call leaves behind.
+func (r *rig) expectEnded(call, token string, code bridge.Code, by bridge.Party) {
+	r.t.Helper()
+	var d CallDescription
+	resp, body := r.do(r.h3, exchange{method: "GET", url: call, token: token})
+	must(r.t, json.Unmarshal(body, &d))
+	if resp.StatusCode != 200 || d.State != "ended" || d.EndedAt.IsZero() || d.Reason == nil || d.Reason.Code != code || d.EndedBy != by {
+		r.t.Errorf("ended call: %d %s", resp.StatusCode, body)
+	}
+	for _, x := range []exchange{
+		{method: "GET", url: call + "/events"}, {method: "PUT", url: call + "/events", body: "[]"},
+		{method: "GET", url: call + "/media"}, {method: "PUT", url: call + "/media", body: "x"},
+	} {
+		x.token = token
+		resp, body := r.do(r.h3, x)
+		expectProblem(r.t, resp, body, 404, "/problems/call-ended")
+	}
+}
+
+// TestCalledSideEnds turns every way in which the called side ends a call into
+// its event.
+func TestCalledSideEnds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	token := r.token(testTG)
+	tests := []struct {
+		cause    bridge.Cause
+		answered bool
+		event    string
+	}{
+		{bridge.CauseBusy, false, eventDeclined},
+		{bridge.CauseDeclined, false, eventDeclined},
+		{bridge.CauseNoAnswer, false, eventNoAnswer},
+		{bridge.CauseNotFound, false, eventFailed},
+		{bridge.CauseUnreachable, false, eventFailed},
+		{bridge.CauseFromSIP(499, 0), false, eventFailed},
+		{bridge.CauseNormal, true, eventEnd},
+		{bridge.CauseMediaLost, true, eventEnd},
+	}
+	for _, tc := range tests {
+		d, leg := r.place(r.h3, token)
+		in := r.listen(r.h3, d.URI, token)
+		in.next(eventProceeding)
+		out := r.command(r.h3, d.URI, token)
+		out.send(Event{Type: eventPing, Seq: 1})
+		in.next(eventPong)
+		if tc.answered {
+			must(t, leg.Answer(t.Context(), bridge.MediaPlan{}))
+			in.next(eventAnswered)
+		}
+		must(t, leg.End(t.Context(), tc.cause.EndedBy(bridge.ByCallee)))
+		ev := in.next(tc.event)
+		sip, _ := tc.cause.SIPStatus()
+		if ev.Reason == nil || ev.Reason.Code != tc.cause.Code || ev.Reason.SIP != sip || ev.Reason.Q850 != tc.cause.Q850Cause() {
+			t.Errorf("%s: reason %+v", tc.cause.Code, ev.Reason)
+		}
+		in.ends()
+		if status := out.status(); status != 200 {
+			t.Errorf("%s: PUT ended with %d", tc.cause.Code, status)
+		}
+		expectLegOver(t, leg)
+		must(t, leg.End(t.Context(), bridge.CauseNormal)) // twice does no harm
+		if err := leg.Answer(t.Context(), bridge.MediaPlan{}); !errors.Is(err, bridge.CauseCancelled) {
+			t.Errorf("answer of an ended call: %v", err)
+		}
+		r.expectEnded(d.URI, token, tc.cause.Code, bridge.ByCallee)
+	}
+}
+
+// TestCallerGivesUp is an `end` before the answer, as a PUT of one event.
+func TestCallerGivesUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	token := r.token(testTG)
+	d, leg := r.place(r.h3, token)
+	in := r.listen(r.h2, d.URI, token)
+	in.next(eventProceeding)
+	go func() {
+		ev, _ := nextOf(t, leg)
+		if ev.Cause.Code != "cancelled" {
+			t.Errorf("cause %v", ev.Cause)
+		}
+		ev.Stored()
+	}()
+	resp, body := r.do(r.h3, exchange{method: "PUT", url: d.URI + "/events", token: token, body: []Event{{Type: "ended"}}})
+	if resp.StatusCode != 204 {
+		t.Errorf("PUT of one event: %d %s", resp.StatusCode, body)
+	}
+	in.next(eventEnd)
+	in.ends()
+	resp, body = r.do(r.h3, exchange{method: "PUT", url: d.URI + "/events", token: token, body: []Event{{Type: eventEnd}}})
+	expectProblem(t, resp, body, 404, "/problems/call-ended")
+}
+
+// TestSeveralByways sends all events to all, and handles each command once.
+func TestSeveralByways(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	token := r.token(testTG)
+	d, _ := r.place(r.h3, token)
+	ins := []*stream{r.listen(r.h3, d.URI, token), r.listen(r.h2, d.URI, token), r.listen(r.h3, d.URI, token)}
+	for _, in := range ins {
+		in.next(eventProceeding)
+	}
+	one, two := r.command(r.h3, d.URI, token), r.command(r.h2, d.URI, token)
+	one.send(Event{Type: eventPing, Seq: 1, Nonce: "a"})
+	for _, in := range ins {
+		in.next(eventPong)
+	}
+	two.send(Event{Type: eventPing, Seq: 1, Nonce: "again"})
+	two.send(Event{Type: "no-such-event", Seq: 2})
+	two.send(Event{Type: eventPing, Seq: 3, Nonce: "b"})
+	for _, in := range ins {
+		if ev := in.next(eventPong); ev.Nonce != "b" {
+			t.Errorf("a repeated command was handled: %+v", ev)
+		}
+	}
+	must(t, one.out.Close())
+	must(t, one.pipe.Close())
+	if status := one.status(); status != 200 {
+		t.Errorf("closed PUT: %d", status)
+	}
+}
+
+// TestRubbishByways refuses what is no event stream, and hurts nobody else.
+func TestRubbishByways(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	token := r.token(testTG)
+	d, leg := r.place(r.h3, token)
+	in := r.listen(r.h3, d.URI, token)
+	in.next(eventProceeding)
+	for body, status := range map[string]int{
+		"":                               400,
+		"x":                              400,
+		`{"type":"end"}`:                 400,
+		`[{"type":"end"`:                 400,
+		`[{"type":1}]`:                   400,
+		`[{"type":"ping"},}`:             400,
+		`[` + strings.Repeat(" ", 99999): 400,
+		`[{"type":"ping","nonce":"` + strings.Repeat("x", maxEvent): 413,
+	} {
+		resp, text := r.do(r.h3, exchange{method: "PUT", url: d.URI + "/events", token: token, body: body})
+		typ := "/problems/bad-request"
+		if status == 413 {
+			typ = "about:blank"
+		}
+		expectProblem(t, resp, text, status, typ)
+	}
+	// In a stream the response has begun: it is reset.
+	for _, c := range []*http.Client{r.h3, r.h2} {
+		f := r.command(c, d.URI, token)
+		_, err := f.pipe.Write([]byte(`{"type":}`))
+		must(t, err)
+		if status := f.status(); status != 0 {
+			t.Errorf("rubbish in a stream: %d, want a reset", status)
+		}
+	}
+	f := r.command(r.h3, d.URI, token)
+	f.send(Event{Type: eventPing, Seq: 9, Nonce: "still there"})
+	for {
+		if ev := in.next(eventPong); ev.Nonce == "still there" {
+			break
+		}
+	}
+	must(t, leg.Answer(t.Context(), bridge.MediaPlan{}))
+	in.next(eventAnswered)
+}
+
+// TestBywayLimit refuses more byways than a call may have.
+func TestBywayLimit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *ServerConfig) { c.Limits.Byways = 2 })
+	token := r.token(testTG)
+	d, _ := r.place(r.h3, token)
+	r.listen(r.h3, d.URI, token)
+	last := r.listen(r.h3, d.URI, token)
+	resp, body := r.do(r.h3, exchange{method: "GET", url: d.URI + "/events", token: token})
+	expectProblem(t, resp, body, 429, "/problems/rate-limited")
+	if resp.Header.Get("Retry-After") == "" {
+		t.Error("429 without Retry-After")
+	}
+	last.close()
+	for range 1000 { // until the server has noticed
+		if resp, _ = r.do(r.h3, exchange{method: "PUT", url: d.URI + "/events", token: token, body: "[]"}); resp.StatusCode == 204 {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Errorf("after a byway was closed: %d", resp.StatusCode)
+}
+
+// TestCallMethods: a call cannot be deleted, and others do not see it.
+func TestCallMethods(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	token := r.token(testTG)
+	d, _ := r.place(r.h3, token)
+	resp, body := r.do(r.h3, exchange{method: "DELETE", url: d.URI, token: token})
+	expectProblem(t, resp, body, 405, "about:blank")
+	if allow := resp.Header.Get("Allow"); !strings.Contains(allow, "GET") || strings.Contains(allow, "DELETE") {
+		t.Errorf("Allow %q", allow)
+	}
+	resp, body = r.do(r.h3, exchange{method: "POST", url: d.URI + "/events", token: token, body: "[]"})
+	expectProblem(t, resp, body, 405, "about:blank")
+	moved := strings.Replace(d.URI, testTG, testTG+"-2", 1)
+	resp, body = r.do(r.h3, exchange{method: "GET", url: moved, token: r.token(testTG + "-2")})
+	expectProblem(t, resp, body, 404, "/problems/call-ended")
+}
