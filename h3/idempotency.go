@@ -50,8 +50,8 @@ func newIdempotency(st store.Store) *idempotency {
 	return &idempotency{store: st, inFlight: map[string]string{}}
 }
 
-// attempt is one request that may proceed. Exactly one of done and abandon
-// ends it.
+// attempt is one request that may proceed. It ends with forget, before which
+// done or abandon leaves word for the next.
 type attempt struct {
 	table   *idempotency
 	name    string
@@ -139,7 +139,6 @@ func (a *attempt) claim(ctx context.Context) (*storedCall, error) {
 // done stores the response. An error means that a retry would not be noticed;
 // the call exists all the same.
 func (a *attempt) done(ctx context.Context, location string, body any) error {
-	defer a.forget()
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("encode outcome: %w", err)
@@ -156,7 +155,6 @@ func (a *attempt) done(ctx context.Context, location string, body any) error {
 
 // abandon gives the key free: a refused request may be sent again.
 func (a *attempt) abandon(ctx context.Context) {
-	defer a.forget()
 	_ = a.table.store.Delete(ctx, store.Idempotency, a.name+"/claim") // it expires by itself
 }
 

@@ -2,6 +2,7 @@ package h3
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -99,12 +100,31 @@ func (r *problemError) write(w http.ResponseWriter) {
 func init() {
 	// huma builds its own errors with this hook only. It must not be left as it
 	// is: the default repeats the offending value.
-	huma.NewError = func(status int, msg string, _ ...error) huma.StatusError {
-		if status == http.StatusBadRequest || status == http.StatusUnprocessableEntity {
-			return refuse(bridge.CauseBadRequest.With("%s", msg))
+	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError { return refuseHuma(status, msg, errs) }
+}
+
+// refuseHuma translates an error of huma's own, which happens before a handler
+// of ours sees the request.
+func refuseHuma(status int, msg string, errs []error) *problemError {
+	var d *huma.ErrorDetail
+	for _, err := range errs {
+		if errors.As(err, &d) {
+			break
 		}
-		return refuseHTTP(status, "%s", msg)
 	}
+	switch {
+	case d != nil && strings.HasPrefix(d.Message, huma.ErrUnknownContentType.Error()):
+		return refuseHTTP(http.StatusUnsupportedMediaType, "this resource takes application/json")
+	case d != nil && d.Location == "body":
+		return refuse(bridge.CauseBadRequest.With("the body is not JSON"))
+	case d != nil:
+		return refuse(bridge.CauseBadRequest.With("%s is not as it should be", d.Location))
+	case status == http.StatusBadRequest || status == http.StatusUnprocessableEntity:
+		return refuse(bridge.CauseBadRequest.With("%s", msg))
+	case status == http.StatusInternalServerError:
+		return refuse(bridge.CauseInternal.With("the request could not be handled"))
+	}
+	return refuseHTTP(status, "%s", msg)
 }
 
 // serveProblem explains a problem type to people who follow its URI.

@@ -91,6 +91,7 @@ func (s *Server) placeOnce(ctx context.Context, tg, key string, in *body[CallReq
 		}
 		return out, nil
 	}
+	defer attempt.forget() // whatever happens
 	c, err := s.place(ctx, s.tgs[tg], req)
 	if err != nil {
 		attempt.abandon(ctx)
@@ -145,11 +146,18 @@ func (s *Server) place(ctx context.Context, g *terminalGroup, req CallRequest) (
 	c.info.Hops = hops
 	c.info.Identity = bridge.Identity{Verdict: verdict, Passport: req.Passport}
 	s.calls.add(c)
+	refused := bridge.CauseInternal // should Accept not return at all
+	defer func() {
+		if refused.Code != "" {
+			c.finish(refused)
+			s.calls.withdraw(c)
+		}
+	}()
 	if err := s.cfg.Acceptor.Accept(ctx, serverLeg{c}); err != nil {
-		c.finish(bridge.CauseOf(err))
-		s.calls.withdraw(c)
+		refused = bridge.CauseOf(err)
 		return nil, err
 	}
+	refused = bridge.Cause{}
 	return c, nil
 }
 

@@ -1,0 +1,245 @@
+package h3
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/quic-go/quic-go"
+
+	"riptide/bridge"
+	"riptide/bridge/store"
+	"riptide/policy"
+)
+
+// TestShutdown ends calls with a cause and byways with their bracket, and
+// leaves nothing behind.
+func TestShutdown(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	token := r.token(testTG)
+	var streams []*stream
+	var legs []bridge.Leg
+	for _, c := range []*http.Client{r.h3, r.h2} {
+		d, leg := r.place(c, token)
+		in := r.listen(c, d.URI, token)
+		in.next(eventProceeding)
+		streams, legs = append(streams, in), append(legs, leg)
+	}
+	d, answered := r.place(r.h3, token)
+	must(t, answered.Answer(t.Context(), bridge.MediaPlan{}))
+	last := r.listen(r.h3, d.URI, token)
+	last.next(eventAnswered)
+	handler := r.register(token, testTG)
+	passport := r.passport(testFrom, testTo, time.Now())
+
+	ctx, cancel := context.WithTimeout(t.Context(), testWait)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- r.server.Shutdown(ctx) }()
+	for i, in := range streams {
+		if ev := in.next(eventFailed); ev.Reason.Code != "shutting-down" {
+			t.Errorf("reason %+v", ev.Reason)
+		}
+		in.ends()
+		if ev, _ := nextOf(t, legs[i]); ev.Kind != bridge.Ended || ev.Cause.Code != "shutting-down" {
+			t.Errorf("the bridge hears %+v", ev)
+		}
+		expectLegOver(t, legs[i])
+	}
+	last.next(eventEnd)
+	last.ends()
+	must(t, <-done)
+	if _, err := r.server.placeOnce(context.WithValue(t.Context(), clientKey{}, testClient), "office", uuid.NewString(),
+		&body[CallRequest]{v: CallRequest{Handler: handler, Destination: testTo, Passport: passport}}); err == nil {
+		t.Error("a call was placed after Shutdown")
+	}
+	if _, err := net.DialTimeout("tcp", r.server.Addr().String(), time.Second); err == nil {
+		t.Error("the TCP port is still open")
+	}
+}
+
+// TestNoEarlyDataNoOldTLS: a resumed connection has no 0-RTT, and TLS 1.2 and
+// HTTP/1.1 are not spoken.
+func TestNoEarlyDataNoOldTLS(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	addr := r.server.Addr().String()
+	conf := &tls.Config{RootCAs: r.roots, ServerName: testAuthority, NextProtos: []string{"h3"}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	for i := range 2 {
+		conn, err := quic.DialAddrEarly(t.Context(), addr, conf, &quic.Config{EnableDatagrams: true})
+		must(t, err)
+		<-conn.HandshakeComplete()
+		if s := conn.ConnectionState(); s.Used0RTT || s.TLS.Version != tls.VersionTLS13 || s.TLS.DidResume != (i > 0) {
+			t.Errorf("connection %d: 0-RTT %v, resumed %v, version %x", i, s.Used0RTT, s.TLS.DidResume, s.TLS.Version)
+		}
+		if i == 0 { // the ticket comes a moment after the handshake
+			for range 2000 {
+				if _, ok := conf.ClientSessionCache.Get(testAuthority); ok {
+					break
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+		}
+		_ = conn.CloseWithError(0, "")
+	}
+	old := &tls.Config{RootCAs: r.roots, ServerName: testAuthority, MaxVersion: tls.VersionTLS12}
+	if conn, err := tls.Dial("tcp", addr, old); err == nil {
+		t.Error("TLS 1.2 is spoken")
+		_ = conn.Close()
+	}
+	conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: r.roots, ServerName: testAuthority})
+	must(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte("GET /healthz HTTP/1.1\r\nHost: ript.test\r\n\r\n"))
+	must(t, err)
+	must(t, conn.SetReadDeadline(time.Now().Add(testWait)))
+	if answer, err := io.ReadAll(conn); strings.Contains(string(answer), "HTTP/1.1 2") || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("HTTP/1.1 is spoken: %q, %v", answer, err)
+	}
+}
+
+// TestGoroutinesReturn: a server that ran hundreds of calls leaves no goroutine.
+func TestGoroutinesReturn(t *testing.T) {
+	before := runtime.NumGoroutine()
+	calls := 300
+	t.Run("calls", func(t *testing.T) {
+		r := newRig(t)
+		token := r.token(testTG)
+		for i := range calls {
+			c := r.h3
+			if i%2 == 1 {
+				c = r.h2
+			}
+			d, leg := r.place(c, token)
+			in := r.listen(c, d.URI, token)
+			in.next(eventProceeding)
+			must(t, leg.Answer(t.Context(), bridge.MediaPlan{}))
+			in.next(eventAnswered)
+			must(t, leg.End(t.Context(), bridge.CauseNormal))
+			in.next(eventEnd)
+			in.ends()
+		}
+		if n := r.server.calls.count(); n != 0 {
+			t.Errorf("%d calls are up", n)
+		}
+	})
+	after := runtime.NumGoroutine()
+	for range 400 {
+		if after <= before {
+			break
+		}
+		time.Sleep(25 * time.Millisecond)
+		after = runtime.NumGoroutine()
+	}
+	t.Logf("goroutines: %d before, %d after %d calls", before, after, calls)
+	if after > before {
+		buf := make([]byte, 1<<20)
+		t.Errorf("goroutines are left:\n%s", buf[:runtime.Stack(buf, true)])
+	}
+}
+
+// TestClientAgainstServer joins our two ends: discovery, token, enrolment,
+// handler, call, events, media and the end, over HTTP/3.
+func TestClientAgainstServer(t *testing.T) {
+	t.Parallel()
+	authority := fmt.Sprintf("%s:%d", testAuthority, freePort(t))
+	r := newRig(t, func(c *ServerConfig) {
+		c.Authority, c.Listen = authority, strings.Replace(authority, testAuthority, "127.0.0.1", 1)
+	})
+	for _, carrier := range []string{"auto", "put-get"} {
+		t.Run(carrier, func(t *testing.T) {
+			key, err := NewClientKey(r.key, keyID(r.key))
+			must(t, err)
+			c := runClient(t, ClientConfig{
+				Store: store.NewMemory(), Logger: r.server.log, HandlerID: "node-" + carrier,
+				Resolve: func(context.Context, string) ([]netip.Addr, error) {
+					return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+				},
+				Trunks: []TrunkConfig{{
+					Name: "telco", Connect: authority, ClientID: testClient, Key: key,
+					Roots: r.roots, Numbers: []policy.Pattern{"+1202555010x"}, Media: carrier,
+				}},
+			})
+			awaitReady(t, c)
+			passport, err := c.Sign(t.Context(), "telco", testFrom, testTo, "A")
+			must(t, err)
+			in := testIntent()
+			in.Passport = passport
+			out, err := c.Dial(t.Context(), in)
+			must(t, err)
+			leg := <-r.acceptor.legs
+			must(t, leg.Progress(t.Context(), bridge.Progress{Alerting: true}))
+			heard := make(hearing, 1000)
+			leg.Media().Join(heard)
+			must(t, leg.Answer(t.Context(), bridge.MediaPlan{Speech: bridge.PCMA}))
+			for ev := nextEvent(t, out); ev.Kind != bridge.Answered; ev = nextEvent(t, out) {
+				if ev.Kind == bridge.Ended {
+					t.Fatalf("ended: %v", ev.Cause)
+				}
+			}
+			frame := bridge.Frame{Codec: bridge.PCMA, Payload: make([]byte, 160)}
+			deadline := time.After(testWait)
+			for hears := false; !hears; {
+				frame.Seq++
+				frame.Timestamp += 160
+				out.Media().Push(&frame)
+				select {
+				case codec := <-heard:
+					hears = codec == bridge.PCMA
+				case <-time.After(20 * time.Millisecond):
+				case <-deadline:
+					t.Fatal("no media arrives")
+				}
+			}
+			go func() {
+				ev, _ := nextOf(t, leg)
+				ev.Stored()
+			}()
+			must(t, out.End(t.Context(), bridge.CauseNormal))
+			_, ended := r.server.calls.find(testClient, "office", path.Base(leg.Info().ID), time.Now())
+			if ended == nil || ended.Reason.Code != "normal" || ended.EndedBy != bridge.ByCaller {
+				t.Errorf("the server keeps %+v", ended)
+			}
+		})
+	}
+}
+
+// freePort is a port that was free a moment ago on both protocols.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 20 {
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		udp, err := net.ListenPacket("udp", tcp.Addr().String())
+		_ = tcp.Close()
+		if err == nil {
+			_ = udp.Close()
+			return tcp.Addr().(*net.TCPAddr).Port
+		}
+	}
+	t.Fatal("no free port")
+	return 0
+}
+
+// hearing is a sink that notes what it gets.
+type hearing chan bridge.Codec
+
+func (h hearing) Push(f *bridge.Frame) {
+	select {
+	case h <- f.Codec:
+	default:
+	}
+}
