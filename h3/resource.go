@@ -77,7 +77,7 @@ func (s *Server) originsOf(cfg TGConfig) ([]byte, error) {
 	if err != nil {
 		return stir.EncodeChain([]*x509.Certificate{s.cfg.CA.Certificate()}), nil
 	}
-	chain, err := s.cfg.CA.Issue(csr, cfg.Origins, certificateLife, s.cfg.Now())
+	chain, err := s.cfg.CA.Issue(csr, cfg.Origins, originsLife, s.cfg.Now())
 	if err != nil {
 		return nil, fmt.Errorf("issue the certificate of its origins: %w", err)
 	}
@@ -236,6 +236,9 @@ func redirectMetadata(w http.ResponseWriter, r *http.Request) {
 func redirectCerts(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, pathTGPrefix+r.PathValue("tg")+"/certs", http.StatusPermanentRedirect)
 }
+
+// originsLife is longer than any process runs; the CA's own end cuts it short.
+const originsLife = 10 * 365 * 24 * time.Hour
 
 // certificateLife is how long the certificates we issue are valid. Clients
 // enrol again well before.

@@ -85,6 +85,7 @@ func (s *Server) placeOnce(ctx context.Context, tg, key string, in *body[CallReq
 		return nil, err
 	}
 	if old != nil {
+		s.stats.count(func(st *ServerState) { st.Replayed++ })
 		out := &callBody{Status: http.StatusCreated, Location: old.Location, CacheControl: "no-store"}
 		if err := json.Unmarshal(old.Body, &out.Body); err != nil {
 			return nil, fmt.Errorf("decode stored call: %w", err)
@@ -96,9 +97,11 @@ func (s *Server) placeOnce(ctx context.Context, tg, key string, in *body[CallReq
 	if err != nil {
 		attempt.abandon(ctx)
 		cause := bridge.CauseOf(err)
+		s.stats.refused(cause.Code)
 		s.log.Info("call refused", "tg", tg, "client", clientOf(ctx), "to", clipText(string(req.Destination), 64), "cause", cause.Code, "why", cause.Text)
 		return nil, refuse(cause)
 	}
+	s.stats.count(func(st *ServerState) { st.Placed++ })
 	out := &callBody{Status: http.StatusCreated, Location: c.uri, CacheControl: "no-store", Body: c.describe()}
 	if err := attempt.done(ctx, c.uri, out.Body); err != nil {
 		s.log.Warn("a retry of this request would place a second call", "call", c.uri, "error", err)

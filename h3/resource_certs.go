@@ -31,7 +31,7 @@ func (s *Server) serveEnrol(w http.ResponseWriter, r *http.Request) {
 		refuseHTTP(http.StatusNotFound, "this server issues no certificates").write(w)
 		return
 	}
-	csr, err := readCSR(w, r)
+	csr, err := readCSR(r)
 	if err != nil {
 		var p *problemError
 		if !errors.As(err, &p) {
@@ -74,8 +74,8 @@ func (s *Server) serveEnrol(w http.ResponseWriter, r *http.Request) {
 const certificateKept = 7 * 24 * time.Hour
 
 // readCSR takes a request as DER, as PEM, or as JSON with either in it.
-func readCSR(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+func readCSR(r *http.Request) ([]byte, error) {
+	raw, err := io.ReadAll(r.Body)
 	if err != nil {
 		var big *http.MaxBytesError
 		if errors.As(err, &big) {
@@ -83,7 +83,11 @@ func readCSR(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		}
 		return nil, err
 	}
-	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return parseCSR(r.Header.Get("Content-Type"), raw)
+}
+
+func parseCSR(contentType string, raw []byte) ([]byte, error) {
+	kind, _, _ := mime.ParseMediaType(contentType)
 	if kind == "application/json" {
 		var in struct {
 			CSR string `json:"csr"`

@@ -148,6 +148,12 @@ func (t *handlerTable) delete(ctx context.Context, id string) error {
 	return nil
 }
 
+func (t *handlerTable) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byID)
+}
+
 type handlerPath struct {
 	TG      string `path:"tg" maxLength:"64"`
 	ID      string `path:"handler" maxLength:"64"`

@@ -39,6 +39,7 @@ type Server struct {
 	replays  *idempotency
 	rate     *rate.Limiter
 	media    *media.Server
+	stats    serverStats
 	handler  http.Handler
 
 	h3  *webtransport.Server
@@ -175,8 +176,9 @@ func (s *Server) Addr() net.Addr { return s.tcp.Addr() }
 // socket activation.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// Serve serves until Shutdown is called or a listener fails. It returns nil
-// after Shutdown.
+// Serve serves until Shutdown is called, a listener fails, or ctx ends, which
+// only stops it from taking connections: call Shutdown in any case. It returns
+// nil after Shutdown.
 func (s *Server) Serve(ctx context.Context) error {
 	s.h2 = s.newHTTP2()
 	failed := make(chan error, 2)

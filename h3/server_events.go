@@ -48,7 +48,10 @@ func (s *Server) serveGetEvents(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
 	// A write may take long only once: the deadline is set before each.
 	out := newBywayWriter(deadlineWriter{w, rc}, rc.Flush)
-	if sendEvents(r.Context(), c, b, out) != nil {
+	if err := sendEvents(r.Context(), c, b, out); err != nil {
+		if errors.Is(err, errBywayBehind) {
+			s.stats.count(func(st *ServerState) { st.CutByways++ })
+		}
 		panic(http.ErrAbortHandler) // so that it does not look like the end of the call
 	}
 }
@@ -135,10 +138,16 @@ func (s *Server) servePutEvents(w http.ResponseWriter, r *http.Request) {
 		_ = rc.Flush() // a client that is gone shows on the next read
 	}
 	err := readCommands(r.Context(), c, in)
+	if n := in.Unknown(); n > 0 {
+		s.stats.count(func(st *ServerState) { st.UnknownEvents += n })
+	}
 	select {
 	case <-c.ended:
 		err = nil // the byway has done its work, whatever state it is in
 	default:
+	}
+	if errors.Is(err, errBywaySyntax) || errors.Is(err, errEventTooBig) {
+		s.stats.count(func(st *ServerState) { st.CutByways++ })
 	}
 	switch {
 	case err == nil && stream:

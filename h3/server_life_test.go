@@ -4,13 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
-	"path"
 	"runtime"
 	"strings"
 	"testing"
@@ -20,8 +17,6 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"riptide/bridge"
-	"riptide/bridge/store"
-	"riptide/policy"
 )
 
 // TestShutdown ends calls with a cause and byways with their bracket, and
@@ -148,98 +143,5 @@ func TestGoroutinesReturn(t *testing.T) {
 	if after > before {
 		buf := make([]byte, 1<<20)
 		t.Errorf("goroutines are left:\n%s", buf[:runtime.Stack(buf, true)])
-	}
-}
-
-// TestClientAgainstServer joins our two ends: discovery, token, enrolment,
-// handler, call, events, media and the end, over HTTP/3.
-func TestClientAgainstServer(t *testing.T) {
-	t.Parallel()
-	authority := fmt.Sprintf("%s:%d", testAuthority, freePort(t))
-	r := newRig(t, func(c *ServerConfig) {
-		c.Authority, c.Listen = authority, strings.Replace(authority, testAuthority, "127.0.0.1", 1)
-	})
-	for _, carrier := range []string{"auto", "put-get"} {
-		t.Run(carrier, func(t *testing.T) {
-			key, err := NewClientKey(r.key, keyID(r.key))
-			must(t, err)
-			c := runClient(t, ClientConfig{
-				Store: store.NewMemory(), Logger: r.server.log, HandlerID: "node-" + carrier,
-				Resolve: func(context.Context, string) ([]netip.Addr, error) {
-					return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
-				},
-				Trunks: []TrunkConfig{{
-					Name: "telco", Connect: authority, ClientID: testClient, Key: key,
-					Roots: r.roots, Numbers: []policy.Pattern{"+1202555010x"}, Media: carrier,
-				}},
-			})
-			awaitReady(t, c)
-			passport, err := c.Sign(t.Context(), "telco", testFrom, testTo, "A")
-			must(t, err)
-			in := testIntent()
-			in.Passport = passport
-			out, err := c.Dial(t.Context(), in)
-			must(t, err)
-			leg := <-r.acceptor.legs
-			must(t, leg.Progress(t.Context(), bridge.Progress{Alerting: true}))
-			heard := make(hearing, 1000)
-			leg.Media().Join(heard)
-			must(t, leg.Answer(t.Context(), bridge.MediaPlan{Speech: bridge.PCMA}))
-			for ev := nextEvent(t, out); ev.Kind != bridge.Answered; ev = nextEvent(t, out) {
-				if ev.Kind == bridge.Ended {
-					t.Fatalf("ended: %v", ev.Cause)
-				}
-			}
-			frame := bridge.Frame{Codec: bridge.PCMA, Payload: make([]byte, 160)}
-			deadline := time.After(testWait)
-			for hears := false; !hears; {
-				frame.Seq++
-				frame.Timestamp += 160
-				out.Media().Push(&frame)
-				select {
-				case codec := <-heard:
-					hears = codec == bridge.PCMA
-				case <-time.After(20 * time.Millisecond):
-				case <-deadline:
-					t.Fatal("no media arrives")
-				}
-			}
-			go func() {
-				ev, _ := nextOf(t, leg)
-				ev.Stored()
-			}()
-			must(t, out.End(t.Context(), bridge.CauseNormal))
-			_, ended := r.server.calls.find(testClient, "office", path.Base(leg.Info().ID), time.Now())
-			if ended == nil || ended.Reason.Code != "normal" || ended.EndedBy != bridge.ByCaller {
-				t.Errorf("the server keeps %+v", ended)
-			}
-		})
-	}
-}
-
-// freePort is a port that was free a moment ago on both protocols.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 20 {
-		tcp, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
-		udp, err := net.ListenPacket("udp", tcp.Addr().String())
-		_ = tcp.Close()
-		if err == nil {
-			_ = udp.Close()
-			return tcp.Addr().(*net.TCPAddr).Port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
-// hearing is a sink that notes what it gets.
-type hearing chan bridge.Codec
-
-func (h hearing) Push(f *bridge.Frame) {
-	select {
-	case h <- f.Codec:
-	default:
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -42,7 +43,7 @@ func (s *Server) tree() http.Handler {
 	s.addDocuments(api)
 	s.addHandlers(api)
 	s.addCalls(api)
-	mux.HandleFunc("POST "+pathTGPrefix+"{tg}/certs", s.serveEnrol)
+	mux.Handle("POST "+pathTGPrefix+"{tg}/certs", limitBody(http.HandlerFunc(s.serveEnrol), maxBody))
 	mux.HandleFunc(pathTGPrefix+"{tg}/cert", redirectCerts)
 	mux.HandleFunc("GET "+pathTGPrefix+"{tg}/calls/{call}/events", s.serveGetEvents)
 	mux.HandleFunc("PUT "+pathTGPrefix+"{tg}/calls/{call}/events", s.servePutEvents)
@@ -94,7 +95,9 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		}
 		a, err := s.tokens.check(r.Header, audiences...)
 		if err != nil {
-			refuse(bridge.CauseOf(err)).write(w)
+			cause := bridge.CauseOf(err)
+			s.stats.refused(cause.Code)
+			refuse(cause).write(w)
 			return
 		}
 		if ok && group.cfg.ClientID != a.client {
@@ -173,13 +176,17 @@ func (p *statusProbe) Header() http.Header         { return p.header }
 func (p *statusProbe) Write(b []byte) (int, error) { return len(b), nil }
 func (p *statusProbe) WriteHeader(status int)      { p.status = status }
 
-// limitBody refuses bodies past a limit.
+// bodyTime is what a client has for sending a document.
+const bodyTime = 10 * time.Second
+
+// limitBody refuses bodies past a limit of size, and ends those past one of time.
 func limitBody(next http.Handler, limit int64) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > limit {
 			refuseHTTP(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", limit).write(w)
 			return
 		}
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		next.ServeHTTP(w, r)
 	})
