@@ -35,8 +35,8 @@ func newCallTable(l ServerLimits) *callTable {
 	return &callTable{limits: l, calls: map[string]*serverCall{}, ended: map[string]endedCall{}}
 }
 
-// reserve takes a place for a call. The caller fills it with add, or gives it
-// back with release.
+// reserve takes a place for a call. The caller fills it with add; retire gives it
+// back.
 func (t *callTable) reserve() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -48,12 +48,6 @@ func (t *callTable) reserve() error {
 	}
 	t.placed++
 	return nil
-}
-
-func (t *callTable) release() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.placed--
 }
 
 // add puts a call in its place and arranges that it leaves it when it is over.

@@ -28,7 +28,7 @@ func refuse(c bridge.Cause) *problemError {
 	r := &problemError{Problem: problemOf(c), header: http.Header{}}
 	switch r.Status {
 	case http.StatusUnauthorized, http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		r.retryAfter(c.RetryAfter)
+		_ = r.retryAfter(c.RetryAfter)
 	}
 	if challenge := challengeOf(c); challenge != "" {
 		r.header.Set("WWW-Authenticate", challenge)

@@ -121,7 +121,9 @@ func FuzzParseNumber(f *testing.F) {
 			if again, err := ParsePattern(string(p)); err != nil || again != p {
 				t.Errorf("pattern %q -> %q -> %q, %v", s, p, again, err)
 			}
-			p.Block()
+			if start, count, ok := p.Block(); ok && (start == "" || count < 1) {
+				t.Errorf("block of %q is %q, %d", p, start, count)
+			}
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package sip
 
 import (
-	"net"
 	"net/netip"
 	"strings"
 
@@ -165,12 +164,4 @@ func hostPort(host string, port int) (netip.AddrPort, bool) {
 		port = 5060
 	}
 	return netip.AddrPortFrom(a.Unmap(), uint16(port)), true
-}
-
-// uriHost writes a host as URIs do: IPv6 addresses in brackets.
-func uriHost(host string) string {
-	if ip := net.ParseIP(host); ip != nil && ip.To4() == nil {
-		return "[" + host + "]"
-	}
-	return host
 }

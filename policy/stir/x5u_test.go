@@ -65,7 +65,7 @@ func (o *origin) fetched() int {
 // starts in 2000.
 func longLived(t testing.TB, notAfter time.Time) []byte {
 	t.Helper()
-	certPEM, _, err := GenerateCA("ca", nil, notAfter.Sub(time.Now()), time.Now())
+	certPEM, _, err := GenerateCA("ca", nil, time.Until(notAfter), time.Now())
 	must(t, err)
 	return certPEM
 }

@@ -32,8 +32,9 @@ func (g *goroutines) add(p *Port) {
 
 func (g *goroutines) remove(p *Port) {
 	close(g.stopped)
-	p.media.close()
-	p.reports.close()
+	// Closing is how the readers are told; there is nothing to lose.
+	_ = p.media.close()
+	_ = p.reports.close()
 	g.wg.Wait()
 }
 

@@ -133,7 +133,7 @@ func (p *Pool) bindPair(port uint16) (media, reports *socket, err error) {
 	next := netip.AddrPortFrom(p.addr, media.local().Port()+1)
 	reports, err = listen(next)
 	if err != nil {
-		media.close()
+		_ = media.close()
 		return nil, nil, fmt.Errorf("bind port %v for media reports: %w", next, err)
 	}
 	return media, reports, nil
@@ -231,7 +231,7 @@ func (p *Pool) bindEven() (media, reports *socket, err error) {
 		return nil, nil, err
 	}
 	port := probe.local().Port() &^ 1
-	probe.close()
+	_ = probe.close()
 	return p.bindPair(port)
 }
 

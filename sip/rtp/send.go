@@ -97,7 +97,8 @@ func (s *sender) push(f *bridge.Frame, now time.Time) {
 		Timestamp:      ts,
 		SSRC:           s.ssrc,
 	}
-	n, err := rtp.MarshalPacketTo(s.buf[:], &s.header, f.Payload)
+	n, err := s.header.MarshalTo(s.buf[:])
+	n += copy(s.buf[n:], f.Payload)
 	if err != nil || s.out.send(s.buf[:n], s.to) != nil {
 		s.dropped++
 		return

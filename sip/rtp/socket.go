@@ -40,7 +40,7 @@ func listen(addr netip.AddrPort) (*socket, error) {
 	}
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, err
 	}
 	s := &socket{conn: conn, raw: raw, v6: addr.Addr().Is6()}
