@@ -46,14 +46,18 @@ func newHandlerTable(st store.Store, perClient int) *handlerTable {
 	return &handlerTable{store: st, perClient: perClient, byID: map[string]*registration{}}
 }
 
-// load reads what an earlier process has registered.
+// errRegistration: a stored handler cannot be read by this release.
+var errRegistration = errors.New("stored handler not readable")
+
+// load reads what an earlier process has registered. What cannot be read is as
+// good as not there: its client is told so by its next call, and registers anew.
 func (t *handlerTable) load(ctx context.Context) error {
 	keys, err := t.store.Keys(ctx, store.Handlers)
 	if err != nil {
 		return fmt.Errorf("load handlers: %w", err)
 	}
 	for _, key := range keys {
-		if _, err := t.fetch(ctx, key); err != nil && !errors.Is(err, store.ErrNotFound) {
+		if _, err := t.fetch(ctx, key); err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, errRegistration) {
 			return fmt.Errorf("load handler %s: %w", key, err)
 		}
 	}
@@ -68,13 +72,13 @@ func (t *handlerTable) fetch(ctx context.Context, id string) (*registration, err
 	}
 	r := &registration{}
 	if err := json.Unmarshal(entry.Value, r); err != nil {
-		return nil, fmt.Errorf("decode: %w", err)
+		return nil, fmt.Errorf("%w: %w", errRegistration, err)
 	}
 	if r.Version != registrationVersion {
-		return nil, fmt.Errorf("version %d, this release reads %d", r.Version, registrationVersion)
+		return nil, fmt.Errorf("%w: version %d, this release reads %d", errRegistration, r.Version, registrationVersion)
 	}
 	if r.adv, err = advert.ParseAdvert(r.Handler.Advertisement); err != nil {
-		return nil, fmt.Errorf("advertisement: %w", err)
+		return nil, fmt.Errorf("%w: advertisement: %w", errRegistration, err)
 	}
 	t.mu.Lock()
 	t.byID[id] = r
@@ -261,7 +265,7 @@ func (r *registration) etag() string {
 func (s *Server) handlerAt(ctx context.Context, in *handlerPath) (*registration, error) {
 	r, err := s.handlers.get(ctx, clientOf(ctx), in.TG, in.ID)
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, errRegistration):
 		return nil, refuseHTTP(http.StatusNotFound, "no such handler")
 	case err != nil:
 		return nil, refuse(bridge.CauseStore.With("the handler could not be read"))
