@@ -125,13 +125,14 @@ func heldCalls(t *testing.T, media string) {
 		if way.kIn < calls*int(hold/bridgetestPtime)*9/10 {
 			t.Errorf("%s: only %d packets came in", way.name, way.kIn)
 		}
-		if float64(lostOutside) > limit*float64(way.kIn) {
-			t.Errorf("%s: %d of %d packets lost", way.name, lostOutside, way.kIn)
-		}
-		// Packets that come when the call is over on our side, or before it has
-		// begun, are nobody's: the kernel counts them and no call does.
-		if stray := way.kIn - received - refused; stray < 0 || stray > calls*10 {
+		// sipp sends a packet or two after its BYE. They are nobody's: the kernel
+		// counts them, no call does, and they are not lost.
+		stray := way.kIn - received - refused
+		if stray < 0 || stray > 2*calls {
 			t.Errorf("%s: the kernel counted %d packets in, the bridge %d", way.name, way.kIn, received+refused)
+		}
+		if lost := lostOutside - stray; float64(lost) > limit*float64(way.kIn) {
+			t.Errorf("%s: %d of %d packets lost", way.name, lost, way.kIn)
 		}
 		if sent != way.kOut {
 			t.Errorf("%s: the bridge says it sent %d packets, the kernel saw %d", way.name, sent, way.kOut)

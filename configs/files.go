@@ -93,7 +93,33 @@ func locateCredential(name File) (string, error) {
 	return filepath.Join(dir, s[len(credential):]), nil
 }
 
+// The unit hands over the whole configuration directory under this name, so that
+// each of its files becomes a credential NAME_FILE (systemd.exec(5),
+// LoadCredential=).
+const credentialDir = "riptide_"
+
+// handedOver finds a file that we may not read ourselves among the credentials:
+// a service without a user of its own cannot read root's keys in /etc/riptide,
+// and the same configuration then works by hand and as a service.
+func handedOver(path string) string {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return path
+	}
+	f, err := os.Open(path)
+	if err == nil {
+		_ = f.Close()
+		return path
+	}
+	copied := filepath.Join(dir, credentialDir+filepath.Base(path))
+	if _, missing := os.Stat(copied); !errors.Is(err, fs.ErrPermission) || missing != nil {
+		return path
+	}
+	return copied
+}
+
 func readFile(path string, private bool) ([]byte, error) {
+	path = handedOver(path)
 	// Looked at before it is opened: opening a pipe would wait for a writer.
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"math/big"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -203,6 +204,60 @@ func TestFileMistakes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestHandedOver: a key that only root may read is found among the credentials.
+func TestHandedOver(t *testing.T) {
+	if os.Getuid() == 0 {
+		// Root may read everything, so the way there is tried as somebody else.
+		cmd := exec.Command(os.Args[0], "-test.run=^TestHandedOver$", "-test.v")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		dir, err := os.MkdirTemp("", "riptide-configs-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		if err := os.Chmod(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		exe := filepath.Join(dir, "test")
+		b, err := os.ReadFile(os.Args[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(exe, b, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Path, cmd.Dir = exe, dir
+		cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	k := newKit(t)
+	k.fill()
+	path := k.write("x.yaml", 0o644, []byte("ript: {key: client.key}\n"))
+	key := filepath.Join(k.dir, "client.key")
+	credentials := t.TempDir()
+	b, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(credentials, "riptide_client.key"), b, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(key, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", "")
+	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "not allowed to read") {
+		t.Errorf("without credentials: %v", err)
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
+	if cfg, err := Load(path); err != nil || cfg.RIPT.ClientKey.Reveal() == nil {
+		t.Errorf("with credentials: %v", err)
 	}
 }
 

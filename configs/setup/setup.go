@@ -41,7 +41,7 @@ const (
 
 // Options says for whom the files are.
 type Options struct {
-	Dir     string           // made if it is not there, mode 0700
+	Dir     string           // made if it is not there, mode 0755: the keys protect themselves
 	Node    string           // name in certificates
 	Hosts   []string         // DNS names and addresses of the RIPT authority
 	Numbers []policy.Pattern // blocks the caller identity CA may issue for; none = any
@@ -53,7 +53,7 @@ var ErrExists = errors.New("already exists")
 
 // Create writes all files. If any of them exists it writes none.
 func Create(o Options) error {
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return fmt.Errorf("make directory for keys: %w", err)
 	}
 	for _, name := range []string{CACert, CAKey, TLSCert, TLSKey, ClientKey, ClientPub, StirCACert, StirCAKey} {
