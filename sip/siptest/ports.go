@@ -10,12 +10,13 @@ import (
 	"testing"
 )
 
-// Ports are handed out from below the range that the kernel takes its own from,
-// each only once in this process; test programs that run at the same time begin
+// Ports are handed out from below the range that riptide takes RTP ports from,
+// and the kernel its own;
+// each only once in this process, and test programs that run at the same time begin
 // at different places.
 const (
-	firstPort = 20000
-	lastPort  = 32000
+	firstPort = 10000
+	lastPort  = 16000
 )
 
 var (
