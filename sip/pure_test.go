@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	sipgo "github.com/emiago/sipgo/sip"
 
@@ -160,6 +161,20 @@ func TestReason(t *testing.T) {
 	}
 	if got := parseReason(values); got.sip != 486 || got.q850 != 17 || !strings.Contains(got.text, `"quoted" \ end`) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A long text keeps its end, where the cause and the hint are.
+func TestReasonTextIsShortened(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ in, begins, ends string }{
+		{strings.Repeat("a", maxReasonText), "aaa", "aaa"},
+		{"dial trunk: " + strings.Repeat("é", maxReasonText) + ": refused (mend this)", "dial trunk: ", ": refused (mend this)"},
+	} {
+		got := shorten(tc.in, maxReasonText)
+		if len(got) > maxReasonText || !strings.HasPrefix(got, tc.begins) || !strings.HasSuffix(got, tc.ends) || !utf8.ValidString(got) {
+			t.Errorf("%d bytes: %q", len(got), got)
+		}
 	}
 }
 

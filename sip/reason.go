@@ -85,11 +85,27 @@ func reasonHeaders(c bridge.Cause, status int, phrase string) []sipgo.Header {
 	if text == "" {
 		text = c.Title()
 	}
-	headers := []sipgo.Header{sipgo.NewHeader("Reason", fmt.Sprintf("Q.850;cause=%d;text=%s", c.Q850Cause(), quote(clip(text, 200))))}
+	headers := []sipgo.Header{sipgo.NewHeader("Reason", fmt.Sprintf("Q.850;cause=%d;text=%s", c.Q850Cause(), quote(shorten(text, maxReasonText))))}
 	if status >= 300 {
 		headers = append(headers, sipgo.NewHeader("Reason", fmt.Sprintf("SIP;cause=%d;text=%s", status, quote(phrase))))
 	}
 	return headers
+}
+
+// maxReasonText keeps an answer with two Reason fields and many Via fields
+// within a datagram.
+const maxReasonText = 400
+
+// shorten cuts the middle out of a text that is too long: errors begin with
+// what was being done, and end with why it failed and what would mend it.
+func shorten(s string, n int) string {
+	const gap = " … "
+	if len(s) <= n {
+		return s
+	}
+	head := (n - len(gap)) / 4
+	tail := n - len(gap) - head
+	return strings.ToValidUTF8(s[:head], "") + gap + strings.ToValidUTF8(s[len(s)-tail:], "")
 }
 
 // headerValues are the values of all header fields of a name.
