@@ -54,7 +54,7 @@ func (e *requestError) Unwrap() []error {
 func hint(code bridge.Code) string {
 	switch code {
 	case "tls-untrusted":
-		return "name the CA that issued the peer's certificate under the trunk's `ca`"
+		return "name the CA that issued the peer's certificate under the trunk's `roots`"
 	case "token-missing", "token-invalid", "token-audience", "token-scope":
 		return "check the trunk's client id, and that the peer has the public half of our client key"
 	case "token-expired":

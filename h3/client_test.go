@@ -295,7 +295,7 @@ func TestUntrustedPeer(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	_, err := c.Dial(t.Context(), testIntent())
-	if !errors.Is(err, bridge.CauseUntrustedTLS) || !strings.Contains(err.Error(), p.Addr) || !strings.Contains(err.Error(), "`ca`") {
+	if !errors.Is(err, bridge.CauseUntrustedTLS) || !strings.Contains(err.Error(), p.Addr) || !strings.Contains(err.Error(), "`roots`") {
 		t.Errorf("Dial: %v; want tls-untrusted with the address and what mends it", err)
 	}
 }
