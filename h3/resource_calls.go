@@ -111,10 +111,35 @@ func (s *Server) placeOnce(ctx context.Context, tg, key string, in *body[CallReq
 
 func clipText(s string, n int) string { return s[:min(len(s), n)] }
 
-// place makes a call of a request, or says with which Cause it is refused. The
-// order is that of trust: nothing is dialled, stored or negotiated for a caller
-// whose identity is not proven.
+// place makes a call of a request and gives it to the bridge, or says with
+// which Cause it is refused.
 func (s *Server) place(ctx context.Context, g *terminalGroup, req CallRequest) (*serverCall, error) {
+	c, err := s.admit(ctx, g, req)
+	if err != nil {
+		if s.cfg.OnRefuse != nil {
+			s.cfg.OnRefuse(bridge.CauseOf(err))
+		}
+		return nil, err
+	}
+	refused := bridge.CauseInternal // should Accept not return at all
+	defer func() {
+		if refused.Code != "" {
+			c.finish(refused)
+			s.calls.withdraw(c)
+		}
+	}()
+	if err := s.cfg.Acceptor.Accept(ctx, serverLeg{c}); err != nil {
+		refused = bridge.CauseOf(err)
+		return nil, err
+	}
+	refused = bridge.Cause{}
+	return c, nil
+}
+
+// admit judges a request without asking the bridge. The order is that of trust:
+// nothing is dialled, stored or negotiated for a caller whose identity is not
+// proven.
+func (s *Server) admit(ctx context.Context, g *terminalGroup, req CallRequest) (*serverCall, error) {
 	if !s.rate.Allow() {
 		c := bridge.Cause{Code: "rate-limited", RetryAfter: time.Second}
 		return nil, c.With("more than %g calls per second", s.cfg.Limits.CallsPerSecond)
@@ -149,18 +174,6 @@ func (s *Server) place(ctx context.Context, g *terminalGroup, req CallRequest) (
 	c.info.Hops = hops
 	c.info.Identity = bridge.Identity{Verdict: verdict, Passport: req.Passport}
 	s.calls.add(c)
-	refused := bridge.CauseInternal // should Accept not return at all
-	defer func() {
-		if refused.Code != "" {
-			c.finish(refused)
-			s.calls.withdraw(c)
-		}
-	}()
-	if err := s.cfg.Acceptor.Accept(ctx, serverLeg{c}); err != nil {
-		refused = bridge.CauseOf(err)
-		return nil, err
-	}
-	refused = bridge.Cause{}
 	return c, nil
 }
 

@@ -43,6 +43,10 @@ type ServerConfig struct {
 	// nodes of one authority share it. Nil: they wait for the idle timeout.
 	StatelessReset *quic.StatelessResetKey
 
+	// OnRefuse, if not nil, is told of every call that is refused before the
+	// Acceptor is asked. It must not block.
+	OnRefuse func(bridge.Cause)
+
 	Log    *slog.Logger
 	Now    func() time.Time // of tokens, PASSporTs and time stamps
 	Limits ServerLimits

@@ -117,6 +117,12 @@ func (m *callMetrics) cause(code bridge.Code) string {
 	return string(code)
 }
 
+// Refused returns what counts the calls that an edge refuses by itself, before
+// it asks its acceptor.
+func (s *Server) Refused(from string) func(bridge.Cause) {
+	return func(c bridge.Cause) { s.calls.refused.WithLabelValues(protocol(from), s.calls.cause(c.Code)).Inc() }
+}
+
 // Count stands before an acceptor and counts the calls it refuses, and what
 // became of the callers' identities of all.
 func (s *Server) Count(next bridge.Acceptor) bridge.Acceptor { return counting{s.calls, next} }

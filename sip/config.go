@@ -39,6 +39,10 @@ type Config struct {
 	// for rate limits.
 	Admit func(trunk string, source netip.AddrPort) error
 
+	// OnRefuse, if not nil, is told of every call that is refused before the
+	// Acceptor is asked. It must not block.
+	OnRefuse func(bridge.Cause)
+
 	// Now is the clock of records and of identity verification.
 	Now func() time.Time
 }

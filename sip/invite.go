@@ -37,6 +37,7 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	}
 	offer, err := readOffer(req)
 	if err != nil {
+		a.refused(t, req.CallID().Value(), "", "", bridge.CauseBadRequest.With("session description: %v", err))
 		s.refuse(refuse(400, "Bad Session Description", a.warning(399, err.Error())))
 		return
 	}
@@ -44,13 +45,12 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	if err == nil && a.cfg.Admit != nil {
 		err = a.cfg.Admit(t.Name, s.flow.remote())
 	}
-	if err != nil {
-		s.refuseFor(bridge.CauseOf(err))
-		return
+	var media *session
+	if err == nil {
+		media, err = a.openSession()
 	}
-	media, err := a.openSession()
 	if err != nil {
-		s.refuseFor(bridge.CauseOf(err))
+		s.refuseFor(a.refused(t, info.ID, info.From, info.To, bridge.CauseOf(err)))
 		return
 	}
 	if offer != nil {
@@ -60,7 +60,7 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	if err := a.enter(l); err != nil {
 		l.cancel()
 		media.port.Close()
-		s.refuseFor(bridge.CauseOf(err))
+		s.refuseFor(a.refused(t, info.ID, info.From, info.To, bridge.CauseOf(err)))
 		return
 	}
 	l.info, l.invite, s.leg = info, s, l
@@ -105,6 +105,8 @@ func (a *Agent) describe(req *sipgo.Request, t *trunk, offer *sdp.Description) (
 	if mf := req.MaxForwards(); mf != nil {
 		info.Hops = min(info.Hops, int(*mf))
 	}
+	to, toErr := t.Numbers.numberOf(&req.Recipient)
+	info.To = to
 	from, err := t.Numbers.caller(req)
 	switch {
 	case errors.Is(err, errAnonymous) && !t.AllowAnonymous:
@@ -113,11 +115,9 @@ func (a *Agent) describe(req *sipgo.Request, t *trunk, offer *sdp.Description) (
 	case err != nil:
 		return info, bridge.CauseBadRequest.With("calling number of a call from trunk %q: %v", t.Name, err)
 	}
-	to, err := t.Numbers.numberOf(&req.Recipient)
-	if err != nil {
-		return info, bridge.Cause{Code: "number-incomplete"}.With("called number of a call from trunk %q: %v", t.Name, err)
+	if info.From = from; toErr != nil {
+		return info, bridge.Cause{Code: "number-incomplete"}.With("called number of a call from trunk %q: %v", t.Name, toErr)
 	}
-	info.From, info.To = from, to
 	info.Media = bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU, bridge.PCMA}, Digits: true, ComfortNoise: true}
 	if offer != nil {
 		if info.Media, err = canTalk(*offer); err != nil {
@@ -132,18 +132,38 @@ func (l *Leg) admit(identities []string) {
 	ctx, cancel := context.WithTimeout(l.ctx, admitTimeout)
 	defer cancel()
 	identity, err := l.agent.identify(ctx, l.trunk, identities, l.info.From, l.info.To)
-	if err == nil {
+	var cause bridge.Cause
+	if err != nil {
+		cause = l.agent.refused(l.trunk, l.info.ID, l.info.From, l.info.To, bridge.CauseOf(err))
+	} else {
 		l.info.Identity = identity
-		err = l.agent.cfg.Acceptor.Accept(ctx, l)
-	}
-	if err == nil {
-		return
+		if err = l.agent.cfg.Acceptor.Accept(ctx, l); err == nil {
+			return
+		}
+		cause = bridge.CauseOf(err)
+		l.agent.logRefused(l.trunk, l.info.ID, l.info.From, l.info.To, cause)
 	}
 	l.box.post(func() {
 		if !l.closed && l.state == inviting {
-			l.refuse(bridge.CauseOf(err))
+			l.refuse(cause)
 		}
 	})
+}
+
+// refused reports a call that the bridge is not even asked about.
+func (a *Agent) refused(t *trunk, leg string, from, to policy.Number, c bridge.Cause) bridge.Cause {
+	if a.cfg.OnRefuse != nil {
+		a.cfg.OnRefuse(c)
+	}
+	a.logRefused(t, leg, from, to, c)
+	return c
+}
+
+// logRefused writes the one line there is about a call that never was.
+func (a *Agent) logRefused(t *trunk, leg string, from, to policy.Number, c bridge.Cause) {
+	status, _ := c.SIPStatus()
+	a.cfg.Logger.Info("call refused", "trunk", t.Name, "from", from, "to", to, "leg", clip(leg, 128),
+		"cause", c.Code, "status", status, "why", c.Text)
 }
 
 // identify verifies the caller's identity and applies the trunk's policy: one
