@@ -87,6 +87,7 @@ func (a *appliance) makeAdmin(ctx context.Context, cfg *configs.Config, logger *
 		Sources: ops.Sources{
 			ActiveCalls: func() int { return a.bridge.Active() },
 			SIP:         a.sipCounts,
+			RIPT:        a.riptCounts,
 			Ready:       func() error { return a.ready(cfg) },
 		},
 	})
@@ -95,11 +96,6 @@ func (a *appliance) makeAdmin(ctx context.Context, cfg *configs.Config, logger *
 	}
 	a.admin = admin
 	return nil
-}
-
-func (a *appliance) sipCounts() ops.SIPCounts {
-	c := a.sip.Counts()
-	return ops.SIPCounts{Strangers: c.Strangers, Malformed: c.Malformed}
 }
 
 func (a *appliance) makeSIP(cfg *configs.Config, verifier *identityVerifier, logger *slog.Logger) error {
@@ -123,7 +119,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *identityVerifier, log
 	a.sip, err = sip.New(sip.Config{
 		Listen: cfg.SIP.Listen.String(), Advertise: advertise, Media: ports, Trunks: trunks,
 		Acceptor: a.admin.Count(a.bridge), Verifier: verifier, Logger: logger,
-		MaxLegs: 2 * cfg.Limits.Calls,
+		MaxLegs: 2 * cfg.Limits.Calls, OnRefuse: a.admin.Refused("sip"),
 	})
 	return err
 }
@@ -158,7 +154,7 @@ func (a *appliance) makeServer(ctx context.Context, cfg *configs.Config, verifie
 	}
 	sc := h3.ServerConfig{
 		Listen: cfg.RIPT.Listen.String(), Authority: cfg.RIPT.Authority, Certificate: *cfg.RIPT.TLS.Pair.Reveal(),
-		Acceptor: a.admin.Count(a.bridge), Verifier: verifier, Store: a.store, Log: logger,
+		Acceptor: a.admin.Count(a.bridge), OnRefuse: a.admin.Refused("ript"), Verifier: verifier, Store: a.store, Log: logger,
 		Limits: h3.ServerLimits{Calls: cfg.Limits.Calls},
 	}
 	if cfg.Identity.CA != nil {

@@ -7,20 +7,26 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"riptide/bridge"
 )
 
 // SIPCounts is a snapshot of the SIP side, counted since the process began.
 type SIPCounts struct {
-	Requests  uint64 // requests from trunks that were taken up
-	Strangers uint64 // packets and requests from addresses of no trunk, dropped
-	Malformed uint64 // messages refused or dropped because they are none
+	Strangers uint64 // packets and connections from addresses of no trunk, dropped
+	Malformed uint64 // not SIP, or too broken to be answered
+	Stray     uint64 // responses and ACKs that belong to nothing
+	Full      uint64 // messages for calls with too many waiting
+	Refused   uint64 // connections over the limit
+	Unsent    uint64 // messages the network did not take
 }
 
 // RIPTCounts is a snapshot of the RIPT side, counted since the process began.
 type RIPTCounts struct {
-	Responses [6]uint64 // what our server answered, by class: Responses[2] counts 2xx
-	Events    uint64    // events read that this release does not know
-	Chunks    uint64    // media chunks that were malformed or of no call
+	Refused  map[bridge.Code]uint64 // requests refused: tokens, identities, calls
+	Replayed uint64                 // retries of POST calls answered with the first outcome
+	Events   uint64                 // events read that this release does not know
+	Byways   uint64                 // event streams cut because the client sent rubbish, or did not read
 }
 
 // register fills the registry. It is our own: nothing that a library puts into
@@ -115,28 +121,30 @@ func (c snapshotCollector[T]) Collect(ch chan<- prometheus.Metric) {
 
 func sipCollector(take func() SIPCounts) prometheus.Collector {
 	return snapshotCollector[SIPCounts]{take, []snapshotFamily[SIPCounts]{
-		familyOf("riptide_sip_requests_total", "SIP requests from trunks.", nil,
-			func(c SIPCounts) []sample { return []sample{{"", c.Requests}} }),
 		familyOf("riptide_sip_dropped_total", "SIP messages not taken up, by reason.", []string{"reason"},
 			func(c SIPCounts) []sample {
-				return []sample{{"stranger", c.Strangers}, {"malformed", c.Malformed}}
+				return []sample{{"stranger", c.Strangers}, {"malformed", c.Malformed}, {"stray", c.Stray}, {"full", c.Full}, {"connection", c.Refused}}
 			}),
+		familyOf("riptide_sip_unsent_total", "SIP messages that the network did not take.", nil,
+			func(c SIPCounts) []sample { return []sample{{"", c.Unsent}} }),
 	}}
 }
 
 func riptCollector(take func() RIPTCounts) prometheus.Collector {
 	return snapshotCollector[RIPTCounts]{take, []snapshotFamily[RIPTCounts]{
-		familyOf("riptide_ript_responses_total", "Responses of the RIPT server, by class of status.", []string{"class"},
+		familyOf("riptide_ript_refused_total", "Requests that the RIPT server refused, by cause.", []string{"cause"},
 			func(c RIPTCounts) []sample {
-				samples := make([]sample, 0, 5)
-				for class := 1; class <= 5; class++ {
-					samples = append(samples, sample{fmt.Sprintf("%dxx", class), c.Responses[class]})
+				samples := make([]sample, 0, len(c.Refused))
+				for code, n := range c.Refused {
+					samples = append(samples, sample{string(code), n})
 				}
 				return samples
 			}),
-		familyOf("riptide_ript_ignored_total", "What RIPT peers sent and was not understood, by kind.", []string{"kind"},
-			func(c RIPTCounts) []sample {
-				return []sample{{"event", c.Events}, {"chunk", c.Chunks}}
-			}),
+		familyOf("riptide_ript_replayed_total", "Retries of calls that were answered with the outcome of the first.", nil,
+			func(c RIPTCounts) []sample { return []sample{{"", c.Replayed}} }),
+		familyOf("riptide_ript_unknown_events_total", "Events of types that this release does not know; they are ignored.", nil,
+			func(c RIPTCounts) []sample { return []sample{{"", c.Events}} }),
+		familyOf("riptide_ript_byways_cut_total", "Event streams cut because the client sent rubbish, or did not read.", nil,
+			func(c RIPTCounts) []sample { return []sample{{"", c.Byways}} }),
 	}}
 }

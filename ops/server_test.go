@@ -123,8 +123,12 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, Sources{
 		ActiveCalls: func() int { return 3 },
-		SIP:         func() SIPCounts { return SIPCounts{Requests: 5, Strangers: 6, Malformed: 7} },
-		RIPT:        func() RIPTCounts { return RIPTCounts{Responses: [6]uint64{2: 8, 4: 9}, Events: 1, Chunks: 2} },
+		SIP: func() SIPCounts {
+			return SIPCounts{Strangers: 6, Malformed: 7, Stray: 8, Full: 9, Refused: 10, Unsent: 11}
+		},
+		RIPT: func() RIPTCounts {
+			return RIPTCounts{Refused: map[bridge.Code]uint64{"token-missing": 8, "identity-stale": 9}, Replayed: 1, Events: 2, Byways: 3}
+		},
 	})
 	began := time.Unix(1000, 0)
 	s.Ended(bridge.Summary{ProtoA: "sip", ProtoB: "ript", Cause: bridge.Cause{Code: "normal"},
@@ -156,14 +160,17 @@ func TestMetrics(t *testing.T) {
 		`riptide_media_dropped_packets_total{protocol="sip",reason="not-sent"} 7`,
 		`riptide_media_frames_total{done="passed"} 990`,
 		`riptide_media_frames_total{done="converted"} 2`,
-		`riptide_sip_requests_total 5`,
 		`riptide_sip_dropped_total{reason="stranger"} 6`,
 		`riptide_sip_dropped_total{reason="malformed"} 7`,
-		`riptide_ript_responses_total{class="2xx"} 8`,
-		`riptide_ript_responses_total{class="4xx"} 9`,
-		`riptide_ript_responses_total{class="5xx"} 0`,
-		`riptide_ript_ignored_total{kind="event"} 1`,
-		`riptide_ript_ignored_total{kind="chunk"} 2`,
+		`riptide_sip_dropped_total{reason="stray"} 8`,
+		`riptide_sip_dropped_total{reason="full"} 9`,
+		`riptide_sip_dropped_total{reason="connection"} 10`,
+		`riptide_sip_unsent_total 11`,
+		`riptide_ript_refused_total{cause="token-missing"} 8`,
+		`riptide_ript_refused_total{cause="identity-stale"} 9`,
+		`riptide_ript_replayed_total 1`,
+		`riptide_ript_unknown_events_total 2`,
+		`riptide_ript_byways_cut_total 3`,
 		`go_goroutines `,
 		`process_open_fds `,
 	} {
@@ -193,11 +200,13 @@ func TestCount(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
+	s.Refused("sip")(bridge.Cause{Code: "identity-stale"})
 	body := scrape(s)
 	for _, line := range []string{
 		`riptide_calls_refused_total{cause="no-route",from="ript"} 3`,
 		`riptide_identity_verdicts_total{from="ript",status="valid"} 2`,
 		`riptide_identity_verdicts_total{from="ript",status="not-verified"} 1`,
+		`riptide_calls_refused_total{cause="identity-stale",from="sip"} 1`,
 	} {
 		if !strings.Contains(body, line) {
 			t.Errorf("/metrics lacks %s", line)
