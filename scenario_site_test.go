@@ -1,0 +1,182 @@
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"text/template"
+	"time"
+
+	"riptide/configs/setup"
+	"riptide/sip/siptest"
+)
+
+// A site is the demo's two bridges, each started by `riptide serve` from the
+// demo's own configuration after the test has edited it: for whatever the demo
+// does right by itself and operators get wrong.
+
+type siteOptions struct {
+	to, from string // SIP peers behind telco and office; default: nobody
+
+	// prepare changes files after all keys were made. dir holds office/ and telco/.
+	prepare func(dir string)
+	// edit returns a node's configuration as the test wants it.
+	edit func(node, config string) string
+	// notReady is what the office's /readyz says in the end, if it is not to
+	// become ready.
+	notReady string
+}
+
+// startSite starts both bridges and waits until they are peered.
+func startSite(t testing.TB, o siteOptions) *pair {
+	t.Helper()
+	p := &pair{t: t, dir: t.TempDir()}
+	p.office, p.telco = p.siteNode("office"), p.siteNode("telco")
+	for _, n := range []node{p.office, p.telco} {
+		if err := setup.Create(setup.Options{Dir: n.dir, Node: n.name, Hosts: []string{"127.0.0.1"}, Now: time.Now().Add(-24 * time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if o.prepare != nil {
+		o.prepare(p.dir)
+	}
+	p.configure(p.office, p.telco, "pbx", o.from, "8000-12099", o.edit)
+	p.configure(p.telco, p.office, "carrier", o.to, "12100-16199", o.edit)
+	serveNode(t, p.telco)
+	serveNode(t, p.office)
+	p.telco.awaitReady(t, "")
+	p.office.awaitReady(t, o.notReady)
+	return p
+}
+
+func (p *pair) siteNode(name string) node {
+	p.t.Helper()
+	addr := func() string { return fmt.Sprintf("127.0.0.1:%d", siptest.FreePorts(p.t, nil, "127.0.0.1", 1)) }
+	n := node{name: name, dir: filepath.Join(p.dir, name), sip: addr(), ript: addr(), admin: addr()}
+	n.log = filepath.Join(n.dir, name+".log")
+	return n
+}
+
+// configure writes a node's riptide.yaml as `riptide demo` would, then edited.
+func (p *pair) configure(n, peer node, trunk, sipPeer, ports string, edit func(node, config string) string) {
+	p.t.Helper()
+	if sipPeer == "" {
+		sipPeer = fmt.Sprintf("127.0.0.1:%d", siptest.FreePorts(p.t, nil, "127.0.0.1", 1))
+	}
+	tmpl, err := template.ParseFiles("demo.yaml.tmpl")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var b bytes.Buffer
+	err = tmpl.Option("missingkey=error").Execute(&b, map[string]any{
+		"Name": n.name, "Dir": n.dir, "SIP": n.sip, "RIPT": n.ript, "Admin": n.admin, "Ports": ports,
+		"SIPTrunk": trunk, "SIPPeer": sipPeer, "SIPTransport": "udp", "Match": []string{"127.0.0.0/8"},
+		"Peer": peer.name, "PeerRIPT": peer.ript, "PeerDir": peer.dir,
+		"Media": "auto", "LogLevel": "info", "Numbers": "+1202555xxxx",
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	text := b.String()
+	if edit != nil {
+		text = edit(n.name, text)
+	}
+	if err := os.WriteFile(filepath.Join(n.dir, setup.ConfigFile), []byte(text), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// replace is strings.Replace that must find what it replaces.
+func replace(t testing.TB, s, old, by string) string {
+	t.Helper()
+	if !strings.Contains(s, old) {
+		t.Fatalf("%q is not in\n%s", old, s)
+	}
+	return strings.ReplaceAll(s, old, by)
+}
+
+// serveNode runs `riptide serve` until the test ends, and shows its log if the
+// test failed.
+func serveNode(t testing.TB, n node) {
+	t.Helper()
+	out, err := os.Create(n.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(riptide(t), "serve", "-c", filepath.Join(n.dir, setup.ConfigFile))
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		_ = cmd.Wait()
+		_ = out.Close()
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
+		select {
+		case <-exited:
+		case <-time.After(40 * time.Second):
+			t.Errorf("%s did not stop within 40 s of SIGTERM", n.name)
+			_ = cmd.Process.Kill()
+			<-exited
+		}
+		if t.Failed() {
+			t.Logf("%s log (end):\n%s", n.name, tail(n.logText(t), 60))
+		}
+	})
+}
+
+func (n node) logText(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile(n.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// awaitReady waits until the node is peered; with why, until it says that it is
+// not, and why.
+func (n node) awaitReady(t testing.TB, why string) {
+	t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for {
+		status, text := 0, "no answer"
+		res, err := http.Get("http://" + n.admin + "/readyz")
+		if err == nil {
+			b, _ := io.ReadAll(io.LimitReader(res.Body, 8192))
+			_ = res.Body.Close()
+			status, text = res.StatusCode, string(b)
+		}
+		if why == "" && status == http.StatusOK || why != "" && status == http.StatusServiceUnavailable && strings.Contains(text, why) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: /readyz says %d %s\n%s", n.name, status, text, n.logText(t))
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+var reasonLine = regexp.MustCompile(`(?m)^Reason: *(.*?)\r?$`)
+
+// reasons are the Reason header fields of sipp's messages.
+func reasons(messages string) string {
+	var all []string
+	for _, m := range reasonLine.FindAllStringSubmatch(messages, -1) {
+		all = append(all, m[1])
+	}
+	return strings.Join(all, "\n")
+}
