@@ -93,6 +93,9 @@ type call struct {
 	rec    CallRecord
 	rev    uint64 // of the record in the store
 
+	writing   chan written // one element; nil while nothing is being written
+	unwritten bool         // the record has changed since
+
 	a, b         Leg // b is nil until dialled
 	toA, toB     *pump
 	planA, planB *MediaPlan
@@ -143,7 +146,7 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 			}
 			c.b, eventsB = d.leg, d.leg.Events()
 			c.joinB()
-			c.store(ctx)
+			c.note(ctx)
 		case ev, ok := <-c.a.Events():
 			if over, cause, last := c.handle(ctx, sideA, ev, ok); over {
 				return cause, last
@@ -151,6 +154,11 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 		case ev, ok := <-eventsB:
 			if over, cause, last := c.handle(ctx, sideB, ev, ok); over {
 				return cause, last
+			}
+		case w := <-c.writing:
+			c.wrote(w)
+			if c.unwritten {
+				c.startWrite(ctx)
 			}
 		case <-ring.C:
 			if c.rec.State != StateAnswered {
@@ -195,8 +203,11 @@ func (c *call) handle(ctx context.Context, from side, ev Event, ok bool) (over b
 	if t.do == answer {
 		c.rec.Answered = c.bridge.cfg.Now()
 	}
-	if changed {
+	switch {
+	case changed && (t.do == answer || ev.Stored != nil):
 		c.store(ctx)
+	case changed:
+		c.note(ctx)
 	}
 	stored(&ev)
 	if err := c.act(ctx, t.do, ev); err != nil {

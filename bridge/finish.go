@@ -80,36 +80,6 @@ func (c *call) waitClosed(leg Leg) {
 	}
 }
 
-// store writes the record. A store that is away does not hurt a running call:
-// the call goes on, and the failure is counted.
-func (c *call) store(ctx context.Context) {
-	c.rec.A = c.a.Record()
-	c.rec.A.Plan = c.planA
-	if c.b != nil {
-		b := c.b.Record()
-		b.Plan = c.planB
-		c.rec.B = &b
-	}
-	if err := c.write(ctx); err != nil {
-		c.bridge.storeFailed(err)
-		c.log.Error("the call goes on, but would not survive a crash: its record was not written", "state", c.rec.State, "error", err)
-	}
-}
-
-func (c *call) write(ctx context.Context) error {
-	value, err := c.rec.Encode()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	rev, err := c.bridge.cfg.Store.Update(ctx, store.Calls, c.rec.ID, value, c.rev)
-	if err == nil {
-		c.rev = rev
-	}
-	return err
-}
-
 // forget removes the record of a call that is over on both sides.
 func (c *call) forget(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)

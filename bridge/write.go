@@ -1,0 +1,107 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+
+	"riptide/bridge/store"
+)
+
+// A call has one write of its record under way at most. What nobody waits for,
+// such as that the called party rings, is written on the side; what changes
+// meanwhile goes out with the next write. What a peer is to be told of waits
+// for its own write: an answer, an end, a change of media that is confirmed.
+
+// written is the outcome of a write.
+type written struct {
+	rev uint64
+	err error
+}
+
+// store puts the call on record as it is now, and returns when it is. A store
+// that is away does not hurt a running call: it goes on, and the failure is
+// counted.
+func (c *call) store(ctx context.Context) {
+	c.awaitWrite()
+	c.startWrite(ctx)
+	c.awaitWrite()
+}
+
+// note puts the call on record without waiting.
+func (c *call) note(ctx context.Context) {
+	if c.writing != nil {
+		c.unwritten = true
+		return
+	}
+	c.startWrite(ctx)
+}
+
+// startWrite begins to write. The record is encoded here, because only the
+// call's own goroutine may look at it.
+func (c *call) startWrite(ctx context.Context) {
+	c.unwritten = false
+	c.rec.A = c.a.Record()
+	c.rec.A.Plan = c.planA
+	if c.b != nil {
+		b := c.b.Record()
+		b.Plan = c.planB
+		c.rec.B = &b
+	}
+	value, err := c.rec.Encode()
+	if err != nil {
+		c.wrote(written{c.rev, err})
+		return
+	}
+	done := make(chan written, 1)
+	c.writing = done
+	rev := c.rev
+	go func() {
+		rev, err := c.write(ctx, value, rev)
+		done <- written{rev, err}
+	}()
+}
+
+// awaitWrite waits for the write that is under way, if there is one.
+func (c *call) awaitWrite() {
+	if c.writing != nil {
+		c.wrote(<-c.writing)
+	}
+}
+
+// wrote notes the outcome of a write.
+func (c *call) wrote(w written) {
+	c.writing, c.rev = nil, w.rev
+	if w.err != nil {
+		c.bridge.storeFailed(w.err)
+		c.log.Error("the call goes on, but would not survive a crash: its record was not written", "state", c.rec.State, "error", w.err)
+	}
+}
+
+// write replaces the record. A revision that has grown without our knowledge
+// is that of a write which timed out and took place all the same, unless
+// somebody else owns the call by now.
+func (c *call) write(ctx context.Context, value []byte, rev uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	st := c.bridge.cfg.Store
+	next, err := st.Update(ctx, store.Calls, c.rec.ID, value, rev)
+	if errors.Is(err, store.ErrConflict) {
+		if now, ok := c.ours(ctx); ok {
+			next, err = st.Update(ctx, store.Calls, c.rec.ID, value, now)
+		}
+	}
+	if err != nil {
+		return rev, err
+	}
+	return next, nil
+}
+
+// ours is the revision of the record, if it is this node's still.
+func (c *call) ours(ctx context.Context) (rev uint64, ok bool) {
+	e, err := c.bridge.cfg.Store.Get(ctx, store.Calls, c.rec.ID)
+	if err != nil {
+		return 0, false
+	}
+	rec, err := DecodeRecord(e.Value)
+	return e.Revision, err == nil && rec.Node == c.bridge.cfg.Node && rec.Epoch == c.rec.Epoch
+}
