@@ -22,6 +22,7 @@ const (
 	maxStreams  = 80  // requests in flight on one connection
 	maxSessions = 10  // WebTransport sessions on one connection
 	headroom    = 20  // with fewer free slots than this the next connection is dialled
+	spare       = 4   // the same for sessions, once there are any
 	maxConns    = 256 // connections per authority
 	maxAttempts = 4   // connections tried for a request that was never sent
 )
@@ -74,6 +75,7 @@ type authority struct {
 	conns   []*conn
 	dialing int
 	waiting int           // requests without a slot
+	queued  int           // sessions among them
 	failed  uint64        // dials that failed, ever
 	dialErr error         // of the last one
 	changed chan struct{} // closed and replaced when a slot or a connection may be had
@@ -239,6 +241,9 @@ func (a *authority) acquire(ctx context.Context, session bool) (slot, error) {
 		}
 		changed := a.changed
 		a.waiting++
+		if session {
+			a.queued++
+		}
 		a.dialAhead()
 		p.mu.Unlock()
 		var err error
@@ -249,6 +254,9 @@ func (a *authority) acquire(ctx context.Context, session bool) (slot, error) {
 		}
 		p.mu.Lock()
 		a.waiting--
+		if session {
+			a.queued--
+		}
 		if err != nil {
 			return slot{}, err
 		}
@@ -283,18 +291,27 @@ func (a *authority) take(session bool) (slot, bool) {
 }
 
 // dialAhead starts as many dials as the requests that wait will need, and one
-// when the free slots run low.
+// when free slots, or free places for sessions, run low: a call that has to
+// wait for a handshake is one whose media begins late.
 func (a *authority) dialAhead() {
-	free := 0
-	for _, c := range a.conns {
-		if !c.draining {
-			free += max(0, c.limit-c.streams)
-		}
-	}
-	if a.tcp != nil || free >= headroom+a.waiting {
+	if a.tcp != nil {
 		return
 	}
-	want := 1 + a.waiting/maxStreams
+	free, places, sessions := 0, 0, 0
+	for _, c := range a.conns {
+		sessions += c.sessions
+		if !c.draining {
+			free += max(0, c.limit-c.streams)
+			places += max(0, min(maxSessions-c.sessions, c.limit-c.streams))
+		}
+	}
+	want := 0
+	if free < headroom+a.waiting {
+		want = 1 + a.waiting/maxStreams
+	}
+	if sessions+a.queued > 0 && places < spare+a.queued {
+		want = max(want, 1+a.queued/maxSessions)
+	}
 	for a.dialing < want && len(a.conns)+a.dialing < maxConns {
 		a.startDial()
 	}

@@ -50,7 +50,8 @@ type Options struct {
 const DefaultParked = 20
 
 const (
-	dialBudget  = 300 * time.Millisecond // for WebTransport, while requests carry the media
+	dialBudget  = 300 * time.Millisecond // for WebTransport; then requests carry the media until it is there
+	dialLimit   = 3 * time.Second        // then it is not coming
 	overlap     = time.Second            // how long GETs stay parked after WebTransport took over
 	retryFirst  = 2 * time.Second        // to WebTransport, after a session has died
 	retryLast   = time.Minute
@@ -151,18 +152,18 @@ func (c *Client) run() {
 // session runs one WebTransport session to its end. It tells whether another
 // attempt has a chance.
 func (c *Client) session() (supported bool) {
-	ctx, cancel := context.WithTimeout(c.ctx, dialBudget)
+	ctx, cancel := context.WithTimeout(c.ctx, dialLimit)
 	defer cancel()
-	s, err := c.conns.Session(ctx, c.url, c.header())
+	s, err := c.dial(ctx)
 	if err != nil {
 		if notSupported(err) {
 			c.opt.Ladder.Learn(c.authority, Fails, failsFor)
 			return false
 		}
 		if c.ctx.Err() == nil {
-			c.opt.Ladder.Learn(c.authority, Fails, unanswered)
+			c.opt.Ladder.Unanswered(c.authority)
 		}
-		return c.worked
+		return c.worked || c.opt.Ladder.Verdict(c.authority) == Works
 	}
 	if s.SessionState().ApplicationProtocol != Protocol {
 		_ = s.CloseWithError(0, "want "+Protocol)
@@ -184,6 +185,27 @@ func (c *Client) session() (supported bool) {
 	c.endRequests()
 	c.epoch++
 	return true
+}
+
+// dial opens a session. One that is late is not given up: where the peer is
+// busy, twenty parked GETs for every call would be all it takes to keep it so.
+func (c *Client) dial(ctx context.Context) (*webtransport.Session, error) {
+	var s *webtransport.Session
+	var err error
+	dialled := make(chan struct{})
+	go func() {
+		defer close(dialled)
+		s, err = c.conns.Session(ctx, c.url, c.header())
+	}()
+	budget := time.NewTimer(dialBudget)
+	defer budget.Stop()
+	select {
+	case <-dialled:
+	case <-budget.C:
+		c.startRequests()
+		<-dialled
+	}
+	return s, err
 }
 
 // watch returns when the session is over, or as good as.

@@ -17,9 +17,10 @@ const (
 
 const (
 	maxVerdicts  = 1024
+	maxMisses    = 5 // unanswered in a row that make one that worked fail
 	worksFor     = time.Hour
 	failsFor     = 10 * time.Minute // the peer, or a balancer before it, has none
-	unanswered   = time.Minute      // it did not answer within the budget
+	unanswered   = time.Minute      // it did not answer in time
 	sessionsDied = time.Minute      // it answered, and carried nothing
 )
 
@@ -33,6 +34,7 @@ type Ladder struct {
 type entry struct {
 	verdict Verdict
 	until   time.Time
+	misses  int // unanswered in a row
 }
 
 // Verdict is what is known of an authority (host:port).
@@ -67,7 +69,27 @@ func (l *Ladder) Learn(authority string, v Verdict, d time.Duration) {
 			}
 		}
 	}
-	l.m[authority] = entry{v, now.Add(d)}
+	l.m[authority] = entry{verdict: v, until: now.Add(d)}
+}
+
+// Unanswered enters that a session was asked for in vain. Where sessions work,
+// one that gets lost does not send every call to the fallback, which costs the
+// peer many times as much.
+func (l *Ladder) Unanswered(authority string) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	e, ok := l.m[authority]
+	e.misses++
+	patient := ok && e.verdict == Works && time.Now().Before(e.until) && e.misses < maxMisses
+	if patient {
+		l.m[authority] = e
+	}
+	l.mu.Unlock()
+	if !patient {
+		l.Learn(authority, Fails, unanswered)
+	}
 }
 
 // Forget makes the next call look anew: a fresh connection may lead elsewhere.

@@ -110,3 +110,31 @@ func TestLadder(t *testing.T) {
 		t.Errorf("%d verdicts", len(l.m))
 	}
 }
+
+func TestLadderIsPatientWithWhatWorks(t *testing.T) {
+	var none *Ladder
+	none.Unanswered("a")
+	var l Ladder
+	l.Unanswered("a")
+	if l.Verdict("a") != Fails {
+		t.Error("one that never answered is asked again at once")
+	}
+	l.Learn("a", Works, worksFor)
+	for n := range maxMisses {
+		if l.Verdict("a") != Works {
+			t.Fatalf("given up after %d misses", n)
+		}
+		l.Unanswered("a")
+	}
+	if l.Verdict("a") != Fails {
+		t.Errorf("still trusted after %d misses in a row", maxMisses)
+	}
+	l.Learn("b", Works, worksFor)
+	for range 3 * maxMisses {
+		l.Unanswered("b")
+		l.Learn("b", Works, worksFor)
+	}
+	if l.Verdict("b") != Works {
+		t.Error("misses far apart add up")
+	}
+}
