@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -99,4 +100,75 @@ func TestWaysToEnd(t *testing.T) {
 		})
 	}
 	p.settle()
+}
+
+// TestCrossings: messages that cross on the way, and one that never arrives.
+func TestCrossings(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name     string
+		uac, uas siptest.Scenario
+		caller   siptest.Script
+		callee   siptest.Script
+	}{
+		// sipgo's dialogs leave the callee of this one in a call with nobody.
+		{"the answer crosses CANCEL", siptest.UACCancel, siptest.UASLate, siptest.Script{RingMS: 100}, siptest.Script{}},
+		{"CANCEL crosses the answer", siptest.UACCancelLate, siptest.UAS, siptest.Script{}, siptest.Script{RingMS: 50}},
+		{"the ACK is lost", siptest.UACNoACK, siptest.UAS, siptest.Script{Reason: "cause=102"}, siptest.Script{RingMS: 50}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			uas := siptest.Sipp{Scenario: tc.uas, Script: tc.callee, Timeout: 2 * time.Minute}.Start(t)
+			p := startPair(t, pairOptions{args: []string{"--to", uas.Addr}})
+			tc.caller.From = officeNumber
+			siptest.Sipp{
+				Scenario: tc.uac, Script: tc.caller, Remote: p.office.sip, Service: telcoNumber, Timeout: 2 * time.Minute,
+			}.Start(t).Check(t, 1)
+			uas.Check(t, 1)
+			p.settle()
+		})
+	}
+}
+
+// TestForkedAnswers: a callee behind a forking proxy answers twice. One answer is
+// the call; the other is acknowledged and hung up.
+func TestForkedAnswers(t *testing.T) {
+	t.Parallel()
+	callee := &siptest.Forker{Branches: 3}
+	p := startPair(t, pairOptions{args: []string{"--to", callee.Start(t)}})
+	siptest.Sipp{
+		Scenario: siptest.UAC, Script: siptest.Script{From: officeNumber, HoldMS: 1500}, Remote: p.office.sip, Service: telcoNumber,
+	}.Start(t).Check(t, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	kept, err := callee.Await(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("kept %s", kept)
+	p.settle()
+}
+
+// TestUnreachableCallee: nobody listens where the telco sends calls.
+func TestUnreachableCallee(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		args   []string
+		status int
+	}{
+		{"TCP refused", []string{"--tcp"}, 503},
+		{"UDP silent", nil, 408}, // after Timer B, 32 s
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			nobody := fmt.Sprintf("127.0.0.1:%d", siptest.FreePorts(t, nil, "127.0.0.1", 2))
+			p := startPair(t, pairOptions{args: append([]string{"--to", nobody}, tc.args...)})
+			siptest.Sipp{
+				Scenario: siptest.UACRefused, Script: siptest.Script{From: officeNumber, Status: tc.status, Reason: "RIPT|Q.850|text"},
+				Remote: p.office.sip, Service: telcoNumber, Timeout: 2 * time.Minute,
+			}.Start(t).Check(t, 1)
+			p.settle()
+		})
+	}
 }
