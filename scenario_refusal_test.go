@@ -233,7 +233,7 @@ func (r refusal) place(t *testing.T, p *pair) {
 	if len(reason) > 0 && strings.Contains(reason, "eyJ") {
 		t.Errorf("Reason repeats a PASSporT or token: %s", reason)
 	}
-	p.settle()
+	p.office.settle(t)
 	log := p.office.logText(t)[logged:]
 	if !strings.Contains(log, "cause="+string(r.code)) {
 		t.Errorf("the log does not say cause=%s:\n%s", r.code, log)

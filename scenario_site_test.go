@@ -170,6 +170,18 @@ func (n node) awaitReady(t testing.TB, why string) {
 	}
 }
 
+// settle waits until the node has no call.
+func (n node) settle(t testing.TB) {
+	t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for sum(n.metrics(t), "riptide_calls_active") != 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s still has calls a minute after the last", n.name)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 var reasonLine = regexp.MustCompile(`(?m)^Reason: *(.*?)\r?$`)
 
 // reasons are the Reason header fields of sipp's messages.
