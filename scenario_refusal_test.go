@@ -93,6 +93,9 @@ func TestRefusedOverRIPT(t *testing.T) {
 		}
 		callee.Check(t, 1)
 	})
+	if log := p.telco.logText(t); !strings.Contains(log, `msg="token refused"`) || strings.Contains(log, "eyJ") {
+		t.Error("the telco's log says nothing of refused tokens, or quotes them")
+	}
 	// Each is counted by its cause, whether or not somebody knows the token.
 	m = p.telco.metrics(t)
 	for code, n := range map[string]int{"token-missing": 1, "token-invalid": 2, "token-audience": 1, "identity-invalid": 2, "identity-stale": 2, "destination-forbidden": 1} {

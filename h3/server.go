@@ -40,6 +40,7 @@ type Server struct {
 	rate     *rate.Limiter
 	media    *media.Server
 	stats    serverStats
+	tokenLog rate.Sometimes
 	handler  http.Handler
 
 	h3  *webtransport.Server
@@ -67,14 +68,15 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		return nil, fmt.Errorf("RIPT server: %w", err)
 	}
 	s := &Server{
-		cfg:     cfg,
-		log:     cfg.Log,
-		base:    "https://" + cfg.Authority,
-		tgs:     map[string]*terminalGroup{},
-		calls:   newCallTable(cfg.Limits),
-		replays: newIdempotency(cfg.Store),
-		rate:    rate.NewLimiter(rate.Limit(cfg.Limits.CallsPerSecond), max(1, int(cfg.Limits.CallsPerSecond))),
-		drained: make(chan struct{}),
+		cfg:      cfg,
+		log:      cfg.Log,
+		base:     "https://" + cfg.Authority,
+		tgs:      map[string]*terminalGroup{},
+		calls:    newCallTable(cfg.Limits),
+		replays:  newIdempotency(cfg.Store),
+		tokenLog: rate.Sometimes{Interval: time.Second},
+		rate:     rate.NewLimiter(rate.Limit(cfg.Limits.CallsPerSecond), max(1, int(cfg.Limits.CallsPerSecond))),
+		drained:  make(chan struct{}),
 	}
 	s.tokens = newTokenChecker(s.base, &cfg.TokenKey.PublicKey, cfg.Now)
 	s.handlers = newHandlerTable(cfg.Store, cfg.Limits.Handlers)

@@ -97,6 +97,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		if err != nil {
 			cause := bridge.CauseOf(err)
 			s.stats.refused(cause.Code)
+			s.logToken(r, cause)
 			refuse(cause).write(w)
 			return
 		}
@@ -123,6 +124,18 @@ func (s *Server) contain(w http.ResponseWriter, r *http.Request) {
 		}
 		refuse(bridge.CauseInternal.With("the request could not be handled")).write(w)
 	}
+}
+
+// logToken tells the operator of a peer whose token is refused. Anybody can
+// cause that at any rate, so one line a second says enough, and requests
+// without a token, which every scanner sends, are only counted.
+func (s *Server) logToken(r *http.Request, c bridge.Cause) {
+	if c.Code == "token-missing" {
+		return
+	}
+	s.tokenLog.Do(func() {
+		s.log.Warn("token refused", "method", r.Method, "path", clipText(r.URL.Path, 200), "source", r.RemoteAddr, "cause", c.Code, "why", c.Text)
+	})
 }
 
 func (s *Server) altSvc() string {
