@@ -37,8 +37,8 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	}
 	offer, err := readOffer(req)
 	if err != nil {
-		a.refused(t, req.CallID().Value(), "", "", bridge.CauseBadRequest.With("session description: %v", err))
-		s.refuse(refuse(400, "Bad Session Description", a.warning(399, err.Error())))
+		c := a.refused(t, req.CallID().Value(), "", "", bridge.CauseBadRequest.With("session description: %v", err))
+		s.refuse(refuse(400, "Bad Session Description", a.warning(399, c.Text)))
 		return
 	}
 	info, err := a.describe(req, t, offer)
