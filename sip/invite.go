@@ -292,9 +292,7 @@ func (l *Leg) answer(plan bridge.MediaPlan) error {
 	if l.offered() {
 		body, err = l.media.firstAnswer(plan)
 	} else {
-		body = l.media.firstOffer(bridge.MediaOffer{
-			Speech: []bridge.Codec{plan.Speech}, Digits: plan.Digits, ComfortNoise: plan.ComfortNoise, Ptime: plan.Ptime,
-		})
+		body = l.media.firstOffer(offerOf(plan))
 	}
 	if err != nil {
 		return fmt.Errorf("answer call %s of trunk %q: %w", l.info.ID, l.trunk.Name, err)

@@ -214,8 +214,8 @@ func TestLateOffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	ok := d.status(200, "INVITE")
-	if !strings.Contains(string(ok.Body()), "PCMA") || strings.Contains(string(ok.Body()), "PCMU") {
-		t.Errorf("offer: %s", ok.Body())
+	if !strings.Contains(string(ok.Body()), "RTP/AVP 8 0 101\r\n") {
+		t.Errorf("want the plan's codec first, then the other we can convert to: %s", ok.Body())
 	}
 	d.learn(ok)
 	d.ack(offerSDP(1, 40002, "a=sendrecv"))
@@ -226,6 +226,33 @@ func TestLateOffer(t *testing.T) {
 	d.do("BYE", "")
 	event(t, l, bridge.Ended)
 	closed(t, l)
+}
+
+// A telephone that leaves the offer to us, and knows only the codec that the
+// far end did not choose: the call is converted, not ended.
+func TestLateOfferAnsweredWithTheOtherCodec(t *testing.T) {
+	t.Parallel()
+	acc := newAcceptor()
+	a := startAgent(t, acc, Trunk{})
+	d := newPeer(t).caller(a)
+	d.invite("")
+	l := acc.next(t)
+	if err := l.Answer(ctx, pcma); err != nil {
+		t.Fatal(err)
+	}
+	d.learn(d.status(200, "INVITE"))
+	d.ack(onlyPCMU(offerSDP(1, 40002)))
+	if ev := event(t, l, bridge.MediaChanged); ev.Plan == nil || ev.Plan.Speech != bridge.PCMU {
+		t.Errorf("%+v", ev)
+	}
+	d.do("BYE", "")
+	event(t, l, bridge.Ended)
+	closed(t, l)
+}
+
+// onlyPCMU leaves one speech codec in a description.
+func onlyPCMU(sdp string) string {
+	return strings.NewReplacer("RTP/AVP 8 0 101", "RTP/AVP 0 101", "a=rtpmap:8 PCMA/8000\r\n", "").Replace(sdp)
 }
 
 func TestLateOfferWithoutAnswer(t *testing.T) {

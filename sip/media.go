@@ -44,10 +44,20 @@ func (s *session) firstOffer(o bridge.MediaOffer) []byte {
 	return s.local.Bytes()
 }
 
-// repeatOffer offers the session as it is, for a re-INVITE without SDP.
+// offerOf is what we offer where the plan is ours to propose: its codec first,
+// then those we can convert to and from. A peer that leaves the offer to us may
+// be bringing in a telephone that knows only one of them (RFC 6337 section 5.3).
+func offerOf(p bridge.MediaPlan) bridge.MediaOffer {
+	o := bridge.MediaOffer{Speech: []bridge.Codec{p.Speech}, Ptime: p.Ptime}.Offered()
+	o.Digits, o.ComfortNoise = p.Digits, p.ComfortNoise
+	return o
+}
+
+// repeatOffer offers anew all that the session could use, as it is in use
+// first, for a re-INVITE without SDP (RFC 3261 section 14.2).
 func (s *session) repeatOffer() []byte {
 	s.version++
-	s.local = s.local.Reoffer(s.ours(), rtp.FormatsOfPlan(*s.plan), s.plan.Ptime, sdp.SendRecv)
+	s.local = s.local.Reoffer(s.ours(), rtp.FormatsOf(offerOf(*s.plan)), s.plan.Ptime, sdp.SendRecv)
 	s.offering = true
 	return s.local.Bytes()
 }

@@ -160,6 +160,19 @@ func TestReinviteWithoutOffer(t *testing.T) {
 	hangUp(t, d, l)
 }
 
+// The same where a transfer has brought in a telephone with another codec.
+func TestReinviteWithoutOfferChangesCodec(t *testing.T) {
+	t.Parallel()
+	_, d, l := running(t)
+	d.do("INVITE", "")
+	d.answer(200, "INVITE")
+	d.ack(onlyPCMU(offerSDP(2, 40020)))
+	if ev := event(t, l, bridge.MediaChanged); ev.Plan.Speech != bridge.PCMU {
+		t.Errorf("%+v", ev.Plan)
+	}
+	hangUp(t, d, l)
+}
+
 func TestGlare(t *testing.T) {
 	t.Parallel()
 	acc := newAcceptor()
