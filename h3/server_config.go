@@ -40,7 +40,7 @@ type ServerConfig struct {
 	// tokens with that of the process: clients then ask for new ones.
 	TokenKey *ecdsa.PrivateKey
 	// StatelessReset lets clients notice at once that a process is gone. All
-	// nodes of one authority share it. Nil: they wait for the idle timeout.
+	// nodes of one authority share it. Nil: derived from the certificate's key.
 	StatelessReset *quic.StatelessResetKey
 
 	// OnRefuse, if not nil, is told of every call that is refused before the
@@ -104,6 +104,13 @@ func (c *ServerConfig) check() error {
 		c.TokenKey = key
 	} else if c.TokenKey.Curve != elliptic.P256() {
 		fail("the token key is not on P-256")
+	}
+	if c.StatelessReset == nil && c.Certificate.PrivateKey != nil {
+		key, err := resetKey(c.Certificate.PrivateKey)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		c.StatelessReset = key
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
