@@ -307,7 +307,7 @@ func (c *serverCall) admitByway() error {
 func (c *serverCall) command(ctx context.Context, ev Event) {
 	c.mu.Lock()
 	fresh := c.heard.Fresh(ev.Seq)
-	if ev.Type == eventPing && fresh && c.phase == live {
+	if ev.Type == eventPing && len(ev.Nonce) <= maxNonce && fresh && c.phase == live {
 		c.announce(Event{Type: eventPong, Nonce: ev.Nonce})
 	}
 	c.mu.Unlock()

@@ -102,6 +102,7 @@ func refusal(resp *http.Response, body []byte) (Problem, bridge.Cause) {
 	if strings.Contains(resp.Header.Get("Content-Type"), "json") {
 		_ = json.Unmarshal(body, &p) // one that is no problem is judged by its status
 	}
+	p.Title, p.Detail = phrase(p.Title), phrase(p.Detail)
 	r := p.Reason
 	if r == nil {
 		r = &Reason{}

@@ -25,3 +25,13 @@ func jittered(d time.Duration) time.Duration { return d + rand.N(d/8+1) }
 // as at once, but not all calls of a lost connection in the same instant
 // (20-protocol.md A.4-6).
 func quickRetry() time.Duration { return rand.N(50 * time.Millisecond) }
+
+// flapLimit is how long a link must last for the next loss to be a new one.
+const flapLimit = 2 * time.Second
+
+// flapPause is the pause after the flaps-th link in a row that did not last: a
+// peer that breaks each as soon as it is open is not asked forty times a second
+// for as long as the call goes on. It stays well below the hold.
+func flapPause(flaps int) time.Duration {
+	return jittered(min(50*time.Millisecond<<min(flaps-1, 10), 4*time.Second))
+}

@@ -230,6 +230,7 @@ const (
 
 // backoff of the failures-th failure in a row, from 1.
 func (t TG) backoff(failures int) time.Duration {
-	first := max(time.Duration(t.RetryBackoff)*time.Millisecond, minBackoff)
+	ms := min(max(int64(t.RetryBackoff), minBackoff.Milliseconds()), maxRetryAfter.Milliseconds())
+	first := time.Duration(ms) * time.Millisecond
 	return min(first<<min(max(failures-1, 0), 10), max(first, maxBackoff))
 }

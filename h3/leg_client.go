@@ -42,6 +42,7 @@ type clientLeg struct {
 	seen     seqFilter
 	lastGood time.Time // when the byway last worked
 	failures int       // attempts to attach in a row that got no connection
+	flaps    int       // links in a row that did not last
 
 	mu    sync.Mutex // for Record
 	uri   string
@@ -132,8 +133,12 @@ func (l *clientLeg) Record() bridge.LegRecord {
 // call is over.
 func (l *clientLeg) run(ctx context.Context) {
 	for {
+		opened := l.t.client.cfg.Now()
 		k := l.t.openLink(ctx, l.callURI(), l.tg.String(), l.jar)
 		out := l.serve(ctx, k)
+		if l.flaps++; l.t.client.cfg.Now().Sub(opened) > flapLimit {
+			l.flaps = 0
+		}
 		if out.over {
 			l.finish(out.cause)
 			k.close(true)
@@ -178,6 +183,7 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 			case r.event.Type == eventPong:
 				ponged = true
 			default:
+				l.lastGood = l.t.client.cfg.Now()
 				if out := l.handle(k, r.event); out != nil {
 					return *out
 				}
@@ -230,6 +236,9 @@ func (l *clientLeg) handle(k *link, ev Event) *outcome {
 		}
 		return &outcome{over: true, cause: &c}
 	case eventPing:
+		if len(ev.Nonce) > maxNonce {
+			return nil
+		}
 		pong := l.event(eventPong)
 		pong.Nonce = ev.Nonce
 		k.post(pong)
@@ -312,6 +321,9 @@ func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
 		return outcome{over: true, cause: &c}
 	}
 	wait := quickRetry()
+	if l.flaps > 1 {
+		wait = flapPause(l.flaps)
+	}
 	var cause bridge.Cause
 	switch errors.As(out.err, &cause); {
 	case out.moved, out.err == nil:
@@ -357,6 +369,6 @@ func (l *clientLeg) fate(ctx context.Context) bridge.Cause {
 		return lost
 	}
 	c := causeOf(eventEnd, d.Reason, 0)
-	c.By = d.EndedBy
+	c.By = knownParty(d.EndedBy)
 	return c
 }

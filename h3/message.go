@@ -1,7 +1,9 @@
 package h3
 
 import (
+	"strings"
 	"time"
+	"unicode"
 
 	"riptide/bridge"
 	"riptide/policy"
@@ -162,8 +164,36 @@ func causeOf(event string, r *Reason, httpStatus int) bridge.Cause {
 		r = &Reason{}
 	}
 	c := bridge.CauseFromRIPT(event, r.Code, httpStatus, r.SIP, r.Q850)
-	c.Text = r.Text
+	c.Text = phrase(r.Text)
 	return c
+}
+
+// maxReasonText is how much of a peer's words is kept: they are stored, logged
+// and handed on to SIP, for every call.
+const maxReasonText = 512
+
+// phrase makes one line of a peer's words.
+func phrase(s string) string {
+	s = strings.ToValidUTF8(s[:min(len(s), maxReasonText)], "")
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s))
+}
+
+// maxNonce is the largest nonce of a ping that is answered: the pong must fit
+// into an event, in whatever way its characters are escaped.
+const maxNonce = 1 << 10
+
+// knownParty is a party as a peer names it, or none.
+func knownParty(p bridge.Party) bridge.Party {
+	switch p {
+	case bridge.ByCaller, bridge.ByCallee, bridge.ByBridge:
+		return p
+	}
+	return ""
 }
 
 // problemOf is the problem with which a request is refused.
