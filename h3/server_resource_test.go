@@ -269,7 +269,6 @@ func TestUnknownResources(t *testing.T) {
 		{method: "GET", url: "https://ript.test/nothing", token: root},
 		{method: "GET", url: testTG + "/nothing", token: token},
 		{method: "GET", url: testTG + "//calls", token: token},
-		{method: "GET", url: pathTG("nobody"), token: root},
 	} {
 		resp, body := r.do(r.h3, x)
 		anyProblem(t, resp, body, 404)
@@ -282,8 +281,6 @@ func TestUnknownResources(t *testing.T) {
 		}
 	}
 }
-
-func pathTG(name string) string { return "https://ript.test" + pathTGPrefix + name }
 
 // TestPanic hurts one request only.
 func TestPanic(t *testing.T) {

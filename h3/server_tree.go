@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -89,9 +90,10 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			return
 		}
 		audiences := s.rootURIs()
-		group, ok := s.groupOf(r.URL.Path)
-		if ok {
-			audiences = []string{group.uri}
+		name, below := tgOf(r.URL)
+		if below {
+			// Also where there is none: whoever has no token for it does not learn that.
+			audiences = []string{s.base + pathTGPrefix + name}
 		}
 		a, err := s.tokens.check(r.Header, audiences...)
 		if err != nil {
@@ -101,7 +103,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			refuse(cause).write(w)
 			return
 		}
-		if ok && group.cfg.ClientID != a.client {
+		if group := s.tgs[name]; below && (group == nil || group.cfg.ClientID != a.client) {
 			refuseHTTP(http.StatusNotFound, "no such TG").write(w)
 			return
 		}
@@ -146,15 +148,21 @@ func (s *Server) altSvc() string {
 	return `h3=":` + port + `"; ma=86400`
 }
 
-// groupOf finds the TG of a path below it.
-func (s *Server) groupOf(path string) (*terminalGroup, bool) {
-	rest, ok := strings.CutPrefix(path, pathTGPrefix)
-	if !ok {
-		return nil, false
+// tgOf is the name of the TG that a URL lies below. It must be the same that the
+// mux finds, which cuts the path into segments before it decodes them: a slash
+// that is written %2F does not end the name.
+func tgOf(u *url.URL) (name string, below bool) {
+	rest, below := strings.CutPrefix(u.EscapedPath(), pathTGPrefix)
+	if !below {
+		// The prefix itself may be spelt with escapes, for what is behind it.
+		rest, below = strings.CutPrefix(u.Path, pathTGPrefix)
+		return rest, below
 	}
-	name, _, _ := strings.Cut(rest, "/")
-	group, ok := s.tgs[name]
-	return group, ok
+	name, _, _ = strings.Cut(rest, "/")
+	if decoded, err := url.PathUnescape(name); err == nil {
+		name = decoded
+	}
+	return name, true
 }
 
 // problems turns the mux's own plain-text answers into problems.
