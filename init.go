@@ -56,14 +56,22 @@ func initBox(c *cli.Context, dir string) error {
 		}
 		numbers = append(numbers, p)
 	}
+	text, err := setup.Starter{
+		Node: c.String("node"), SIP: c.String("sip"), Authority: c.String("authority"),
+		Listen: net.JoinHostPort("::", port), Numbers: numbers,
+	}.Text()
+	if err != nil {
+		return err
+	}
+	// What check would say about it is said before there is a file.
+	if _, problems := configs.Parse(setup.ConfigFile, text); len(problems) > 0 {
+		return fmt.Errorf("these flags make no good configuration: %w", configs.Problems(problems))
+	}
 	err = setup.Create(setup.Options{Dir: dir, Node: c.String("node"), Hosts: []string{host}, Numbers: numbers, Now: time.Now()})
 	if err != nil {
 		return fmt.Errorf("set up %s: %w", dir, err)
 	}
-	return setup.WriteConfig(dir, setup.Starter{
-		Node: c.String("node"), SIP: c.String("sip"), Authority: c.String("authority"),
-		Listen: net.JoinHostPort("::", port), Numbers: numbers,
-	})
+	return setup.WriteConfig(dir, text)
 }
 
 func printInit(c *cli.Context, dir string) {

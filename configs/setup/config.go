@@ -27,11 +27,17 @@ var starterText string
 
 var starterTemplate = template.Must(template.New("starter").Parse(starterText))
 
-// WriteConfig writes ConfigFile into dir, which holds the files of Create.
-func WriteConfig(dir string, s Starter) error {
+// Text is the first configuration, to be judged before anything is written.
+func (s Starter) Text() ([]byte, error) {
 	var b bytes.Buffer
 	if err := starterTemplate.Execute(&b, s); err != nil {
-		return fmt.Errorf("write the first configuration: %w", err)
+		return nil, fmt.Errorf("write the first configuration: %w", err)
 	}
-	return writeNew(filepath.Join(dir, ConfigFile), b.Bytes(), 0o644)
+	return b.Bytes(), nil
+}
+
+// WriteConfig writes a Starter's text as ConfigFile into dir, which holds the
+// files of Create.
+func WriteConfig(dir string, text []byte) error {
+	return writeNew(filepath.Join(dir, ConfigFile), text, 0o644)
 }

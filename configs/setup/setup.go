@@ -51,12 +51,12 @@ type Options struct {
 // ErrExists is wrapped when a file is already there.
 var ErrExists = errors.New("already exists")
 
-// Create writes all files. If any of them exists it writes none.
+// Create writes all files. If any of them or ConfigFile exists it writes none.
 func Create(o Options) error {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return fmt.Errorf("make directory for keys: %w", err)
 	}
-	for _, name := range []string{CACert, CAKey, TLSCert, TLSKey, ClientKey, ClientPub, StirCACert, StirCAKey} {
+	for _, name := range []string{CACert, CAKey, TLSCert, TLSKey, ClientKey, ClientPub, StirCACert, StirCAKey, ConfigFile} {
 		path := filepath.Join(o.Dir, name)
 		if _, err := os.Lstat(path); err == nil {
 			return fmt.Errorf("%s %w: keys are never overwritten, choose an empty directory", path, ErrExists)
@@ -64,15 +64,16 @@ func Create(o Options) error {
 			return fmt.Errorf("look for %s: %w", path, err)
 		}
 	}
+	// First what the options can make impossible, so that nothing is left half made.
+	cert, key, err := stir.GenerateCA(o.Node, o.Numbers, caLife, o.Now)
+	if err != nil {
+		return fmt.Errorf("make the caller identity CA of %q: %w", o.Node, err)
+	}
 	if err := createTLS(o); err != nil {
 		return err
 	}
 	if err := createClient(o); err != nil {
 		return err
-	}
-	cert, key, err := stir.GenerateCA(o.Node, o.Numbers, caLife, o.Now)
-	if err != nil {
-		return fmt.Errorf("make the caller identity CA of %q: %w", o.Node, err)
 	}
 	return errors.Join(
 		writeNew(filepath.Join(o.Dir, StirCACert), cert, 0o644),

@@ -31,7 +31,11 @@ func TestStarterIsValid(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := setup.Starter{Node: "box", SIP: "127.0.0.1:5060", Listen: "[::]:8443", Authority: "sip.example.net:8443", Numbers: numbers}
-		if err := setup.WriteConfig(dir, s); err != nil {
+		text, err := s.Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := setup.WriteConfig(dir, text); err != nil {
 			t.Fatal(err)
 		}
 		cfg, err := configs.Load(filepath.Join(dir, setup.ConfigFile))
@@ -41,7 +45,7 @@ func TestStarterIsValid(t *testing.T) {
 		if cfg.Node != "box" || cfg.RIPT.Authority != s.Authority || cfg.RIPT.ClientKey.Reveal() == nil || cfg.Identity.CA == nil {
 			t.Errorf("read back %+v", cfg)
 		}
-		if err := setup.WriteConfig(dir, s); err == nil {
+		if err := setup.WriteConfig(dir, text); err == nil {
 			t.Error("the configuration was overwritten")
 		}
 	}
@@ -97,5 +101,45 @@ func TestNothingIsOverwritten(t *testing.T) {
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) != 1 {
 		t.Errorf("%d files, %v", len(files), err)
+	}
+}
+
+// TestStarterQuotes: whatever can be a node, an address or an authority stands
+// in the configuration as it was given.
+func TestStarterQuotes(t *testing.T) {
+	t.Parallel()
+	for _, s := range []setup.Starter{
+		{Node: "1", SIP: "[::1]:5060", Listen: "[::]:8443", Authority: "[::1]:8443"},
+		{Node: "true", SIP: "0.0.0.0:5060", Listen: "[::]:8443", Authority: "a.example:443"},
+		{Node: "a: {", SIP: "x # y", Listen: "[::]:8443", Authority: "\"\\\n"},
+	} {
+		text, err := s.Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, problems := configs.Parse("x.yaml", text)
+		if cfg == nil {
+			t.Fatalf("%+v makes no YAML: %v", s, problems)
+		}
+		if s.Node == "1" && (len(problems) > 0 || cfg.RIPT.Authority != s.Authority || cfg.Node != "1") {
+			t.Errorf("%+v reads as %+v, %v", s, cfg.RIPT, problems)
+		}
+	}
+}
+
+// TestNothingHalfMade: a CA that cannot be made leaves no file behind.
+func TestNothingHalfMade(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	err := setup.Create(setup.Options{Dir: dir, Node: "box", Hosts: []string{"a.example"}, Numbers: []policy.Pattern{"+1*"}, Now: time.Now()})
+	files, _ := os.ReadDir(dir)
+	if err == nil || len(files) > 0 {
+		t.Errorf("error %v, %d files", err, len(files))
+	}
+	if err := setup.Create(setup.Options{Dir: dir, Node: "box", Hosts: []string{"\u00fc.example"}, Now: time.Now()}); err == nil {
+		t.Error("a host that no certificate can name was taken")
+	}
+	if files, _ = os.ReadDir(dir); len(files) > 0 {
+		t.Errorf("%d files", len(files))
 	}
 }
