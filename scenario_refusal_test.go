@@ -354,3 +354,24 @@ func copyFile(t testing.TB, from, to string) {
 		t.Fatal(err)
 	}
 }
+
+// TestRefusalsDiffer: what shares a SIP status is told apart by the phrase, and
+// what shares an HTTP status by the type.
+func TestRefusalsDiffer(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bridge.Code{}
+	for _, code := range []bridge.Code{
+		"token-missing", "token-invalid", "token-expired", "token-audience", "token-scope", "tls-untrusted", "unreachable", "overloaded",
+		"identity-missing", "identity-anonymous", "identity-info-unavailable", "identity-credential-unsupported", "identity-invalid",
+		"identity-mismatch", "identity-stale", "identity-number-not-covered", "identity-replayed",
+		"destination-forbidden", "caller-forbidden", "forbidden", "no-route", "not-found",
+	} {
+		c := bridge.CauseFromRIPT("", code, 0, 0, 0)
+		status, phrase := c.SIPStatus()
+		key := fmt.Sprint(status, " ", phrase)
+		if other, dup := seen[key]; dup || c.Code != code {
+			t.Errorf("%s and %s are both %s", code, other, key)
+		}
+		seen[key] = code
+	}
+}

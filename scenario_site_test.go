@@ -48,8 +48,8 @@ func startSite(t testing.TB, o siteOptions) *pair {
 	if o.prepare != nil {
 		o.prepare(p.dir)
 	}
-	p.configure(p.office, p.telco, "pbx", o.from, "8000-12099", o.edit)
-	p.configure(p.telco, p.office, "carrier", o.to, "12100-16199", o.edit)
+	p.configure(p.office, p.telco, "pbx", o.from, "16384-24575", o.edit)
+	p.configure(p.telco, p.office, "carrier", o.to, "24576-32767", o.edit)
 	serveNode(t, p.telco)
 	serveNode(t, p.office)
 	p.telco.awaitReady(t, "")
