@@ -105,6 +105,7 @@ func (l *Leg) lateAnswer(req *sipgo.Request) error {
 func (l *Leg) confirm() {
 	if l.state == answered {
 		l.state = confirmed
+		l.watch()
 	}
 	if l.hangup != nil && l.state == confirmed {
 		_ = l.bye(*l.hangup) // the peer finds out, or repeats its 2xx to nobody

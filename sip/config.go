@@ -65,6 +65,7 @@ type Trunk struct {
 	Numbers   NumberRules
 
 	RingTimeout     time.Duration // of calls we place; default 180 s
+	ProbeAfter      time.Duration // a peer silent for so long in a call is asked whether it lives; default 5 min
 	RequireIdentity bool          // refuse INVITEs without an Identity header (428)
 	AllowUnverified bool          // take calls whose Identity does not hold, marked as such
 	AllowAnonymous  bool          // take calls without a caller's number
@@ -108,6 +109,9 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 	}
 	if t.RingTimeout == 0 {
 		t.RingTimeout = defaultRingTimeout
+	}
+	if t.ProbeAfter == 0 {
+		t.ProbeAfter = defaultProbeAfter
 	}
 	if err := t.Numbers.check(); err != nil {
 		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)

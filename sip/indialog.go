@@ -1,6 +1,8 @@
 package sip
 
 import (
+	"time"
+
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
@@ -17,6 +19,7 @@ func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
 		s.refuse(refuse(500, "CSeq Out Of Order"))
 		return
 	}
+	l.spoke = time.Now()
 	if s.flow.transport() == l.flow.transport() || !l.flow.alive() {
 		l.flow = s.flow // a NAT that was rebound, a TCP connection that was made anew
 	}

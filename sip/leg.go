@@ -55,6 +55,9 @@ type Leg struct {
 	changer *serverTx   // a re-INVITE or UPDATE that waits for the record
 	hangup  *bridge.Cause
 
+	spoke    time.Time // when the peer's last request in the dialog came
+	failures int       // probes without an answer, in a row
+
 	invite *serverTx // incoming
 	last18 func()    // repeats the last provisional answer
 

@@ -1,0 +1,89 @@
+package sip
+
+import (
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/bridge"
+)
+
+// defaultProbeAfter is how long a peer in a call may be silent before it is
+// asked whether it is still there. Muted and held calls are silent too, so this
+// is only a question, and seldom put: peers that know no OPTIONS inside a call
+// are spared it in all calls that somebody speaks in.
+const defaultProbeAfter = 5 * time.Minute
+
+// watch looks after an established call: a peer that lost its power says no
+// BYE, and without this its calls would never end.
+func (l *Leg) watch() {
+	l.after(l.trunk.ProbeAfter, func() {
+		if l.silent() {
+			l.probe()
+			return
+		}
+		l.failures = 0
+		l.watch()
+	})
+}
+
+// silent tells that neither media nor a request has come for as long as we are
+// patient.
+func (l *Leg) silent() bool {
+	last := l.media.port.LastReceived()
+	if l.spoke.After(last) {
+		last = l.spoke
+	}
+	return time.Since(last) >= l.trunk.ProbeAfter
+}
+
+// probe asks the peer by an OPTIONS within the dialog. Every answer shows that
+// somebody is there, save those after which RFC 3261 section 12.2.1.2 has the
+// dialog ended: 481, 408, and none.
+func (l *Leg) probe() {
+	req := l.dlg.request(sipgo.OPTIONS)
+	req.AppendHeader(acceptHeader)
+	req.SetBody(nil)
+	f, err := l.route(l.dlg)
+	if err == nil {
+		_, err = l.box.request(req, f,
+			func(res *sipgo.Response) {
+				switch {
+				case res.StatusCode < 200 || l.muted:
+				case res.StatusCode == 481:
+					l.gone("says that it knows of no such call (481)")
+				case res.StatusCode == 408:
+					l.gone("is reported not to answer (408)")
+				default:
+					l.failures = 0
+					l.watch()
+				}
+			}, l.unanswered)
+	}
+	if err != nil {
+		l.unanswered(err)
+	}
+}
+
+// unanswered judges a probe without an answer. A connection that broke may be
+// made anew the next time.
+func (l *Leg) unanswered(err error) {
+	l.failures++
+	switch {
+	case l.muted:
+	case timedOut(err):
+		l.gone("does not answer")
+	case l.failures > 1:
+		l.gone("cannot be reached: " + err.Error())
+	default:
+		l.watch()
+	}
+}
+
+// gone ends a call whose peer is no longer in it.
+func (l *Leg) gone(why string) {
+	c := bridge.CauseSignallingLost.With("trunk %q at %s sent nothing for %v, and asked by OPTIONS it %s (is it running, and reachable?)",
+		l.trunk.Name, l.flow.remote(), l.trunk.ProbeAfter, why).EndedBy(bridge.ByBridge)
+	l.ended(c, nil)
+	_ = l.bye(c) // perhaps somebody hears it after all
+}
