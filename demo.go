@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -94,6 +95,9 @@ func newDemo(c *cli.Context) (*demo, error) {
 			return nil, err
 		}
 	}
+	if err := d.checkLoops(); err != nil {
+		return nil, err
+	}
 	d.office.PeerRIPT, d.office.PeerDir = d.telco.RIPT, d.telco.Dir
 	d.telco.PeerRIPT, d.telco.PeerDir = d.office.RIPT, d.office.Dir
 	return d, nil
@@ -121,8 +125,12 @@ func demoDir(dir string) (string, error) {
 // that; a port that somebody else has is found here, where the flag is known.
 func (s *demoSide) addresses(flag, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
-	if err != nil || net.ParseIP(host) == nil {
+	ip := net.ParseIP(host)
+	if err != nil || ip == nil {
 		return fmt.Errorf("--%s %q: want an IP address and a port, such as 127.0.0.1:5060", flag, addr)
+	}
+	if ip.IsUnspecified() {
+		return fmt.Errorf("--%s %q: a wildcard says not where telephones reach us; name one address of this machine, such as 192.0.2.10:5060", flag, addr)
 	}
 	if port == "0" {
 		if addr, err = freeAddr(host); err != nil {
@@ -139,12 +147,35 @@ func (s *demoSide) addresses(flag, addr string) error {
 	if s.Admin, err = freeAddr("127.0.0.1"); err != nil {
 		return err
 	}
-	s.Match = []string{"127.0.0.0/8"}
+	s.Match = []string{"127.0.0.0/8", "::1/128"}
 	peer, _, _ := net.SplitHostPort(s.SIPPeer)
 	for _, from := range []string{host, peer} {
 		ip, err := netip.ParseAddr(from)
 		if prefix := netip.PrefixFrom(ip, ip.BitLen()).String(); err == nil && !ip.IsLoopback() && !slices.Contains(s.Match, prefix) {
 			s.Match = append(s.Match, prefix)
+		}
+	}
+	return nil
+}
+
+// checkLoops refuses addresses under which a node would meet the other one, or
+// send a call back to itself.
+func (d *demo) checkLoops() error {
+	if d.office.SIP == d.telco.SIP {
+		return fmt.Errorf("--sip and --telco-sip are both %s; choose another address for one of them, for example --telco-sip 127.0.0.1:0", d.office.SIP)
+	}
+	for flag, peer := range map[string]string{"to": d.telco.SIPPeer, "from": d.office.SIPPeer} {
+		if peer == "" {
+			continue
+		}
+		at := peer
+		if _, _, err := net.SplitHostPort(peer); err != nil {
+			at = net.JoinHostPort(strings.Trim(peer, "[]"), "5060")
+		}
+		for _, s := range []demoSide{d.office, d.telco} {
+			if at == s.SIP {
+				return fmt.Errorf("--%s %s is where the %s itself listens: a call would go round in circles; name your SIP peer, with its port", flag, peer, s.Name)
+			}
 		}
 	}
 	return nil
