@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 var (
@@ -46,13 +47,21 @@ const (
 	rankDatagrams
 )
 
+// carrierNames by rank.
+var carrierNames = [...]string{rankRequests: "put/get", rankDatagrams: "webtransport"}
+
 // carriers are those a port has at the moment.
 type carriers struct {
 	mu   sync.Mutex
 	all  []attached // the one in use is the last
 	name string     // of the latest in use
 	peer string     // address it comes from
+
+	carried atomic.Uint32 // 1 + rank of the last one that had a packet
 }
+
+// carry notes that a packet went or came by a carrier of this rank.
+func (cs *carriers) carry(rank int) { cs.carried.Store(uint32(rank) + 1) }
 
 type attached struct {
 	carrier
@@ -107,9 +116,14 @@ func (cs *carriers) current() carrier {
 // uses tells whether c is the carrier in use.
 func (cs *carriers) uses(c carrier) bool { return cs.current() == c }
 
-func (cs *carriers) describe() (name, peer string) {
+// describe names the carrier in use or, when the call is over, the one that
+// carried its last packet: what it fell back to at the end tells nothing.
+func (cs *carriers) describe(over bool) (name, peer string) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
+	if n := cs.carried.Load(); over && n > 0 {
+		return carrierNames[n-1], cs.peer
+	}
 	return cs.name, cs.peer
 }
 

@@ -61,6 +61,14 @@ func TestCarriersBothWays(t *testing.T) {
 			if st := client.Stats(); st.RoundTrip == 0 || st.Peer == "" {
 				t.Errorf("client %+v", st)
 			}
+			c.Close()
+			client.Close()
+			server.Close()
+			for name, p := range map[string]*Port{"server": server, "client": client} {
+				if st := p.Stats(); st.Carrier != tc.want {
+					t.Errorf("the %s's call is over and was carried by %q", name, st.Carrier)
+				}
+			}
 			if !tc.webTransport && tc.opt.Ladder.Verdict(s.addr) != Fails {
 				t.Error("the missing WebTransport was not remembered")
 			}

@@ -68,7 +68,7 @@ type datagrams struct {
 	s session
 }
 
-var datagramTraits = traits{name: "webtransport", rank: rankDatagrams, limit: maxDatagram}
+var datagramTraits = traits{name: carrierNames[rankDatagrams], rank: rankDatagrams, limit: maxDatagram}
 
 func (d *datagrams) about() traits { return datagramTraits }
 func (d *datagrams) ready() bool   { return true }

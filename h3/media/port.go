@@ -227,7 +227,7 @@ func (p *Port) Stats() bridge.MediaStats {
 	s.RoundTrip = p.out.outstanding.roundTrip
 	p.out.mu.Unlock()
 
-	s.Carrier, s.Peer = p.carriers.describe()
+	s.Carrier, s.Peer = p.carriers.describe(p.ctx.Err() != nil)
 	return s
 }
 

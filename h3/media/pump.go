@@ -59,6 +59,9 @@ func (p *Port) flush(w *writer) (wait time.Duration) {
 		if len(m.body) == 0 {
 			return wait
 		}
+		if m.packets > 0 {
+			p.carriers.carry(about.rank)
+		}
 		c.send(m)
 	}
 	return idleAfter

@@ -24,12 +24,23 @@ func (p *Port) take(b []byte, ofRequest bool) {
 	case c.Control:
 		p.receiveAck(&c, now)
 	default:
+		before := in.stats.Received
 		poke = in.media(&c, now)
+		if in.stats.Received > before {
+			p.carriers.carry(rankOf(ofRequest))
+		}
 	}
 	in.mu.Unlock()
 	if poke {
 		p.poke()
 	}
+}
+
+func rankOf(ofRequest bool) int {
+	if ofRequest {
+		return rankRequests
+	}
+	return rankDatagrams
 }
 
 // receiveBody takes the chunks of a request or response.
