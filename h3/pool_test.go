@@ -223,6 +223,31 @@ func TestPoolLearnsLimit(t *testing.T) {
 	}
 }
 
+// TestPoolDialsAheadForSessions: the next connection is there before the places
+// for sessions on the first are taken, and no call waits for its handshake.
+func TestPoolDialsAheadForSessions(t *testing.T) {
+	t.Parallel()
+	s := serveH3(t, 100, http.NotFoundHandler())
+	p := s.pool(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	a := p.authority(s.Addr)
+	for range maxSessions - spare + 1 {
+		if _, err := a.acquire(ctx, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for s.Count() < 2 {
+		if ctx.Err() != nil {
+			t.Fatalf("%d connections when %d of %d sessions are taken", s.Count(), maxSessions-spare+1, maxSessions)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if n := s.Count(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
+	}
+}
+
 // TestPoolReconnects: after all connections are cut the next request just works.
 func TestPoolReconnects(t *testing.T) {
 	t.Parallel()

@@ -76,8 +76,8 @@ type Client struct {
 }
 
 // Dial starts to carry the media of the call at uri, {call}/media. It returns
-// at once: requests carry the media from the start, WebTransport takes over
-// when it is there. The Client ends with ctx, with p, or by Close.
+// at once. WebTransport carries the media where it works; requests do until it
+// is there, if that takes long or nothing is known of the peer yet. The Client ends with ctx, with p, or by Close.
 func Dial(ctx context.Context, conns Conns, uri string, p *Port, opt Options) (*Client, error) {
 	u, err := url.Parse(uri)
 	if err != nil {
@@ -124,7 +124,7 @@ func (c *Client) run() {
 		<-c.ctx.Done()
 		return
 	}
-	if verdict == Unknown {
+	if verdict == Unknown && c.opt.Ladder.Probe(c.authority) {
 		c.startRequests() // else the ring holds what is said until the session is there
 	}
 	for wait := retryFirst; ; wait = min(2*wait, retryLast) {

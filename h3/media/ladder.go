@@ -13,6 +13,7 @@ const (
 	Unknown Verdict = iota
 	Works
 	Fails
+	asked // somebody is finding out
 )
 
 const (
@@ -45,10 +46,27 @@ func (l *Ladder) Verdict(authority string) Verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e, ok := l.m[authority]
-	if !ok || time.Now().After(e.until) {
+	if !ok || time.Now().After(e.until) || e.verdict == asked {
 		return Unknown
 	}
 	return e.verdict
+}
+
+// Probe tells one caller that it is the first to ask an authority nothing is
+// known of. The others need not prepare for the worst: the answer is on its way,
+// and fifty calls that park twenty GETs each would only delay it.
+func (l *Ladder) Probe(authority string) bool {
+	if l == nil {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if e, ok := l.m[authority]; ok && !now.After(e.until) {
+		return false
+	}
+	l.enter(authority, entry{verdict: asked, until: now.Add(dialLimit)}, now)
+	return true
 }
 
 // Learn enters a verdict, for a time.
@@ -58,18 +76,23 @@ func (l *Ladder) Learn(authority string, v Verdict, d time.Duration) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := time.Now()
+	l.enter(authority, entry{verdict: v, until: now.Add(d)}, now)
+}
+
+// enter is called with mu held.
+func (l *Ladder) enter(authority string, e entry, now time.Time) {
 	if l.m == nil {
 		l.m = make(map[string]entry)
 	}
-	now := time.Now()
 	if _, known := l.m[authority]; !known && len(l.m) >= maxVerdicts {
-		for a, e := range l.m {
-			if len(l.m) >= maxVerdicts || now.After(e.until) {
+		for a, old := range l.m {
+			if len(l.m) >= maxVerdicts || now.After(old.until) {
 				delete(l.m, a)
 			}
 		}
 	}
-	l.m[authority] = entry{verdict: v, until: now.Add(d)}
+	l.m[authority] = e
 }
 
 // Unanswered enters that a session was asked for in vain. Where sessions work,

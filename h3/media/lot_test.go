@@ -3,6 +3,7 @@ package media
 import (
 	"context"
 	"testing"
+	"time"
 )
 
 func TestLot(t *testing.T) {
@@ -108,6 +109,30 @@ func TestLadder(t *testing.T) {
 	}
 	if len(l.m) > maxVerdicts {
 		t.Errorf("%d verdicts", len(l.m))
+	}
+}
+
+func TestLadderIsProbedByOne(t *testing.T) {
+	var none *Ladder
+	if !none.Probe("a") {
+		t.Error("without a memory everybody is the first")
+	}
+	var l Ladder
+	if !l.Probe("a") || l.Probe("a") || !l.Probe("b") {
+		t.Error("one caller finds out for an authority")
+	}
+	if l.Verdict("a") != Unknown {
+		t.Error("asked is not known")
+	}
+	for _, v := range []Verdict{Works, Fails} {
+		l.Learn("a", v, time.Minute)
+		if l.Probe("a") || l.Verdict("a") != v {
+			t.Errorf("verdict %d: %d", v, l.Verdict("a"))
+		}
+	}
+	l.Learn("a", Works, -1)
+	if !l.Probe("a") {
+		t.Error("what has expired is not asked again")
 	}
 }
 
