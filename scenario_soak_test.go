@@ -25,8 +25,8 @@ func TestSoakTenThousandCalls(t *testing.T) {
 	calls, rate := size(300, 10000)/2, 50.0 // in each direction
 	limit := time.Duration(calls)*time.Second/time.Duration(rate) + 3*time.Minute
 	answer := siptest.Script{RingMS: 20}
-	toTelco := siptest.Sipp{Scenario: siptest.UAS, Script: answer, Calls: warmUp + calls, Timeout: limit}.Start(t)
-	toOffice := siptest.Sipp{Scenario: siptest.UAS, Script: answer, Calls: warmUp + calls, Timeout: limit}.Start(t)
+	toTelco := siptest.Sipp{Scenario: siptest.UAS, Script: answer, Calls: firstCalls + calls, Timeout: limit}.Start(t)
+	toOffice := siptest.Sipp{Scenario: siptest.UAS, Script: answer, Calls: firstCalls + calls, Timeout: limit}.Start(t)
 	p := startPair(t, pairOptions{args: []string{"--to", toTelco.Addr, "--from", toOffice.Addr}})
 	bothWays := func(calls int) {
 		t.Helper()
@@ -44,12 +44,12 @@ func TestSoakTenThousandCalls(t *testing.T) {
 		p.settle()
 	}
 	// Connections, pools and tables reach their sizes with the first calls.
-	bothWays(warmUp)
+	bothWays(firstCalls)
 	before := p.leftOver()
 	bothWays(calls)
 	after := p.leftOver()
 	for _, run := range []*siptest.SippRun{toTelco, toOffice} {
-		run.Check(t, warmUp+calls)
+		run.Check(t, firstCalls+calls)
 	}
 	for i, name := range []string{"office", "telco"} {
 		b, a := before[i], after[i]
@@ -64,8 +64,8 @@ func TestSoakTenThousandCalls(t *testing.T) {
 	}
 }
 
-// warmUp is how many calls go ahead of those that count, in each direction.
-const warmUp = 50
+// firstCalls is how many calls go ahead of those that count, in each direction.
+const firstCalls = 50
 
 // leftOver is what a node holds when it has nothing to do.
 type leftOver struct {
