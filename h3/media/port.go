@@ -65,6 +65,7 @@ type Port struct {
 
 	carriers carriers
 	lot      *lot // of a server
+	open     open // of a server
 	in       inbound
 	out      outbound
 }

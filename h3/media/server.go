@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync/atomic"
+	"time"
 
 	"github.com/quic-go/quic-go/http3"
 	"github.com/quic-go/webtransport-go"
@@ -50,6 +52,31 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, p *Port) {
 	}
 }
 
+// Limits of what one call's client can keep open at a server. One at work has a
+// session or two (a new one before the old is seen to be dead), and finishes a
+// PUT before it begins the next sixteen.
+const (
+	maxOpenPuts = 64
+	maxSessions = 8
+)
+
+// open counts what a client keeps open.
+type open struct{ puts, sessions places }
+
+// places counts those in a room.
+type places struct{ taken atomic.Int32 }
+
+// enter takes a place, if there are fewer than limit taken.
+func (c *places) enter(limit int32) bool {
+	if c.taken.Add(1) <= limit {
+		return true
+	}
+	c.taken.Add(-1)
+	return false
+}
+
+func (c *places) leave() { c.taken.Add(-1) }
+
 func epochOf(r *http.Request) (uint64, error) {
 	v := r.Header.Get(EpochHeader)
 	if v == "" {
@@ -68,6 +95,12 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, p *Port, e
 		refuse(w, http.StatusNotImplemented, "WebTransport needs HTTP/3; use GET and PUT")
 		return
 	}
+	if !p.open.sessions.enter(maxSessions) {
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusTooManyRequests, "there are "+strconv.Itoa(maxSessions)+" sessions on this call")
+		return
+	}
+	defer p.open.sessions.leave()
 	sess, err := s.wt.Upgrade(w, r)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
@@ -90,6 +123,14 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, p *Port, e
 
 // servePut takes the chunks a client sends.
 func (s *Server) servePut(w http.ResponseWriter, r *http.Request, p *Port, epoch uint64) {
+	if !p.open.puts.enter(maxOpenPuts) {
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusTooManyRequests, "there are "+strconv.Itoa(maxOpenPuts)+" unfinished PUTs on this call")
+		return
+	}
+	defer p.open.puts.leave()
+	// Without support there is no limit of time, but still one of number.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(putTimeout))
 	if r.ContentLength > chunk.MaxBody {
 		refuse(w, http.StatusRequestEntityTooLarge, "a body of chunks has at most 256 KiB")
 		return
