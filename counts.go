@@ -16,5 +16,5 @@ func (a *appliance) riptCounts() ops.RIPTCounts {
 		return ops.RIPTCounts{}
 	}
 	s := a.server.State()
-	return ops.RIPTCounts{Refused: s.Refused, Replayed: s.Replayed, Events: s.UnknownEvents, Byways: s.CutByways}
+	return ops.RIPTCounts{Refused: s.Refused, Replayed: s.Replayed, Events: s.UnknownEvents, Byways: s.CutByways, Strangers: s.CutStrangers}
 }

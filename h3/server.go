@@ -28,20 +28,21 @@ import (
 // TLS 1.3 only. Early data is not accepted for anything: a replayed POST would
 // be a call that nobody made.
 type Server struct {
-	cfg      ServerConfig
-	log      *slog.Logger
-	base     string // "https://" and the authority
-	tgs      map[string]*terminalGroup
-	tokens   *tokenChecker
-	issuer   *tokenIssuer
-	handlers *handlerTable
-	calls    *callTable
-	replays  *idempotency
-	rate     *rate.Limiter
-	media    *media.Server
-	stats    serverStats
-	tokenLog rate.Sometimes
-	handler  http.Handler
+	cfg       ServerConfig
+	log       *slog.Logger
+	base      string // "https://" and the authority
+	tgs       map[string]*terminalGroup
+	tokens    *tokenChecker
+	issuer    *tokenIssuer
+	handlers  *handlerTable
+	calls     *callTable
+	replays   *idempotency
+	rate      *rate.Limiter
+	media     *media.Server
+	stats     serverStats
+	strangers *strangers
+	tokenLog  rate.Sometimes
+	handler   http.Handler
 
 	h3  *webtransport.Server
 	h2  *http.Server
@@ -78,6 +79,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		rate:     rate.NewLimiter(rate.Limit(cfg.Limits.CallsPerSecond), max(1, int(cfg.Limits.CallsPerSecond))),
 		drained:  make(chan struct{}),
 	}
+	s.strangers = &strangers{limit: cfg.Limits.Strangers, cut: func() {
+		s.stats.count(func(st *ServerState) { st.CutStrangers++ })
+	}}
 	s.tokens = newTokenChecker(s.base, &cfg.TokenKey.PublicKey, cfg.Now)
 	s.handlers = newHandlerTable(cfg.Store, cfg.Limits.Handlers)
 	resources := map[string][]string{}
@@ -99,6 +103,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.h3 = media.NewWebTransportServer(&http3.Server{
 		TLSConfig:      s.tlsConfig(http3.NextProtoH3),
 		MaxHeaderBytes: maxHeader,
+		IdleTimeout:    connIdle,
+		ConnContext:    s.meetQUIC,
 		Logger:         slog.New(slog.DiscardHandler),
 	})
 	s.media = media.NewServer(s.h3)
@@ -186,7 +192,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	failed := make(chan error, 2)
 	s.conns.Go(func() { failed <- s.serveQUIC(ctx) })
 	s.conns.Go(func() {
-		err := s.h2.ServeTLS(s.tcp, "", "")
+		err := s.h2.ServeTLS(guests{s.tcp, s.strangers}, "", "")
 		if errors.Is(err, http.ErrServerClosed) {
 			err = nil
 		}
@@ -212,6 +218,8 @@ func (s *Server) newHTTP2() *http.Server {
 		TLSConfig:         s.tlsConfig("h2"),
 		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       connIdle,
+		ConnContext:       meetTCP,
 		MaxHeaderBytes:    maxHeader,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: 10_000,

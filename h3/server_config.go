@@ -69,6 +69,7 @@ type ServerLimits struct {
 	Handlers       int     // per client, default 64
 	Byways         int     // event streams per call, default 16
 	Ended          int     // ended calls that can be queried, default 20000
+	Strangers      int     // connections on which nobody has shown a token, default 1000
 }
 
 const (
@@ -124,6 +125,7 @@ func (c *ServerConfig) check() error {
 	l.Handlers = cmp.Or(l.Handlers, 64)
 	l.Byways = cmp.Or(l.Byways, 16)
 	l.Ended = cmp.Or(l.Ended, 20000)
+	l.Strangers = cmp.Or(l.Strangers, 1000)
 	return errors.Join(errs...)
 }
 

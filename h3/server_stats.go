@@ -15,6 +15,7 @@ type ServerState struct {
 	Replayed      uint64                 `json:"replayed"`      // retries answered with a stored 201
 	Refused       map[bridge.Code]uint64 `json:"refused"`       // requests refused with a cause: tokens, identities, calls
 	UnknownEvents uint64                 `json:"unknownEvents"` // of types outside the registry, ignored
+	CutStrangers  uint64                 `json:"cutStrangers"`  // connections without a token that had to make room
 	CutByways     uint64                 `json:"cutByways"`     // whose client did not follow or sent rubbish
 }
 

@@ -107,6 +107,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			refuseHTTP(http.StatusNotFound, "no such TG").write(w)
 			return
 		}
+		recognised(r.Context())
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), clientKey{}, a.client)))
 	})
 }

@@ -27,6 +27,8 @@ type RIPTCounts struct {
 	Replayed uint64                 // retries of POST calls answered with the first outcome
 	Events   uint64                 // events read that this release does not know
 	Byways   uint64                 // event streams cut because the client sent rubbish, or did not read
+
+	Strangers uint64 // connections without a token closed to make room for others
 }
 
 // register fills the registry. It is our own: nothing that a library puts into
@@ -146,5 +148,7 @@ func riptCollector(take func() RIPTCounts) prometheus.Collector {
 			func(c RIPTCounts) []sample { return []sample{{"", c.Events}} }),
 		familyOf("riptide_ript_byways_cut_total", "Event streams cut because the client sent rubbish, or did not read.", nil,
 			func(c RIPTCounts) []sample { return []sample{{"", c.Byways}} }),
+		familyOf("riptide_ript_strangers_cut_total", "Connections that showed no token, closed to make room for others.", nil,
+			func(c RIPTCounts) []sample { return []sample{{"", c.Strangers}} }),
 	}}
 }

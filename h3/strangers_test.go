@@ -1,0 +1,65 @@
+package h3
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/quic-go/quic-go"
+
+	"riptide/h3/media"
+)
+
+// TestFloodOfStrangers: connections that show no token make room for new ones,
+// oldest first, and a client whose token was seen is not one of them.
+func TestFloodOfStrangers(t *testing.T) {
+	t.Parallel()
+	const limit = 8
+	r := newRig(t, func(c *ServerConfig) { c.Limits.Strangers = limit })
+	token := r.token(testTG)
+	d, _ := r.place(r.h3, token)
+	over3 := r.listen(r.h3, d.URI, token)
+	over2 := r.listen(r.h2, d.URI, token)
+	addr := r.server.Addr().String()
+	conf := &tls.Config{RootCAs: r.roots, ServerName: testAuthority}
+	var tcp []net.Conn
+	var udp []*quic.Conn
+	for range limit {
+		c, err := net.Dial("tcp", addr) // says nothing at all
+		must(t, err)
+		defer c.Close()
+		conf2, conf3 := conf.Clone(), conf.Clone()
+		conf2.NextProtos, conf3.NextProtos = []string{"h2"}, []string{"h3"}
+		c2, err := tls.Dial("tcp", addr, conf2)
+		must(t, err)
+		defer c2.Close()
+		q, err := quic.DialAddr(t.Context(), addr, conf3, media.QUICConfig(quic.Config{}))
+		must(t, err)
+		defer func() { _ = q.CloseWithError(0, "") }()
+		tcp, udp = append(tcp, c), append(udp, q)
+	}
+	<-udp[0].Context().Done()
+	if _, err := tcp[0].Read(make([]byte, 1)); err == nil {
+		t.Error("the oldest connection was spoken to")
+	}
+	if udp[limit-1].Context().Err() != nil {
+		t.Error("the newest connection was closed")
+	}
+	if n := r.server.strangers.count(); n > limit {
+		t.Errorf("%d strangers are here", n)
+	}
+	if n := r.server.State().CutStrangers; n < 2*limit {
+		t.Errorf("%d were cut", n)
+	}
+	for _, c := range []*http.Client{r.h2, r.h3} {
+		resp, body := r.do(c, exchange{method: "PUT", url: d.URI + "/events", token: token, body: []Event{{Type: eventPing, Nonce: "x"}}})
+		if resp.StatusCode != http.StatusNoContent {
+			t.Errorf("ping: %d %s", resp.StatusCode, body)
+		}
+	}
+	for _, s := range []*stream{over2, over3} {
+		s.next(eventProceeding)
+		s.next(eventPong)
+	}
+}
