@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -78,8 +79,14 @@ func (d *decoder) syntax(b []byte) (ast.Node, bool) {
 			What: fmt.Sprintf("more than %d brackets opened", maxNesting), Mend: "close them"})
 		return nil, false
 	}
+	b = bytes.TrimPrefix(b, []byte("\ufeff")) // of editors that mark UTF-8 (YAML 1.2 section 5.2)
 	file, err := parser.ParseBytes(b, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
+		if line, column := tab(b); line > 0 {
+			d.problems = append(d.problems, Problem{File: d.file, Line: line, Column: column,
+				What: "not YAML: indented with a tab", Mend: "indent with spaces"})
+			return nil, false
+		}
 		d.syntaxProblem(err)
 		return nil, false
 	}
@@ -95,6 +102,20 @@ func (d *decoder) syntax(b []byte) (ast.Node, bool) {
 		body = doc.Body
 	}
 	return body, true
+}
+
+// tab finds the mistake that nobody sees: a tab in the indentation. line is 0
+// where there is none.
+func tab(b []byte) (line, column int) {
+	for text := range bytes.Lines(b) {
+		line++
+		rest := bytes.TrimLeft(text, " \t")
+		at := bytes.IndexByte(text[:len(text)-len(rest)], '\t')
+		if rest = bytes.TrimSpace(rest); at >= 0 && len(rest) > 0 && rest[0] != '#' {
+			return line, at + 1
+		}
+	}
+	return 0, 0
 }
 
 func (d *decoder) syntaxProblem(err error) {

@@ -19,6 +19,9 @@ zebra: 1
 		`x.yaml:2:31: sip.match: unknown key; it belongs at trunks.NAME.sip.match`,
 		`x.yaml:3:1: zebra: unknown key; known here: admin, identity, limits, log, node, ript, routes, sip, state, trunks`,
 	}},
+	{"a tab", "\ufeffnode: a\n# all well\n\t# a comment\nsip:\n  listen: 127.0.0.1:5060\n\tmedia: {}\n", []string{
+		`x.yaml:6:1: not YAML: indented with a tab; indent with spaces`,
+	}},
 	{"every mistake, not the first", `node: "a b"
 admin: 9090
 log: {level: inf, format: xml}
@@ -64,7 +67,7 @@ limits: {calls: }
 	{"not YAML", `sip:
 	listen: 1
 `, []string{
-		`x.yaml:2:1: not YAML: found character '�' that cannot start any token; indent with spaces, put a space behind each colon, and quote values that begin with * & ! { [ or contain ": "`,
+		`x.yaml:2:1: not YAML: indented with a tab; indent with spaces`,
 	}},
 	{"a star without quotes", `trunks: {a: {sip: {peer: 192.0.2.1, callers: [*]}}}
 `, []string{
