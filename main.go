@@ -17,6 +17,9 @@ import (
 var version = "dev"
 
 func main() {
+	// A reader that goes away, of the log or of `riptide demo | head`, is no reason
+	// to drop calls, or to leave keys in a temporary directory.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := newApp().RunContext(ctx, os.Args); err != nil {
