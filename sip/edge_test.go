@@ -139,6 +139,20 @@ func TestRepeatedInvite(t *testing.T) {
 }
 
 // A peer without rport is answered at the port its Via names.
+// RFC 3261 section 7.5: line ends before the start line are ignored, on UDP too.
+func TestLineEndsBeforeMessage(t *testing.T) {
+	t.Parallel()
+	a := startAgent(t, newAcceptor(), Trunk{})
+	p := newPeer(t)
+	d := p.caller(a)
+	d.seq++
+	d.send("\r\n\r\n" + d.make("OPTIONS", d.seq, newBranch(), ""))
+	d.status(200, "OPTIONS")
+	if n := a.Counts().Malformed; n != 0 {
+		t.Errorf("%d malformed", n)
+	}
+}
+
 func TestAnswerGoesWhereViaSays(t *testing.T) {
 	t.Parallel()
 	a := startAgent(t, newAcceptor(), Trunk{})

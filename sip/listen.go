@@ -87,9 +87,10 @@ func (a *Agent) readDatagrams() error {
 		case t == nil:
 			a.counts.strangers.Add(1)
 		case len(bytes.Trim(b, "\r\n\x00")) == 0: // keep-alive
-		case n > maxMessage || !plausible(b):
+		case n > maxMessage || !plausible(bytes.TrimLeft(b, "\r\n")):
 			a.counts.malformed.Add(1)
 		default:
+			b = bytes.TrimLeft(b, "\r\n") // may precede a message (RFC 3261 section 7.5)
 			a.receive(b, &datagrams{socket: a.udp, peer: source}, t)
 		}
 	}
