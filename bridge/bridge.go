@@ -183,7 +183,7 @@ func (b *Bridge) admit(c *call) error {
 	defer b.mu.Unlock()
 	switch {
 	case b.draining:
-		return CauseShuttingDown.With("this bridge is going down and takes no new calls")
+		return CauseShuttingDown.With("node %q is going down and takes no new calls", b.cfg.Node)
 	case len(b.calls) >= b.cfg.MaxCalls:
 		cause := CauseOverloaded.With("%d calls are active, the limit (limits.calls)", len(b.calls))
 		cause.RetryAfter = 5 * time.Second
@@ -216,7 +216,7 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	b.draining = true
 	for _, c := range b.calls {
 		select {
-		case c.stop <- CauseShuttingDown.With("this bridge is going down"):
+		case c.stop <- CauseShuttingDown.With("node %q is going down", b.cfg.Node):
 		default: // already told
 		}
 	}

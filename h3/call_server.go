@@ -184,7 +184,8 @@ func (c *serverCall) signallingLost() {
 	abandoned := c.puts == 0 && len(c.byways) == 0
 	c.mu.Unlock()
 	if abandoned {
-		c.hangUp(bridge.CauseSignallingLost.With("no event byway for %v", signallingGrace).EndedBy(bridge.ByBridge))
+		c.hangUp(bridge.CauseSignallingLost.With(
+			"trunk %q: the peer has kept no event byway of the call open for %v (is it running, and does UDP or TCP pass between us?)", c.info.Trunk, signallingGrace).EndedBy(bridge.ByBridge))
 	}
 }
 

@@ -261,7 +261,7 @@ func (s *Server) serveQUIC(ctx context.Context) error {
 // server is gone, or with ctx's error after cutting what was left.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.once.Do(func() { close(s.drained) })
-	err := s.calls.endAll(ctx, bridge.CauseShuttingDown.With("the server is stopping").EndedBy(bridge.ByBridge))
+	err := s.calls.endAll(ctx, bridge.CauseShuttingDown.With("the RIPT server %s is stopping", s.cfg.Authority).EndedBy(bridge.ByBridge))
 	if s.tcp == nil {
 		return err
 	}

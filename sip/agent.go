@@ -172,7 +172,7 @@ func (a *Agent) Shutdown(ctx context.Context) error {
 	}
 	a.mu.Unlock()
 	for _, l := range legs {
-		_ = l.End(ctx, bridge.CauseShuttingDown.With("this bridge is going down").EndedBy(bridge.ByBridge)) // a peer that cannot be told finds out
+		_ = l.End(ctx, bridge.CauseShuttingDown.With("the SIP side of %s is going down", a.host).EndedBy(bridge.ByBridge)) // a peer that cannot be told finds out
 	}
 	var err error
 	select {
@@ -247,7 +247,7 @@ func (a *Agent) enter(l *Leg) error {
 	defer a.mu.Unlock()
 	switch {
 	case a.draining:
-		cause := bridge.CauseShuttingDown.With("this bridge is going down and takes no new calls")
+		cause := bridge.CauseShuttingDown.With("the SIP side of %s is going down and takes no new calls", a.host)
 		cause.RetryAfter = retryAfterOverload
 		return cause
 	case len(a.legs) >= a.cfg.MaxLegs:
