@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"riptide/bridge"
+	"riptide/bridge/store"
 )
 
 // TestTGsThatAreNotThere: what lies below a TG that is not ours is refused the
@@ -86,5 +87,42 @@ func TestPongOfAHugeNonce(t *testing.T) {
 	}
 	if ev := events.next(eventPong); len(ev.Nonce) != maxNonce {
 		t.Errorf("pong with a nonce of %d bytes", len(ev.Nonce))
+	}
+}
+
+// TestPaceOfOneClient: one client's flood of calls and certificate requests is
+// not refused to another.
+func TestPaceOfOneClient(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *ServerConfig) { c.Limits.CallsPerSecond = 2 })
+	token := r.token(testTG)
+	other := "https://ript.test" + pathTGPrefix + "elsewhere"
+	status, out := r.askToken(tokenForm(assertion(t, r.other, "other", uuid.NewString(), nil), other, scopeCall))
+	theirs, _ := out["access_token"].(string)
+	if theirs == "" {
+		t.Fatalf("token of the other client: %d %v", status, out)
+	}
+	post := func(tg, token, what string, body any) int {
+		resp, _ := r.do(r.h3, exchange{method: "POST", url: tg + what, token: token, body: body,
+			header: map[string]string{headerIdempotencyKey: uuid.NewString()}})
+		return resp.StatusCode
+	}
+	for what, burst := range map[string]int{"/calls": 2, "/certs": enrolBurst} {
+		refused := 0
+		for range burst + 10 {
+			if post(testTG, token, what, CallRequest{}) == http.StatusTooManyRequests {
+				refused++
+			}
+		}
+		if refused == 0 {
+			t.Errorf("POST %s is not limited", what)
+		}
+		if got := post(other, theirs, what, CallRequest{}); got == http.StatusTooManyRequests {
+			t.Errorf("POST %s of another client is refused", what)
+		}
+	}
+	keys, err := r.store.Keys(t.Context(), store.Idempotency)
+	if err != nil || len(keys) > 0 {
+		t.Errorf("%d keys are kept for refused calls, %v", len(keys), err)
 	}
 }

@@ -80,6 +80,9 @@ func (s *Server) placeOnce(ctx context.Context, tg, key string, in *body[CallReq
 	if err != nil {
 		return nil, err
 	}
+	if err := s.mayCall(ctx); err != nil {
+		return nil, err
+	}
 	attempt, old, err := s.replays.begin(ctx, clientOf(ctx), tg, key, in.raw)
 	if err != nil {
 		return nil, err
@@ -140,10 +143,6 @@ func (s *Server) place(ctx context.Context, g *terminalGroup, req CallRequest) (
 // nothing is dialled, stored or negotiated for a caller whose identity is not
 // proven.
 func (s *Server) admit(ctx context.Context, g *terminalGroup, req CallRequest) (*serverCall, error) {
-	if !s.rate.Allow() {
-		c := bridge.Cause{Code: "rate-limited", RetryAfter: time.Second}
-		return nil, c.With("more than %g calls per second", s.cfg.Limits.CallsPerSecond)
-	}
 	h, err := s.handlerOf(ctx, g, req.Handler)
 	if err != nil {
 		return nil, err

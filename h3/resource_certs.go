@@ -31,6 +31,10 @@ func (s *Server) serveEnrol(w http.ResponseWriter, r *http.Request) {
 		refuseHTTP(http.StatusNotFound, "this server issues no certificates").write(w)
 		return
 	}
+	if err := s.mayEnrol(r.Context()); err != nil {
+		refuse(bridge.CauseOf(err)).write(w)
+		return
+	}
 	csr, err := readCSR(r)
 	if err != nil {
 		var p *problemError

@@ -37,7 +37,7 @@ type Server struct {
 	handlers  *handlerTable
 	calls     *callTable
 	replays   *idempotency
-	rate      *rate.Limiter
+	paces     map[string]pace // by client
 	media     *media.Server
 	stats     serverStats
 	strangers *strangers
@@ -76,7 +76,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		calls:    newCallTable(cfg.Limits),
 		replays:  newIdempotency(cfg.Store),
 		tokenLog: rate.Sometimes{Interval: time.Second},
-		rate:     rate.NewLimiter(rate.Limit(cfg.Limits.CallsPerSecond), max(1, int(cfg.Limits.CallsPerSecond))),
+		paces:    pacesOf(cfg.Clients, cfg.Limits),
 		drained:  make(chan struct{}),
 	}
 	s.strangers = &strangers{limit: cfg.Limits.Strangers, cut: func() {

@@ -65,7 +65,7 @@ type TGConfig struct {
 // ServerLimits bound what clients can make us hold.
 type ServerLimits struct {
 	Calls          int     // at once, default 2000
-	CallsPerSecond float64 // of POST calls, default 500, burst of one second
+	CallsPerSecond float64 // of POST calls, per client, default 500, burst of one second
 	Handlers       int     // per client, default 64
 	Byways         int     // event streams per call, default 16
 	Ended          int     // ended calls that can be queried, default 20000
