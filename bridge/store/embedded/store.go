@@ -95,7 +95,7 @@ func (s *Store) start(ctx context.Context, dir string, log *slog.Logger) error {
 	}
 	for _, b := range store.Buckets {
 		if s.buckets[b], err = openBucket(ctx, js, b); err != nil {
-			return fmt.Errorf("bucket %s: %w", b, err)
+			return fmt.Errorf("bucket %s: %w (is there room on the disk of the state directory?)", b, err)
 		}
 	}
 	return nil
@@ -133,6 +133,13 @@ func (s *Store) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// writeTimeout bounds one write. The server answers nothing to a write that the
+// disk did not take, so without it a full disk would hold every call until its
+// own patience ends, and nobody would say why.
+const writeTimeout = 2 * time.Second
+
+var errNotWritten = fmt.Errorf("not written within %v (is the disk of the state directory full, or failing?)", writeTimeout)
+
 // wrap says what failed, in the words of package store.
 func (s *Store) wrap(ctx context.Context, err error, doing string, b store.Bucket, key string) error {
 	switch {
@@ -148,6 +155,8 @@ func (s *Store) wrap(ctx context.Context, err error, doing string, b store.Bucke
 		err = ctx.Err()
 	case s.life.Err() != nil:
 		err = store.ErrClosed
+	case errors.Is(err, context.DeadlineExceeded):
+		err = errNotWritten
 	}
 	if key == "" {
 		return fmt.Errorf("%s %s: %w", doing, b, err)
@@ -164,7 +173,9 @@ func (s *Store) Create(ctx context.Context, b store.Bucket, key string, value []
 	if ttl > 0 { // the server knows whole seconds
 		opts = append(opts, jetstream.KeyTTL((ttl + time.Second - 1).Truncate(time.Second)))
 	}
-	revision, err := s.buckets[b].Create(ctx, key, value, opts...)
+	limited, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	revision, err := s.buckets[b].Create(limited, key, value, opts...)
 	return revision, s.wrap(ctx, err, "create", b, key)
 }
 
@@ -173,7 +184,9 @@ func (s *Store) Put(ctx context.Context, b store.Bucket, key string, value []byt
 	if err := errors.Join(store.CheckValue(b, key, value), s.usable(ctx)); err != nil {
 		return 0, err
 	}
-	revision, err := s.buckets[b].Put(ctx, key, value)
+	limited, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	revision, err := s.buckets[b].Put(limited, key, value)
 	return revision, s.wrap(ctx, err, "put", b, key)
 }
 
@@ -185,7 +198,9 @@ func (s *Store) Update(ctx context.Context, b store.Bucket, key string, value []
 	if revision == 0 { // to JetStream it means that the key must not exist
 		return 0, s.wrap(ctx, jetstream.ErrKeyRevisionMismatch, "update", b, key)
 	}
-	next, err := s.buckets[b].Update(ctx, key, value, revision)
+	limited, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	next, err := s.buckets[b].Update(limited, key, value, revision)
 	return next, s.wrap(ctx, err, "update", b, key)
 }
 
@@ -208,7 +223,9 @@ func (s *Store) Delete(ctx context.Context, b store.Bucket, key string) error {
 	if err := errors.Join(store.Check(b, key), s.usable(ctx)); err != nil {
 		return err
 	}
-	err := s.buckets[b].Purge(ctx, key, jetstream.PurgeTTL(markerTTL))
+	limited, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	err := s.buckets[b].Purge(limited, key, jetstream.PurgeTTL(markerTTL))
 	return s.wrap(ctx, err, "delete", b, key)
 }
 
