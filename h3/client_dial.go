@@ -123,6 +123,9 @@ func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (*
 				return nil, err
 			}
 		default:
+			if unfetched(err) {
+				t.doubt(k.identity)
+			}
 			if missing(err) {
 				t.learn(func(n *known) { n.docDue = time.Time{} })
 				t.wake() // the TG itself may be gone

@@ -42,6 +42,9 @@ type known struct {
 	docDue   time.Time
 	handlers handlers
 	identity *identity // nil where the trunk has no numbers
+
+	doubted   bool      // the peer cannot get at our certificate: enrol anew
+	doubtedAt time.Time // when that was last so
 }
 
 func (t *trunk) init() {
@@ -155,13 +158,13 @@ func (t *trunk) prepare(ctx context.Context) (time.Time, error) {
 			return time.Time{}, err
 		}
 	}
-	if len(t.cfg.Numbers) > 0 && (k.identity == nil || !now.Before(k.identity.due())) {
-		id, err := t.enrol(ctx, k.tg)
+	if len(t.cfg.Numbers) > 0 && (k.identity == nil || k.doubted || !now.Before(k.identity.due())) {
+		id, err := t.enrol(ctx, k.tg, k.doubted)
 		if err != nil {
 			return time.Time{}, err
 		}
 		k.identity = id
-		t.learn(func(n *known) { n.identity = id })
+		t.learn(func(n *known) { n.identity, n.doubted = id, false })
 	}
 	// A call shall not have to wait for a token.
 	if _, err := t.tokens.Token(ctx, k.tg.String()); err != nil {

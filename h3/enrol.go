@@ -70,13 +70,14 @@ const (
 func (t *trunk) enrolKey() string { return "enrolled/" + hex.EncodeToString([]byte(t.cfg.Name)) }
 
 // enrol returns the identity in the store while that is fresh, else asks the
-// TG for a new one (core draft, "Certificate Enrollment") and stores it.
-func (t *trunk) enrol(ctx context.Context, tg *url.URL) (*identity, error) {
+// TG for a new one (core draft, "Certificate Enrollment") and stores it. anew
+// asks in any case.
+func (t *trunk) enrol(ctx context.Context, tg *url.URL, anew bool) (*identity, error) {
 	id, err := t.stored(ctx, tg)
 	if err != nil {
 		return nil, err
 	}
-	if id != nil && t.client.cfg.Now().Before(id.due()) {
+	if id != nil && !anew && t.client.cfg.Now().Before(id.due()) {
 		return id, nil
 	}
 	if id != nil && t.client.cfg.Now().Before(id.notAfter) {
@@ -94,6 +95,30 @@ func (t *trunk) enrol(ctx context.Context, tg *url.URL) (*identity, error) {
 		return nil, bridge.CauseStore.With("trunk %q: keep enrolled certificate: %v", t.cfg.Name, err)
 	}
 	return fresh, nil
+}
+
+// doubtPause bounds how often a refusal makes us enrol: the certificate that
+// cannot be had may be that of another, whose PASSporT we relay.
+const doubtPause = 10 * time.Minute
+
+// doubt enrols anew because a call was refused for a certificate that cannot be
+// fetched. The peer serves those it issued; one that came up again with a new
+// state directory does not know ours, and would refuse every call until it
+// expires.
+func (t *trunk) doubt(used *identity) {
+	now := t.client.cfg.Now()
+	t.learn(func(n *known) {
+		if used != nil && n.identity == used && now.Sub(n.doubtedAt) >= doubtPause {
+			n.doubted, n.doubtedAt = true, now
+		}
+	})
+	t.wake()
+}
+
+// unfetched tells a refusal because a certificate could not be fetched.
+func unfetched(err error) bool {
+	var e *requestError
+	return errors.As(err, &e) && e.Cause.Code == bridge.Code(stir.InfoUnavailable)
 }
 
 // stored reads the identity of an earlier run. One that cannot be used, for
