@@ -123,7 +123,7 @@ func (a *attempt) claim(ctx context.Context) (*storedCall, error) {
 		}
 		return &old, nil
 	case !errors.Is(err, store.ErrNotFound):
-		return nil, refuse(bridge.CauseStore.With("whether the request was served before could not be found out"))
+		return nil, refuse(bridge.CauseStore.With("whether the request was served before could not be found out: %v", err))
 	}
 	_, err = st.Create(ctx, store.Idempotency, a.name+"/claim", []byte(a.request), idempotencyClaim)
 	switch {
@@ -131,7 +131,7 @@ func (a *attempt) claim(ctx context.Context) (*storedCall, error) {
 		entry, err := st.Get(ctx, store.Idempotency, a.name+"/claim")
 		return nil, inFlight(err != nil || string(entry.Value) == a.request)
 	case err != nil:
-		return nil, refuse(bridge.CauseStore.With("the request could not be put on record"))
+		return nil, refuse(bridge.CauseStore.With("the request could not be put on record: %v", err))
 	}
 	return nil, nil
 }
