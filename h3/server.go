@@ -161,7 +161,7 @@ func (s *Server) listen() error {
 		MaxIdleTimeout:  idleTimeout,
 		KeepAlivePeriod: keepAlive,
 		// A balancer puts all its clients on one connection.
-		MaxIncomingStreams:    100_000,
+		MaxIncomingStreams:    10_000,
 		MaxIncomingUniStreams: 100,
 		Allow0RTT:             false,
 	}))
@@ -191,6 +191,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.h2 = s.newHTTP2()
 	failed := make(chan error, 2)
 	s.conns.Go(func() { failed <- s.serveQUIC(ctx) })
+	s.conns.Go(func() { s.strangers.watch(s.drained) })
 	s.conns.Go(func() {
 		err := s.h2.ServeTLS(guests{s.tcp, s.strangers}, "", "")
 		if errors.Is(err, http.ErrServerClosed) {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -31,13 +32,56 @@ type strangers struct {
 
 type stranger struct {
 	among *strangers
-	hang  func() // up on it
+	heard func() uint64 // bytes, so far
+	hang  func()        // up on it
 	at    *list.Element
 }
 
+// What a stranger may send: a handshake, a request for a token and some for
+// certificates take a tenth of that. It bounds the streams that are begun and
+// never finished, at a few bytes each for the one side and a thousand times
+// that for the other.
+const (
+	maxStrangerBytes = 64 << 10
+	strangerPeriod   = 250 * time.Millisecond
+)
+
+// watch cuts strangers who say too much, until done is closed.
+func (s *strangers) watch(done <-chan struct{}) {
+	tick := time.NewTicker(strangerPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			for _, x := range s.loud() {
+				s.cut()
+				x.hang()
+			}
+		case <-done:
+			return
+		}
+	}
+}
+
+// loud takes those who have said too much off the list.
+func (s *strangers) loud() (out []*stranger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e := s.order.Front(); e != nil; {
+		next := e.Next()
+		if x := e.Value.(*stranger); x.heard() > maxStrangerBytes {
+			s.order.Remove(e)
+			x.at = nil
+			out = append(out, x)
+		}
+		e = next
+	}
+	return out
+}
+
 // meet notes a new connection.
-func (s *strangers) meet(hangUp func()) *stranger {
-	x := &stranger{among: s, hang: hangUp}
+func (s *strangers) meet(heard func() uint64, hangUp func()) *stranger {
+	x := &stranger{among: s, heard: heard, hang: hangUp}
 	s.mu.Lock()
 	x.at = s.order.PushBack(x)
 	var oldest *stranger
@@ -80,7 +124,8 @@ func recognised(ctx context.Context) {
 
 // meetQUIC is the ConnContext of the HTTP/3 server.
 func (s *Server) meetQUIC(ctx context.Context, c *quic.Conn) context.Context {
-	x := s.strangers.meet(func() { _ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad), "") })
+	heard := func() uint64 { return c.ConnectionStats().BytesReceived }
+	x := s.strangers.meet(heard, func() { _ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad), "") })
 	context.AfterFunc(c.Context(), x.leave)
 	return context.WithValue(ctx, strangerKey{}, x)
 }
@@ -94,6 +139,7 @@ type guests struct {
 type guest struct {
 	net.Conn
 	stranger *stranger
+	bytes    atomic.Uint64 // received
 }
 
 func (l guests) Accept() (net.Conn, error) {
@@ -102,7 +148,15 @@ func (l guests) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	// Closed below TLS, which would say goodbye first, and wait for that.
-	return &guest{c, l.strangers.meet(func() { _ = c.Close() })}, nil
+	g := &guest{Conn: c}
+	g.stranger = l.strangers.meet(g.bytes.Load, func() { _ = c.Close() })
+	return g, nil
+}
+
+func (g *guest) Read(p []byte) (int, error) {
+	n, err := g.Conn.Read(p)
+	g.bytes.Add(uint64(n)) //nolint:gosec // never negative
+	return n, err
 }
 
 func (g *guest) Close() error {

@@ -1,10 +1,13 @@
 package h3
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -62,4 +65,42 @@ func TestFloodOfStrangers(t *testing.T) {
 		s.next(eventProceeding)
 		s.next(eventPong)
 	}
+}
+
+// TestStrangersWhoBeginAndNeverFinish: streams without end cost us more than
+// they cost who opens them, so there are few of them without a token.
+func TestStrangersWhoBeginAndNeverFinish(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	token := r.token(testTG)
+	d, _ := r.place(r.h3, token)
+	over := r.listen(r.h3, d.URI, token)
+	conf := &tls.Config{RootCAs: r.roots, ServerName: testAuthority, NextProtos: []string{"h3"}}
+	q, err := quic.DialAddr(t.Context(), r.server.Addr().String(), conf, media.QUICConfig(quic.Config{}))
+	must(t, err)
+	opened := 0
+	for ; q.Context().Err() == nil; opened++ {
+		s, err := q.OpenStreamSync(q.Context())
+		if err != nil {
+			break
+		}
+		_, _ = s.Write([]byte{1}) // a HEADERS frame, and nothing of it
+	}
+	select {
+	case <-q.Context().Done():
+	case <-time.After(10 * time.Second):
+		t.Fatalf("%d streams are open, and nobody minds", opened)
+	}
+	if opened > 10_000 {
+		t.Errorf("%d streams were opened", opened)
+	}
+	if err := context.Cause(q.Context()); !strings.Contains(err.Error(), "0x107") && !strings.Contains(err.Error(), "H3_EXCESSIVE_LOAD") {
+		t.Errorf("closed with %v", err)
+	}
+	over.next(eventProceeding)
+	resp, body := r.do(r.h3, exchange{method: "PUT", url: d.URI + "/events", token: token, body: []Event{{Type: eventPing, Nonce: strings.Repeat("x", 1000)}}})
+	if resp.StatusCode != http.StatusNoContent {
+		t.Errorf("ping: %d %s", resp.StatusCode, body)
+	}
+	over.next(eventPong)
 }
