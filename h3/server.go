@@ -53,6 +53,8 @@ type Server struct {
 	conns   sync.WaitGroup // QUIC connections and listeners
 	drained chan struct{}  // closed: no new calls
 	once    sync.Once
+
+	starting sync.Mutex // Shutdown may come before Serve has begun
 }
 
 // Timeouts of connections (30-second defaults would hide a dead peer longer
@@ -110,6 +112,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.media = media.NewServer(s.h3)
 	s.handler = s.tree()
 	s.h3.H3.Handler = s.handler
+	s.h2 = s.newHTTP2()
 	return s, nil
 }
 
@@ -188,17 +191,10 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // only stops it from taking connections: call Shutdown in any case. It returns
 // nil after Shutdown.
 func (s *Server) Serve(ctx context.Context) error {
-	s.h2 = s.newHTTP2()
 	failed := make(chan error, 2)
-	s.conns.Go(func() { failed <- s.serveQUIC(ctx) })
-	s.conns.Go(func() { s.strangers.watch(s.drained) })
-	s.conns.Go(func() {
-		err := s.h2.ServeTLS(guests{s.tcp, s.strangers}, "", "")
-		if errors.Is(err, http.ErrServerClosed) {
-			err = nil
-		}
-		failed <- err
-	})
+	if !s.start(ctx, failed) {
+		return nil
+	}
 	err := <-failed
 	select {
 	case <-s.drained:
@@ -209,6 +205,27 @@ func (s *Server) Serve(ctx context.Context) error {
 		err = context.Cause(ctx)
 	}
 	return fmt.Errorf("RIPT server on %s: %w", s.Addr(), err)
+}
+
+// start begins to serve, unless Shutdown was called before.
+func (s *Server) start(ctx context.Context, failed chan<- error) bool {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	select {
+	case <-s.drained:
+		return false
+	default:
+	}
+	s.conns.Go(func() { failed <- s.serveQUIC(ctx) })
+	s.conns.Go(func() { s.strangers.watch(s.drained) })
+	s.conns.Go(func() {
+		err := s.h2.ServeTLS(guests{s.tcp, s.strangers}, "", "")
+		if errors.Is(err, http.ErrServerClosed) {
+			err = nil
+		}
+		failed <- err
+	})
+	return true
 }
 
 func (s *Server) newHTTP2() *http.Server {
@@ -261,18 +278,18 @@ func (s *Server) serveQUIC(ctx context.Context) error {
 // bracket, and only then the connections. It returns when everything of the
 // server is gone, or with ctx's error after cutting what was left.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.starting.Lock()
 	s.once.Do(func() { close(s.drained) })
+	s.starting.Unlock()
 	err := s.calls.endAll(ctx, bridge.CauseShuttingDown.With("the RIPT server %s is stopping", s.cfg.Authority).EndedBy(bridge.ByBridge))
 	if s.tcp == nil {
 		return err
 	}
-	if s.h2 != nil {
-		stop, cancel := context.WithTimeout(ctx, time.Second)
-		if s.h2.Shutdown(stop) != nil {
-			_ = s.h2.Close()
-		}
-		cancel()
+	stop, cancel := context.WithTimeout(ctx, time.Second)
+	if s.h2.Shutdown(stop) != nil {
+		_ = s.h2.Close()
 	}
+	cancel()
 	_ = s.tcp.Close()
 	_ = s.ln.Close()
 	_ = s.h3.Close()

@@ -145,3 +145,18 @@ func TestGoroutinesReturn(t *testing.T) {
 		t.Errorf("goroutines are left:\n%s", buf[:runtime.Stack(buf, true)])
 	}
 }
+
+// TestShutdownBeforeServe: a signal may come while the server is starting.
+func TestShutdownBeforeServe(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for range 20 {
+		s, err := NewServer(r.cfg)
+		must(t, err)
+		must(t, s.Listen(t.Context()))
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(t.Context()) }()
+		must(t, s.Shutdown(t.Context()))
+		must(t, <-served)
+	}
+}
