@@ -138,7 +138,7 @@ func (s *Store) usable(ctx context.Context) error {
 // own patience ends, and nobody would say why.
 const writeTimeout = 2 * time.Second
 
-var errNotWritten = fmt.Errorf("not written within %v (is the disk of the state directory full, or failing?)", writeTimeout)
+var errNotWritten = fmt.Errorf("not written within %v (is the disk of the state directory full, or failing? then mend it and restart riptide)", writeTimeout)
 
 // wrap says what failed, in the words of package store.
 func (s *Store) wrap(ctx context.Context, err error, doing string, b store.Bucket, key string) error {
