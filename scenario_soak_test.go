@@ -22,6 +22,9 @@ import (
 // collection that the Go runtime makes every two minutes: what lies between the
 // last call and that is garbage, and says nothing.
 func TestSoakTenThousandCalls(t *testing.T) {
+	if os.Getenv("RIPTIDE_SOAK") == "" {
+		t.Parallel() // most of it is waiting
+	}
 	calls, rate := size(300, 10000)/2, 50.0 // in each direction
 	limit := time.Duration(calls)*time.Second/time.Duration(rate) + 3*time.Minute
 	answer := siptest.Script{RingMS: 20}
