@@ -151,7 +151,7 @@ func tail(s string, n int) string {
 	return strings.Join(l, "\n")
 }
 
-var configLine = regexp.MustCompile(`(?m)^\s*(admin|listen): (\S+)`)
+var configLine = regexp.MustCompile(`(?m)^\s*(admin|listen): "?([^"\s]+)`)
 
 // readNode learns a node's addresses from its configuration.
 func (p *pair) readNode(name string, ns *siptest.Namespace) node {
