@@ -98,20 +98,15 @@ func startPair(t testing.TB, o pairOptions) *pair {
 	} else {
 		p.cmd = exec.Command(riptide(t), args...)
 	}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.cmd.Stderr = p.cmd.Stdout
-	if err := p.cmd.Start(); err != nil {
+	printed, out := io.Pipe()
+	p.cmd.Stdout, p.cmd.Stderr = out, out
+	if err := siptest.Tie(p.cmd, func(error) { _ = out.Close() }); err != nil {
 		t.Fatal(err)
 	}
 	ready := make(chan struct{})
 	go func() {
 		defer close(p.done)
-		p.out.read(stdout, "Running.", ready)
-		_ = p.cmd.Wait()
+		p.out.read(printed, "Running.", ready)
 	}()
 	t.Cleanup(p.stop)
 	select {

@@ -113,16 +113,14 @@ func serveNode(t testing.TB, n node) {
 	}
 	cmd := exec.Command(riptide(t), "serve", "-c", filepath.Join(n.dir, setup.ConfigFile))
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	exited := make(chan struct{})
+	err = siptest.Tie(cmd, func(error) {
+		_ = out.Close()
+		close(exited)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan struct{})
-	go func() {
-		defer close(exited)
-		_ = cmd.Wait()
-		_ = out.Close()
-	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
 		select {

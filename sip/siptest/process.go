@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,18 +44,41 @@ func Start(t testing.TB, ns *Namespace, dir, name string, args ...string) *Proce
 	}
 	p.cmd = exec.Command(path, args...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, out, out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.cmd.Start(); err != nil {
+	err = Tie(p.cmd, func(err error) {
+		p.err = err
+		_ = out.Close()
+		close(p.done)
+	})
+	if err != nil {
 		_ = out.Close()
 		t.Fatalf("start %s: %v", name, err)
 	}
-	go func() {
-		defer close(p.done)
-		p.err = p.cmd.Wait()
-		_ = out.Close()
-	}()
 	t.Cleanup(p.Stop)
 	return p
+}
+
+// Tie starts a program in a process group of its own that is told to end
+// (SIGTERM) when this process ends, however that happens: a test run that is
+// killed or times out leaves nobody behind. ended is called when the program has
+// ended, with what exec.Cmd.Wait returned.
+func Tie(cmd *exec.Cmd, ended func(error)) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pdeathsig = true, syscall.SIGTERM
+	started := make(chan error, 1)
+	go func() {
+		// The kernel sends the signal when the thread that started the program
+		// ends (prctl(2)), so this goroutine keeps its thread.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			ended(cmd.Wait())
+		}
+	}()
+	return <-started
 }
 
 // Signal sends a signal to the program.
