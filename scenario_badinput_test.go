@@ -27,7 +27,7 @@ func TestBadInputHarmsNobody(t *testing.T) {
 	const calls = 20
 	callee := siptest.Sipp{Scenario: siptest.UAS, Script: siptest.Script{RingMS: 50}, Calls: calls + 1, Echo: true, Timeout: 2 * time.Minute}.Start(t)
 	p := startSite(t, siteOptions{to: callee.Addr, edit: func(_, config string) string {
-		return replace(t, config, "match: [127.0.0.0/8]", "match: [127.0.0.1/32]")
+		return replace(t, config, "match: [\"127.0.0.0/8\"]", "match: [127.0.0.1/32]")
 	}})
 	for _, n := range []node{p.office, p.telco} {
 		warmUp(t, n)

@@ -136,15 +136,17 @@ func TestForkedAnswers(t *testing.T) {
 	t.Parallel()
 	callee := &siptest.Forker{Branches: 3}
 	p := startPair(t, pairOptions{args: []string{"--to", callee.Start(t)}})
-	siptest.Sipp{
-		Scenario: siptest.UAC, Script: siptest.Script{From: officeNumber, HoldMS: 1500}, Remote: p.office.sip, Service: telcoNumber,
-	}.Start(t).Check(t, 1)
+	caller := siptest.Sipp{
+		Scenario: siptest.UAC, Script: siptest.Script{From: officeNumber, HoldMS: 3000}, Remote: p.office.sip, Service: telcoNumber,
+	}.Start(t)
+	// Looked at while the call is up: after it the kept answer is hung up too.
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	kept, err := callee.Await(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
+	caller.Check(t, 1)
 	t.Logf("kept %s", kept)
 	p.settle()
 }

@@ -260,7 +260,7 @@ func TestRefusedOverSIP(t *testing.T) {
 			if name == "telco" { // it believes its own CA only
 				return replace(t, config, "roots: [", "roots: [] # [")
 			}
-			config = replace(t, config, "match: [127.0.0.0/8]\n      callers: [\"+1202555xxxx\"]",
+			config = replace(t, config, "match: [\"127.0.0.0/8\"]\n      callers: [\"+1202555xxxx\"]",
 				"match: [127.0.0.1/32]\n      callers: [\"+1202555xxxx\", \"+1312*\"]")
 			config = replace(t, config, "  telco:\n", `  strict:
     sip: {peer: 127.0.0.2:5999, match: [127.0.0.2/32], identity: required, callers: ["+1202555xxxx"]}
