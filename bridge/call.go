@@ -231,7 +231,7 @@ func (c *call) act(ctx context.Context, do action, ev Event) error {
 		if c.planA == nil {
 			return CauseMediaIncompatible.With("leg %s answered without media", c.b.Info().ID)
 		}
-		return c.a.Answer(ctx, *c.planA)
+		return c.a.Answer(ctx, Answer{Media: *c.planA, Facts: ev.Facts})
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ type Leg interface {
 	Progress(ctx context.Context, p Progress) error
 
 	// Answer accepts an incoming leg. It returns when the answer is on its way.
-	Answer(ctx context.Context, m MediaPlan) error
+	Answer(ctx context.Context, a Answer) error
 
 	// End ends the leg at whatever point it is: refuse, cancel or hang up. It
 	// returns when the peer has been told, and may be called again.
@@ -36,6 +36,13 @@ type Leg interface {
 
 	// Record is enough to resume the leg here or elsewhere.
 	Record() LegRecord
+}
+
+// An Adapter is a Leg whose media can be changed while the call runs: by a
+// re-INVITE, or by new directives. What the peer makes of it comes as a
+// MediaChanged event; the error says why it could not even be asked.
+type Adapter interface {
+	Adapt(ctx context.Context, o MediaOffer) error
 }
 
 // Dialer makes outgoing legs.
@@ -75,6 +82,8 @@ type LegInfo struct {
 	Identity Identity
 	Media    MediaOffer // what the peer of an incoming leg can do
 	Hops     int        // how many more bridges the call may cross
+	Facts    Facts      // what else the peer's network says about the call
+	Trace    Trace      // the zero value if the peer sent none
 }
 
 // DefaultHops is what a call may cross when its first leg does not say.
@@ -94,6 +103,14 @@ type Intent struct {
 	Passport string     // full form; empty only where the trunk needs none
 	Media    MediaOffer // what to offer, best first
 	Hops     int
+	Facts    Facts // that the trunk may be told
+	Trace    Trace // of the call; never the zero value
+}
+
+// Answer is what a caller is answered with.
+type Answer struct {
+	Media MediaPlan
+	Facts Facts // what the called side's network says
 }
 
 // Progress is what a caller hears of before the answer.
@@ -110,6 +127,7 @@ const (
 	Alerting                          // the called party rings (180, RIPT alerting)
 	Answered                          // outgoing leg only
 	MediaChanged                      // the peer changed codec, address or direction
+	Transfer                          // the peer wants the other party connected to Event.Target
 	Ended                             // always the last event
 )
 
@@ -123,6 +141,8 @@ func (k EventKind) String() string {
 		return "answered"
 	case MediaChanged:
 		return "media-changed"
+	case Transfer:
+		return "transfer"
 	case Ended:
 		return "ended"
 	}
@@ -136,6 +156,12 @@ type Event struct {
 	Plan  *MediaPlan // media agreed with the peer so far; set on Answered, MediaChanged, and when early media flows
 	Cause Cause      // of Ended
 	Held  bool       // of MediaChanged: the peer wants to hear nothing
+	Facts Facts      // of Answered: what the called side's network says
+
+	Target policy.Number // of Transfer
+	// Transferred, of Transfer, is told once whether it is done; nil means that
+	// the other party is connected.
+	Transferred func(error)
 
 	// Stored, if not nil, is called once by the call when the change is on
 	// record. Edges that owe the peer an acknowledgement (200 to a BYE) wait

@@ -15,13 +15,47 @@ type Frame struct {
 	// the way to us; sinks keep the gap visible for the far end.
 	Seq uint64
 
-	// Timestamp counts the codec's media clock without wrapping. All codecs of
-	// a source share one clock (8000 Hz today). Every packet of a telephone
-	// event carries the time at which the event began (RFC 4733 section 2.1).
+	// Timestamp counts the codec's media clock (Codec.ClockRate) without
+	// wrapping. Every packet of a telephone event carries the time at which the
+	// event began (RFC 4733 section 2.1).
 	Timestamp uint64
 
-	// Payload is the codec's RTP payload, at most 1400 bytes.
+	// Payload is the codec's RTP payload, at most 1400 bytes. Of a sealed frame
+	// it is what stands behind the envelope, to be handed on bit by bit.
 	Payload []byte
+
+	// Sealed is not nil if the ends of the call encrypt between themselves.
+	Sealed *Sealed
+
+	// Request, if not RequestNone, makes this no packet: the peer asks the
+	// sender of the stream of this Codec's kind for something. Nothing but Codec
+	// and Request is set.
+	Request Request
+}
+
+// Request is what the receiver of a stream may ask of its sender.
+type Request uint8
+
+// The requests.
+const (
+	RequestNone     Request = iota
+	RequestKeyframe         // of video: RFC 4585 PLI, RFC 5104 FIR
+)
+
+// Sealed is the authenticated part of the envelope of an end-to-end encrypted
+// frame. Its values belong to the ends of the call: who has no key hands them on
+// as they came, and numbers nothing anew.
+type Sealed struct {
+	KeyID uint64
+	Seq   uint64 // of the sealed stream, from 1
+	Time  uint64 // ms since 1970, as the sealing end saw it
+	Clock uint64 // media clock
+
+	// Layers of scalable video. Has says by bit 1<<tag which are present.
+	Has            uint32
+	ReferenceFrame uint64
+	SpatialLayer   uint8
+	TemporalLayer  uint8
 }
 
 // Sink takes frames. Push is called on the goroutine that received the packet,
@@ -60,6 +94,8 @@ type MediaStats struct {
 	Sent        uint64 `json:"sent"`
 	SendDropped uint64 `json:"sendDropped"` // queue full, socket error, no address yet
 	PeerLost    uint64 `json:"peerLost"`    // lost on the way to the peer, as the peer reports (RTCP RR, RIPT acks)
+
+	Requested uint64 `json:"requested,omitempty"` // keyframes the peer asked for
 
 	Jitter    time.Duration `json:"jitter"` // of what we receive (RFC 3550 section 6.4.1)
 	RoundTrip time.Duration `json:"roundTrip"`

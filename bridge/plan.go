@@ -1,41 +1,9 @@
 package bridge
 
 import (
-	"fmt"
 	"slices"
 	"time"
 )
-
-// Codec names a media format by its number in the RIPT payload type registry
-// (docs/spec/baseline.md): 0–127 are the static numbers of RFC 3551, those
-// above are ours. Edges translate to and from dynamic RTP payload types.
-type Codec uint8
-
-// The codecs of this release.
-const (
-	PCMU           Codec = 0
-	PCMA           Codec = 8
-	ComfortNoise   Codec = 13
-	TelephoneEvent Codec = 129
-)
-
-var codecNames = map[Codec]string{
-	PCMU: "PCMU", PCMA: "PCMA", ComfortNoise: "CN", TelephoneEvent: "telephone-event",
-}
-
-func (c Codec) String() string {
-	if name, ok := codecNames[c]; ok {
-		return name
-	}
-	return fmt.Sprintf("codec-%d", uint8(c))
-}
-
-// ClockRate is the media clock in Hz.
-func (c Codec) ClockRate() int { return 8000 }
-
-// Speech tells codecs that carry the conversation from those that accompany
-// one (comfort noise, telephone events).
-func (c Codec) Speech() bool { return c == PCMU || c == PCMA }
 
 // MediaOffer is what one leg's peer is able to send and receive, best first.
 // It is a capability, not a choice.
@@ -44,6 +12,8 @@ type MediaOffer struct {
 	Digits       bool          // RFC 4733 telephone-event at 8000 Hz
 	ComfortNoise bool          // RFC 3389
 	Ptime        time.Duration // packet time the peer prefers; 0 = not said
+	Video        []Format      // in the peer's order of preference; empty = none
+	Sealed       bool          // the ends encrypt between themselves: clear media is not acceptable
 }
 
 // MediaPlan is what two edges do with one call: the value from which SDP,
@@ -53,6 +23,8 @@ type MediaPlan struct {
 	Digits       bool          `json:"digits"`
 	ComfortNoise bool          `json:"comfortNoise"`
 	Ptime        time.Duration `json:"ptime"` // of what we send; default 20 ms
+	Video        *Format       `json:"video,omitempty"`
+	Sealed       bool          `json:"sealed,omitempty"` // frames are end-to-end encrypted (Frame.Sealed)
 }
 
 // DefaultPtime is the packet time used when nobody asks for another.
@@ -80,7 +52,7 @@ func PlanFor(offer MediaOffer, other MediaPlan) (MediaPlan, error) {
 		return plan, nil
 	}
 	for _, c := range offer.Speech {
-		if c.Speech() {
+		if c.Converts() {
 			plan.Speech = c
 			return plan, nil
 		}

@@ -39,15 +39,20 @@ func (p *pump) Push(f *Frame) {
 	switch {
 	case plan == nil:
 		p.dropped.Add(1)
+	case f.Request != RequestNone:
+		p.dst.Push(f)
+	case plan.Sealed != (f.Sealed != nil):
+		p.dropped.Add(1) // clear media on a sealed call, or the reverse
 	case f.Codec == plan.Speech,
+		plan.Video != nil && f.Codec == plan.Video.Codec,
 		f.Codec == TelephoneEvent && plan.Digits,
 		f.Codec == ComfortNoise && plan.ComfortNoise:
 		p.passed.Add(1)
 		p.dst.Push(f)
-	case f.Codec.Speech() && plan.Speech.Speech() && len(f.Payload) <= maxPayload:
+	case f.Codec.Converts() && plan.Speech.Converts() && len(f.Payload) <= maxPayload:
 		p.converted.Add(1)
 		p.convert(f, plan.Speech)
-	case f.Codec == ComfortNoise && plan.Speech.Speech():
+	case f.Codec == ComfortNoise && plan.Speech.Converts():
 		p.noise.Add(1)
 		p.renderNoise(f, plan)
 	default:

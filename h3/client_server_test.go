@@ -120,7 +120,7 @@ func TestClientAgainstServer(t *testing.T) {
 					t.Errorf("early media has plan %v", ev.Plan)
 				}
 				p.heard(out, in)
-				must(t, in.Answer(t.Context(), testPlan))
+				must(t, in.Answer(t.Context(), bridge.Answer{Media: testPlan}))
 				if ev := awaitKind(t, out, bridge.Answered); ev.Plan == nil || *ev.Plan != testPlan {
 					t.Errorf("answered with plan %v", ev.Plan)
 				}
@@ -213,7 +213,7 @@ func TestServerConnectionLost(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, "auto")
 	out, in := p.dial()
-	must(t, in.Answer(t.Context(), testPlan))
+	must(t, in.Answer(t.Context(), bridge.Answer{Media: testPlan}))
 	awaitKind(t, out, bridge.Answered)
 	for range 2 {
 		p.heard(out, in)

@@ -78,7 +78,7 @@ func TestCallAnsweredThenPeerHangsUp(t *testing.T) {
 	if req.Destination != "+12025550199" || req.Passport != "passport" || req.Hops == nil || *req.Hops != 9 || req.Call != "call-1" {
 		t.Errorf("request %+v", req)
 	}
-	if err := leg.Answer(t.Context(), bridge.MediaPlan{}); err == nil {
+	if err := leg.Answer(t.Context(), bridge.Answer{}); err == nil {
 		t.Error("an outgoing leg was answered")
 	}
 	if err := leg.Progress(t.Context(), bridge.Progress{}); err == nil {

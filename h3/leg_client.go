@@ -76,7 +76,7 @@ func (l *clientLeg) Progress(context.Context, bridge.Progress) error {
 }
 
 // Answer is for incoming legs.
-func (l *clientLeg) Answer(context.Context, bridge.MediaPlan) error {
+func (l *clientLeg) Answer(context.Context, bridge.Answer) error {
 	return bridge.CauseInternal.With("call %s is outgoing: it is answered by the peer", l.info.ID)
 }
 

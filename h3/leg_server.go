@@ -26,7 +26,7 @@ func (l serverLeg) Progress(_ context.Context, p bridge.Progress) error {
 
 // Answer announces the answer. The plan is the one that the directives of the
 // 201 were made from: Info offered nothing else.
-func (l serverLeg) Answer(context.Context, bridge.MediaPlan) error {
+func (l serverLeg) Answer(context.Context, bridge.Answer) error {
 	return l.call.answer()
 }
 

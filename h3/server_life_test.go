@@ -34,7 +34,7 @@ func TestShutdown(t *testing.T) {
 		streams, legs = append(streams, in), append(legs, leg)
 	}
 	d, answered := r.place(r.h3, token)
-	must(t, answered.Answer(t.Context(), bridge.MediaPlan{}))
+	must(t, answered.Answer(t.Context(), bridge.Answer{}))
 	last := r.listen(r.h3, d.URI, token)
 	last.next(eventAnswered)
 	handler := r.register(token, testTG)
@@ -121,7 +121,7 @@ func TestGoroutinesReturn(t *testing.T) {
 			d, leg := r.place(c, token)
 			in := r.listen(c, d.URI, token)
 			in.next(eventProceeding)
-			must(t, leg.Answer(t.Context(), bridge.MediaPlan{}))
+			must(t, leg.Answer(t.Context(), bridge.Answer{}))
 			in.next(eventAnswered)
 			must(t, leg.End(t.Context(), bridge.CauseNormal))
 			in.next(eventEnd)

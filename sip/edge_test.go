@@ -171,7 +171,7 @@ func TestContactOutsideTheTrunkIsNotFollowed(t *testing.T) {
 	d := newPeer(t).caller(a)
 	d.invite(offerSDP(1, 40000))
 	l := acc.next(t)
-	if err := l.Answer(ctx, pcma); err != nil {
+	if err := l.Answer(ctx, bridge.Answer{Media: pcma}); err != nil {
 		t.Fatal(err)
 	}
 	d.learn(d.status(200, "INVITE"))

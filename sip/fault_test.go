@@ -153,7 +153,7 @@ func TestFault05RepetitionsAndMissingAck(t *testing.T) {
 	d := newPeer(t).caller(a)
 	d.invite(offerSDP(1, 40000))
 	l := acc.next(t)
-	if err := l.Answer(ctx, pcma); err != nil {
+	if err := l.Answer(ctx, bridge.Answer{Media: pcma}); err != nil {
 		t.Fatal(err)
 	}
 	bye := d.request("BYE")
@@ -224,7 +224,7 @@ func TestFault06AckAndByeBackToBack(t *testing.T) {
 		d := p.caller(a)
 		d.invite(offerSDP(1, 40000))
 		l := acc.next(t)
-		if err := l.Answer(ctx, pcma); err != nil {
+		if err := l.Answer(ctx, bridge.Answer{Media: pcma}); err != nil {
 			t.Fatal(err)
 		}
 		d.learn(d.status(200, "INVITE"))
@@ -319,7 +319,7 @@ func TestFault08LargeResponsesAreSent(t *testing.T) {
 	}
 	d.invite(offerSDP(1, 40000), vias...)
 	l := acc.next(t)
-	if err := l.Answer(ctx, pcma); err != nil {
+	if err := l.Answer(ctx, bridge.Answer{Media: pcma}); err != nil {
 		t.Fatal(err)
 	}
 	res := d.status(200, "INVITE")

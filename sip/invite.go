@@ -276,8 +276,8 @@ func (l *Leg) contactHeaders(body []byte) []sipgo.Header {
 }
 
 // Answer implements bridge.Leg.
-func (l *Leg) Answer(ctx context.Context, plan bridge.MediaPlan) error {
-	return l.do(ctx, func() error { return l.answer(plan) })
+func (l *Leg) Answer(ctx context.Context, a bridge.Answer) error {
+	return l.do(ctx, func() error { return l.answer(a.Media) })
 }
 
 func (l *Leg) answer(plan bridge.MediaPlan) error {

@@ -16,7 +16,7 @@ func establish(t *testing.T, acc *acceptor, d *dlg) bridge.Leg {
 	d.invite(offerSDP(1, 40000))
 	d.status(100, "INVITE")
 	l := acc.next(t)
-	if err := l.Answer(ctx, pcma); err != nil {
+	if err := l.Answer(ctx, bridge.Answer{Media: pcma}); err != nil {
 		t.Fatal(err)
 	}
 	d.learn(d.status(200, "INVITE"))
@@ -53,7 +53,7 @@ func TestCallFromPeer(t *testing.T) {
 	if !strings.Contains(string(early.Body()), "m=audio") {
 		t.Errorf("183 without SDP: %s", early)
 	}
-	if err := l.Answer(ctx, pcma); err != nil {
+	if err := l.Answer(ctx, bridge.Answer{Media: pcma}); err != nil {
 		t.Fatal(err)
 	}
 	ok := d.status(200, "INVITE")
@@ -131,7 +131,7 @@ func TestHangUpBeforeAckWaitsForIt(t *testing.T) {
 	d := newPeer(t).caller(a)
 	d.invite(offerSDP(1, 40000))
 	l := acc.next(t)
-	if err := l.Answer(ctx, pcma); err != nil {
+	if err := l.Answer(ctx, bridge.Answer{Media: pcma}); err != nil {
 		t.Fatal(err)
 	}
 	d.learn(d.status(200, "INVITE"))
@@ -175,7 +175,7 @@ func TestCancel(t *testing.T) {
 				t.Errorf("cause %+v", ev.Cause)
 			}
 			closed(t, l)
-			if err := l.Answer(ctx, pcma); err != nil {
+			if err := l.Answer(ctx, bridge.Answer{Media: pcma}); err != nil {
 				t.Errorf("answer after CANCEL: %v", err)
 			}
 		})
@@ -210,7 +210,7 @@ func TestLateOffer(t *testing.T) {
 	if res := d.status(183, "INVITE"); len(res.Body()) != 0 {
 		t.Errorf("an unreliable 183 carried an offer: %s", res.Body())
 	}
-	if err := l.Answer(ctx, pcma); err != nil {
+	if err := l.Answer(ctx, bridge.Answer{Media: pcma}); err != nil {
 		t.Fatal(err)
 	}
 	ok := d.status(200, "INVITE")
@@ -237,7 +237,7 @@ func TestLateOfferAnsweredWithTheOtherCodec(t *testing.T) {
 	d := newPeer(t).caller(a)
 	d.invite("")
 	l := acc.next(t)
-	if err := l.Answer(ctx, pcma); err != nil {
+	if err := l.Answer(ctx, bridge.Answer{Media: pcma}); err != nil {
 		t.Fatal(err)
 	}
 	d.learn(d.status(200, "INVITE"))
@@ -262,7 +262,7 @@ func TestLateOfferWithoutAnswer(t *testing.T) {
 	d := newPeer(t).caller(a)
 	d.invite("")
 	l := acc.next(t)
-	if err := l.Answer(ctx, pcma); err != nil {
+	if err := l.Answer(ctx, bridge.Answer{Media: pcma}); err != nil {
 		t.Fatal(err)
 	}
 	d.learn(d.status(200, "INVITE"))

@@ -31,7 +31,7 @@ func TestNothingLeftAfterCalls(t *testing.T) {
 		l := acc.next(t)
 		switch i % 3 {
 		case 0: // a whole call
-			if err := l.Answer(ctx, pcma); err != nil {
+			if err := l.Answer(ctx, bridge.Answer{Media: pcma}); err != nil {
 				t.Fatal(err)
 			}
 			d.learn(d.status(200, "INVITE"))

@@ -123,7 +123,7 @@ func (a *Answerer) pickUp(ctx context.Context, leg bridge.Leg, plan bridge.Media
 		case <-stop:
 			return finish(leg, bridge.CauseShuttingDown)
 		case <-ring.C:
-			if err := leg.Answer(ctx, plan); err != nil {
+			if err := leg.Answer(ctx, bridge.Answer{Media: plan}); err != nil {
 				return finish(leg, bridge.CauseOf(err))
 			}
 			return bridge.Cause{}

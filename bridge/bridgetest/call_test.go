@@ -38,9 +38,9 @@ func (l *backLeg) Progress(ctx context.Context, p bridge.Progress) error {
 	return l.Leg.Progress(ctx, p)
 }
 
-func (l *backLeg) Answer(ctx context.Context, m bridge.MediaPlan) error {
-	l.out.PickUp(m)
-	return l.Leg.Answer(ctx, m)
+func (l *backLeg) Answer(ctx context.Context, a bridge.Answer) error {
+	l.out.PickUp(a.Media)
+	return l.Leg.Answer(ctx, a)
 }
 
 func (l *backLeg) End(ctx context.Context, c bridge.Cause) error {

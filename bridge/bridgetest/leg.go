@@ -14,6 +14,7 @@ type Act struct {
 	Kind     ActKind
 	Progress bridge.Progress  // of Progressed
 	Plan     bridge.MediaPlan // of Accepted
+	Facts    bridge.Facts     // of Accepted
 	Cause    bridge.Cause     // of Finished
 }
 
@@ -159,11 +160,11 @@ func (l *Leg) Progress(ctx context.Context, p bridge.Progress) error {
 }
 
 // Answer records the act.
-func (l *Leg) Answer(ctx context.Context, m bridge.MediaPlan) error {
+func (l *Leg) Answer(ctx context.Context, a bridge.Answer) error {
 	l.mu.Lock()
-	l.state.Plan = &m
+	l.state.Plan = &a.Media
 	l.mu.Unlock()
-	return l.act(ctx, Act{Kind: Accepted, Plan: m})
+	return l.act(ctx, Act{Kind: Accepted, Plan: a.Media, Facts: a.Facts})
 }
 
 // End records the act and closes the leg.

@@ -1,0 +1,97 @@
+package bridge
+
+import "fmt"
+
+// Codec names a media format by its number in the RIPT payload type registry
+// (docs/spec/baseline.md): 0–127 are the static numbers of RFC 3551, those
+// above are ours. Edges translate to and from dynamic RTP payload types.
+type Codec uint8
+
+// The codecs of this release.
+const (
+	PCMU           Codec = 0
+	PCMA           Codec = 8
+	G722           Codec = 9
+	ComfortNoise   Codec = 13
+	Opus           Codec = 128
+	TelephoneEvent Codec = 129
+	H264           Codec = 144
+	VP8            Codec = 146
+)
+
+// Kind tells the streams of a call apart: there is one of each kind in each
+// direction.
+type Kind uint8
+
+// The kinds of media.
+const (
+	Audio Kind = iota
+	Video
+)
+
+func (k Kind) String() string {
+	if k == Video {
+		return "video"
+	}
+	return "audio"
+}
+
+type codecTraits struct {
+	name  string // as SDP (RFC 4855) and advertisements write it
+	kind  Kind
+	clock int  // Hz
+	aside bool // accompanies a conversation, carries none
+}
+
+var codecs = map[Codec]codecTraits{
+	PCMU:           {name: "PCMU", clock: 8000},
+	PCMA:           {name: "PCMA", clock: 8000},
+	G722:           {name: "G722", clock: 8000}, // sic (RFC 3551 section 4.5.2)
+	ComfortNoise:   {name: "CN", clock: 8000, aside: true},
+	Opus:           {name: "opus", clock: 48000},
+	TelephoneEvent: {name: "telephone-event", clock: 8000, aside: true},
+	H264:           {name: "H264", kind: Video, clock: 90000},
+	VP8:            {name: "VP8", kind: Video, clock: 90000},
+}
+
+func (c Codec) String() string {
+	if t, ok := codecs[c]; ok {
+		return t.name
+	}
+	return fmt.Sprintf("codec-%d", uint8(c))
+}
+
+// Kind is what the codec is for. Codecs nobody knows are audio.
+func (c Codec) Kind() Kind { return codecs[c].kind }
+
+// ClockRate is the media clock in Hz.
+func (c Codec) ClockRate() int {
+	if t, ok := codecs[c]; ok {
+		return t.clock
+	}
+	return 8000
+}
+
+// Speech tells codecs that carry the conversation from those that accompany
+// one (comfort noise, telephone events), and from video.
+func (c Codec) Speech() bool {
+	t, ok := codecs[c]
+	return ok && t.kind == Audio && !t.aside
+}
+
+// Converts tells whether package transcode has the codec. The others pass
+// through, or not at all.
+func (c Codec) Converts() bool { return c == PCMU || c == PCMA }
+
+// Format is a codec with the parameters that both ends must know.
+type Format struct {
+	Codec  Codec   `json:"codec"`
+	Params []Param `json:"params,omitempty"`
+}
+
+// Param is one parameter of a format, by its name in the RIPT registry: lower
+// case, such as "profile-level-id", whose hexadecimal value is a number here.
+type Param struct {
+	Name  string `json:"name"`
+	Value int64  `json:"value"`
+}

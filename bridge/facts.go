@@ -1,0 +1,69 @@
+package bridge
+
+import "riptide/policy"
+
+// Facts are what providers tell each other about a call besides who calls whom
+// (docs/spec/baseline.md, "Facts"). Each edge translates to and from its own
+// words; what it does not know it does not pass on. The zero value says nothing.
+type Facts struct {
+	Routing    *Routing      `json:"routing,omitempty"`    // number portability: RFC 4694
+	Carrier    string        `json:"carrier,omitempty"`    // cic, with its country code: "+1-0288" (RFC 4694)
+	TrunkGroup *TrunkGroup   `json:"trunkGroup,omitempty"` // the originating one: tgrp, trunk-context (RFC 4904), otg
+	Category   string        `json:"category,omitempty"`   // cpc: "ordinary", "payphone", "priority" … (ITU-T Q.763)
+	Line       string        `json:"line,omitempty"`       // oli: originating line information, two digits
+	Diversions []Diversion   `json:"diversions,omitempty"` // the latest first (RFC 5806, RFC 7044)
+	Priority   []string      `json:"priority,omitempty"`   // "namespace.value" (RFC 4412)
+	Location   *Location     `json:"location,omitempty"`   // for emergency calls (RFC 6442)
+	Languages  []string      `json:"languages,omitempty"`  // BCP 47, best first
+	CallerName string        `json:"callerName,omitempty"` // display name, or CNAM
+	Privacy    []string      `json:"privacy,omitempty"`    // "id", "user", "header", "session", "critical" (RFC 3323)
+	Charging   *Charging     `json:"charging,omitempty"`   // P-Charging-Vector (RFC 7315)
+	Connected  policy.Number `json:"connected,omitempty"`  // of an answer: who answered (RFC 3325)
+	Session    string        `json:"session,omitempty"`    // of an answer: the far end's half of Session-ID (RFC 7989), 32 hex digits
+
+	// Carried are header fields of SIP that a trunk's configuration lists by
+	// name: nothing else that we do not know crosses.
+	Carried map[string][]string `json:"carried,omitempty"`
+}
+
+// Routing is what a number portability query found.
+type Routing struct {
+	Number policy.Number `json:"number,omitempty"` // rn
+	Dipped bool          `json:"dipped,omitempty"` // npdi: the query was made, do not make it again
+}
+
+// TrunkGroup names a group of circuits, and whose name that is.
+type TrunkGroup struct {
+	Name    string `json:"name"`
+	Context string `json:"context,omitempty"`
+}
+
+// Diversion is one who was called before and sent the call on.
+type Diversion struct {
+	Number  policy.Number `json:"number"`
+	Reason  string        `json:"reason,omitempty"` // RFC 5806: "no-answer", "user-busy", "unconditional" …
+	Counter int           `json:"counter,omitempty"`
+	Privacy bool          `json:"privacy,omitempty"` // not to be shown
+}
+
+// Location is where the caller is.
+type Location struct {
+	URI  string `json:"uri,omitempty"`  // where to ask (RFC 6442, by reference)
+	PIDF string `json:"pidf,omitempty"` // PIDF-LO document (RFC 4119, by value)
+}
+
+// Charging correlates the books of two providers.
+type Charging struct {
+	ID          string `json:"id"`                    // icid-value
+	Originating string `json:"originating,omitempty"` // orig-ioi
+	Terminating string `json:"terminating,omitempty"` // term-ioi
+}
+
+// Trace is the call's W3C trace context. Its id is also the caller's half of
+// SIP's Session-ID (RFC 7989): both are 128 bits.
+type Trace struct {
+	ID     string `json:"id,omitempty"`     // trace-id: 32 lower-case hex digits
+	Parent string `json:"parent,omitempty"` // parent-id: 16 lower-case hex digits
+	Flags  uint8  `json:"flags,omitempty"`
+	State  string `json:"state,omitempty"` // tracestate, as it came
+}
