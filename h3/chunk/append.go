@@ -11,6 +11,9 @@ func (c *Chunk) Append(dst []byte) []byte {
 		if c.Ack != nil {
 			dst = appendBytes(dst, TagAck, c.Ack)
 		}
+		if c.Body != nil {
+			dst = appendBytes(dst, TagBody, c.Body)
+		}
 		return dst
 	}
 	v := &c.Video
@@ -18,6 +21,46 @@ func (c *Chunk) Append(dst []byte) []byte {
 	dst = c.Timestamp.append(dst, TagTimestamp)
 	dst = appendVarintTag(dst, TagPayloadType, c.PayloadType)
 	dst = append(dst, byte(TagSource), 1, c.Source, byte(TagSink), 1, c.Sink)
+	dst = v.appendLayers(dst)
+	if v.has(TagAudioLevel) {
+		dst = append(dst, byte(TagAudioLevel), 1, v.AudioLevel)
+	}
+	if c.Sealed != nil {
+		dst = appendVarintTag(dst, TagKeyID, c.KeyID)
+	}
+	dst = c.Clock.append(dst, TagClock)
+	if c.Marker {
+		dst = append(dst, byte(TagMarker), 1, 1)
+	}
+	if c.Sealed != nil {
+		return append(dst, c.Sealed...)
+	}
+	return c.AppendPackage(dst)
+}
+
+// AppendPackage adds the package of a media chunk: what the ends of a call seal.
+func (c *Chunk) AppendPackage(dst []byte) []byte { return appendBytes(dst, TagMedia, c.Media) }
+
+// AppendAuthenticated adds the part of the envelope that belongs to the ends of
+// the call, with all numbers in full, whatever was or will be written of them
+// on this hop: the associated data of a sealed chunk. The numbers' values must
+// be those that are meant, not the truncated ones.
+func (c *Chunk) AppendAuthenticated(dst []byte) []byte {
+	dst = FullNumber(c.Seq.Value).append(dst, TagSeq)
+	dst = FullNumber(c.Timestamp.Value).append(dst, TagTimestamp)
+	dst = appendVarintTag(dst, TagPayloadType, c.PayloadType)
+	dst = c.Video.appendLayers(dst)
+	dst = appendVarintTag(dst, TagKeyID, c.KeyID)
+	if c.Clock.Len > 0 {
+		dst = FullNumber(c.Clock.Value).append(dst, TagClock)
+	}
+	if c.Marker {
+		dst = append(dst, byte(TagMarker), 1, 1)
+	}
+	return dst
+}
+
+func (v *Video) appendLayers(dst []byte) []byte {
 	if v.has(TagReferenceFrame) {
 		dst = appendVarintTag(dst, TagReferenceFrame, v.ReferenceFrame)
 	}
@@ -27,17 +70,7 @@ func (c *Chunk) Append(dst []byte) []byte {
 	if v.has(TagTemporalLayer) {
 		dst = append(dst, byte(TagTemporalLayer), 1, v.TemporalLayer)
 	}
-	if v.has(TagAudioLevel) {
-		dst = append(dst, byte(TagAudioLevel), 1, v.AudioLevel)
-	}
-	if v.has(TagKeyID) {
-		dst = appendVarintTag(dst, TagKeyID, v.KeyID)
-	}
-	dst = c.Clock.append(dst, TagClock)
-	if c.Marker {
-		dst = append(dst, byte(TagMarker), 1, 1)
-	}
-	return appendBytes(dst, TagMedia, c.Media)
+	return dst
 }
 
 // envelopeSize is the length of what Append writes between the length and the
@@ -56,8 +89,8 @@ func (c *Chunk) envelopeSize() int {
 	if v.has(TagReferenceFrame) {
 		n += 2 + varintLen(v.ReferenceFrame)
 	}
-	if v.has(TagKeyID) {
-		n += 2 + varintLen(v.KeyID)
+	if c.Sealed != nil {
+		n += 2 + varintLen(c.KeyID)
 	}
 	if c.Marker {
 		n += 3
@@ -74,7 +107,13 @@ func (c *Chunk) Size() int {
 		if c.Ack != nil {
 			n += 1 + varintLen(uint64(len(c.Ack))) + len(c.Ack)
 		}
+		if c.Body != nil {
+			n += 1 + varintLen(uint64(len(c.Body))) + len(c.Body)
+		}
 		return n
+	}
+	if c.Sealed != nil {
+		return n + len(c.Sealed)
 	}
 	return n + 1 + varintLen(uint64(len(c.Media))) + len(c.Media)
 }

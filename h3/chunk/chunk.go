@@ -10,16 +10,15 @@ const (
 	maxTags     = 32       // in the envelope, and in the package
 )
 
-// ControlAck is the control type of an acknowledgement, the only one there is.
-const ControlAck = 0
-
 // Chunk is one chunk. Slices alias the bytes it was parsed from.
 type Chunk struct {
 	// Control tells an acknowledgement, or another message about media, from
-	// media. Of a control chunk ControlType and Ack are set, and nothing else.
+	// media. Of a control chunk ControlType, Ack and Body are set, and nothing
+	// else.
 	Control     bool
 	ControlType uint64
-	Ack         []byte // for ParseAck; not nil if Control and ControlType is ControlAck
+	Ack         []byte // for ParseAck; not nil if and only if ControlType is ControlAck
+	Body        []byte // of the other types; Parse has checked that of those we know
 
 	Seq         Number // of the packets of one source, from 1
 	Timestamp   Number // sender's wall clock, ms since 1970
@@ -30,69 +29,84 @@ type Chunk struct {
 	Marker      bool   // RTP marker bit
 	Media       []byte // RTP payload; empty in a chunk that only keeps the stream alive
 
+	// Sealed, if not nil, is all that stands behind the envelope, auth tag and
+	// ciphertext, of a chunk that the ends of the call encrypt between
+	// themselves with the key KeyID. Who has no key never splits it; Media is nil.
+	Sealed []byte
+	KeyID  uint64
+
 	Video Video
 }
 
-// Video holds the optional fields of video, and of encrypted media. They are
-// carried, not interpreted.
+// Video holds the optional fields of the envelope: the layers of scalable
+// video, and the audio level. They are carried, not interpreted.
 type Video struct {
 	Has            uint32 // bit 1<<tag says that the field is present
 	ReferenceFrame uint64
 	SpatialLayer   uint8
 	TemporalLayer  uint8
 	AudioLevel     uint8 // RFC 6464
-	KeyID          uint64
 }
 
 func (v *Video) has(t Tag) bool { return v.Has&(1<<t) != 0 }
 
-// Split separates the parts of a chunk whose auth tag has tagLen bytes.
-func Split(b []byte, tagLen int) (envelope, auth, pkg []byte, err error) {
+// split separates the envelope of a chunk from what stands behind it.
+func split(b []byte) (envelope, rest []byte, err error) {
 	if len(b) > MaxChunk {
-		return nil, nil, nil, errTooLong
+		return nil, nil, errTooLong
 	}
 	if len(b) < 2 {
-		return nil, nil, nil, errShort
+		return nil, nil, errShort
 	}
 	if b[0] != Version {
-		return nil, nil, nil, errVersion
+		return nil, nil, errVersion
 	}
 	l, n := varint(b[1:])
 	switch b = b[1+n:]; {
 	case n == 0:
-		return nil, nil, nil, errShort
+		return nil, nil, errShort
 	case l > MaxEnvelope:
-		return nil, nil, nil, errEnvelope
-	case l+uint64(tagLen) > uint64(len(b)):
-		return nil, nil, nil, errShort
+		return nil, nil, errEnvelope
+	case l > uint64(len(b)):
+		return nil, nil, errShort
 	}
-	return b[:l], b[l : int(l)+tagLen], b[int(l)+tagLen:], nil
+	return b[:l], b[l:], nil
 }
 
-// Parse reads one chunk of cipher suite 0, which is all of b.
+// Parse reads one chunk, which is all of b. The package of a sealed one is left
+// as it is.
 func Parse(b []byte) (Chunk, error) {
 	var c Chunk
-	envelope, _, pkg, err := Split(b, 0)
+	envelope, pkg, err := split(b)
 	if err != nil {
 		return Chunk{}, err
 	}
 	if err := c.tags(envelope, false); err != nil {
 		return Chunk{}, err
 	}
-	if err := c.tags(pkg, true); err != nil {
-		return Chunk{}, err
+	switch sealed := c.Video.has(TagKeyID); {
+	case sealed && c.Control:
+		return Chunk{}, errSealed // what the hops say to each other is not the ends'
+	case sealed && len(pkg) == 0:
+		return Chunk{}, errMissing
+	case sealed:
+		c.Sealed = pkg
+	default:
+		if err := c.tags(pkg, true); err != nil {
+			return Chunk{}, err
+		}
 	}
 	if c.Control {
-		if c.ControlType == ControlAck && c.Ack == nil || c.Media != nil {
-			return Chunk{}, errMissing
+		if err := c.checkControl(); err != nil {
+			return Chunk{}, err
 		}
 		return c, nil
 	}
-	if c.Seq.Len == 0 || c.Timestamp.Len == 0 || c.Media == nil || c.Ack != nil ||
+	if c.Seq.Len == 0 || c.Timestamp.Len == 0 || c.Media == nil && c.Sealed == nil || c.Ack != nil || c.Body != nil ||
 		c.Source == 0 || c.Sink == 0 || !c.Video.has(TagPayloadType) {
 		return Chunk{}, errMissing
 	}
-	c.Video.Has &^= 1 << TagPayloadType
+	c.Video.Has &^= 1<<TagPayloadType | 1<<TagKeyID
 	return c, nil
 }
 
@@ -148,9 +162,12 @@ func (c *Chunk) envelopeTag(tag Tag, v []byte) (err error) {
 		c.Clock, err = parseNumber(v)
 	case TagMarker:
 		c.Marker, err = parseBool(v)
-	case TagReferenceFrame, TagSpatialLayer, TagTemporalLayer, TagAudioLevel, TagKeyID:
+	case TagKeyID:
+		c.KeyID, err = parseVarint(v)
+		c.Video.Has |= 1 << TagKeyID
+	case TagReferenceFrame, TagSpatialLayer, TagTemporalLayer, TagAudioLevel:
 		return c.Video.tag(tag, v)
-	case TagMedia, TagControlType, TagAck:
+	case TagMedia, TagControlType, TagAck, TagBody:
 		return errPlace
 	default:
 		return errUnknown
@@ -169,8 +186,6 @@ func (v *Video) tag(tag Tag, b []byte) (err error) {
 		v.TemporalLayer, err = parseByte(b, 0)
 	case TagAudioLevel:
 		v.AudioLevel, err = parseByte(b, 0)
-	case TagKeyID:
-		v.KeyID, err = parseVarint(b)
 	}
 	return err
 }
@@ -183,6 +198,8 @@ func (c *Chunk) packageTag(tag Tag, v []byte) (err error) {
 		c.ControlType, err = parseVarint(v)
 	case TagAck:
 		c.Ack = v
+	case TagBody:
+		c.Body = v
 	case TagSeq, TagTimestamp, TagPayloadType, TagKind, TagSource, TagSink, TagReferenceFrame,
 		TagSpatialLayer, TagTemporalLayer, TagAudioLevel, TagKeyID, TagClock, TagMarker:
 		return errPlace

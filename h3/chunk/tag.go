@@ -27,7 +27,8 @@ const (
 	TagClock          Tag = 14
 	TagMarker         Tag = 15
 	// 16 is reserved.
-	TagAck Tag = 17
+	TagAck  Tag = 17
+	TagBody Tag = 18
 
 	firstExtension Tag = 32
 )
@@ -58,6 +59,8 @@ var (
 	errTooMany   = malformed("more tags than a chunk may have")
 	errAck       = malformed("acknowledgement with impossible ranges")
 	errAckRanges = malformed("acknowledgement with too many ranges")
+	errSealed    = malformed("control that is sealed")
+	errBody      = malformed("control body not of its type")
 )
 
 // varint reads a QUIC varint; n is 0 if b is too short.
