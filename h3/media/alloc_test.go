@@ -27,7 +27,7 @@ func TestTheDatagramPathAllocatesNothing(t *testing.T) {
 			if len(m.body) == 0 {
 				return
 			}
-			server.receive(m.body)
+			server.receive(m.body, WebTransport)
 			client.settle(m, nil)
 		}
 	}
@@ -65,7 +65,7 @@ func BenchmarkPacket(b *testing.B) {
 			if len(m.body) == 0 {
 				break
 			}
-			server.receive(m.body)
+			server.receive(m.body, WebTransport)
 			client.settle(m, nil)
 		}
 	}

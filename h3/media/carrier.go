@@ -27,8 +27,7 @@ type carrier interface {
 
 // traits are what the pump has to know of a kind of carrier.
 type traits struct {
-	name   string
-	rank   int  // among those of one epoch the highest is used
+	rung   Rung // among those of one epoch the highest is used
 	framed bool // a message is a body that holds several chunks behind their lengths
 	limit  int  // bytes of a message
 	starve bool // to be not ready for long is for the peer to mend: panic, and drop
@@ -42,14 +41,6 @@ type message struct {
 	first, last uint64
 }
 
-const (
-	rankRequests = iota
-	rankDatagrams
-)
-
-// carrierNames by rank.
-var carrierNames = [...]string{rankRequests: "put/get", rankDatagrams: "webtransport"}
-
 // carriers are those a port has at the moment.
 type carriers struct {
 	mu   sync.Mutex
@@ -57,11 +48,11 @@ type carriers struct {
 	name string     // of the latest in use
 	peer string     // address it comes from
 
-	carried atomic.Uint32 // 1 + rank of the last one that had a packet
+	carried atomic.Uint32 // 1 + rung of the last one that had a packet
 }
 
-// carry notes that a packet went or came by a carrier of this rank.
-func (cs *carriers) carry(rank int) { cs.carried.Store(uint32(rank) + 1) }
+// carry notes that a packet went or came by a carrier of this rung.
+func (cs *carriers) carry(r Rung) { cs.carried.Store(uint32(r) + 1) }
 
 type attached struct {
 	carrier
@@ -70,7 +61,7 @@ type attached struct {
 }
 
 // attach gives the port a carrier. Of several the one with the highest epoch
-// is used, then the one of the highest rank, then the latest.
+// is used, then the one of the highest rung, then the latest.
 func (p *Port) attach(c carrier, epoch uint64, peer string) {
 	cs := &p.carriers
 	cs.mu.Lock()
@@ -78,7 +69,7 @@ func (p *Port) attach(c carrier, epoch uint64, peer string) {
 	cs.all = slices.DeleteFunc(cs.all, func(a attached) bool { return a.carrier == c })
 	at := len(cs.all)
 	for at > 0 && (cs.all[at-1].epoch > epoch ||
-		cs.all[at-1].epoch == epoch && cs.all[at-1].about().rank > c.about().rank) {
+		cs.all[at-1].epoch == epoch && cs.all[at-1].about().rung > c.about().rung) {
 		at--
 	}
 	cs.all = slices.Insert(cs.all, at, a)
@@ -99,7 +90,7 @@ func (p *Port) detach(c carrier) {
 
 func (cs *carriers) changed() {
 	if n := len(cs.all); n > 0 {
-		cs.name, cs.peer = cs.all[n-1].about().name, cs.all[n-1].peer
+		cs.name, cs.peer = cs.all[n-1].about().rung.Carrier(), cs.all[n-1].peer
 	}
 }
 
@@ -122,7 +113,7 @@ func (cs *carriers) describe(over bool) (name, peer string) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if n := cs.carried.Load(); over && n > 0 {
-		return carrierNames[n-1], cs.peer
+		return Rung(n - 1).Carrier(), cs.peer
 	}
 	return cs.name, cs.peer
 }

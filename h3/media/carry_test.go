@@ -354,7 +354,7 @@ func TestADeadSessionIsGivenUp(t *testing.T) {
 				p.receive((&chunk.Chunk{
 					Seq: chunk.FullNumber(1), Timestamp: chunk.FullNumber(1), PayloadType: uint64(bridge.PCMU),
 					Source: 1, Sink: 1, Media: []byte{},
-				}).Append(nil))
+				}).Append(nil), WebTransport)
 				time.Sleep(time.Second)
 			}
 		})

@@ -68,7 +68,7 @@ type datagrams struct {
 	s session
 }
 
-var datagramTraits = traits{name: carrierNames[rankDatagrams], rank: rankDatagrams, limit: maxDatagram}
+var datagramTraits = traits{rung: WebTransport, limit: maxDatagram}
 
 func (d *datagrams) about() traits { return datagramTraits }
 func (d *datagrams) ready() bool   { return true }
@@ -137,7 +137,7 @@ func (p *Port) carry(d *datagrams) error {
 		if err != nil {
 			return err
 		}
-		p.receive(b)
+		p.receive(b, WebTransport)
 	}
 }
 
@@ -157,7 +157,7 @@ func (p *Port) carryStreams(ctx context.Context, s streams) {
 			str.CancelRead(0)
 			b = nil // counts as malformed
 		}
-		p.receive(b)
+		p.receive(b, WebTransport)
 	}
 }
 

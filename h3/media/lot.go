@@ -23,7 +23,7 @@ type lot struct {
 // closed, there is none: 204.
 type spot struct{ answer chan message }
 
-var lotTraits = traits{name: carrierNames[rankRequests], rank: rankRequests, framed: true, limit: maxBody, starve: true}
+var lotTraits = traits{rung: PutGet, framed: true, limit: maxBody, starve: true}
 
 func (l *lot) about() traits { return lotTraits }
 

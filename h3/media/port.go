@@ -116,7 +116,7 @@ type inbound struct {
 	stats   bridge.MediaStats
 	lastAny time.Time
 
-	ofRequest bool      // the chunk at hand came in a request
+	ordered   bool      // the chunk at hand may have overtaken others, or they it
 	unacked   int       // packets since the last acknowledgement went out
 	unackedAt time.Time // when the first of them came
 	latestAt  time.Time // when the one with the highest number came

@@ -60,7 +60,7 @@ func (p *Port) flush(w *writer) (wait time.Duration) {
 			return wait
 		}
 		if m.packets > 0 {
-			p.carriers.carry(about.rank)
+			p.carriers.carry(about.rung)
 		}
 		c.send(m)
 	}

@@ -41,7 +41,7 @@ type requests struct {
 	closed bool // stopped
 }
 
-var requestTraits = traits{name: carrierNames[rankRequests], rank: rankRequests, framed: true, limit: maxBody}
+var requestTraits = traits{rung: PutGet, framed: true, limit: maxBody}
 
 func (q *requests) about() traits { return requestTraits }
 

@@ -7,16 +7,13 @@ import (
 	"riptide/h3/chunk"
 )
 
-// receive takes one chunk of a datagram. Nothing of b is kept.
-func (p *Port) receive(b []byte) { p.take(b, false) }
-
-// take takes one chunk from the wire; those of requests are put in order.
-func (p *Port) take(b []byte, ofRequest bool) {
+// receive takes one chunk that came by a carrier of rung r. Nothing of b is kept.
+func (p *Port) receive(b []byte, r Rung) {
 	now := time.Now()
 	c, err := chunk.Parse(b)
 	in := &p.in
 	in.mu.Lock()
-	in.ofRequest = ofRequest
+	in.ordered = r.ordered()
 	poke := false
 	switch {
 	case err != nil:
@@ -27,20 +24,13 @@ func (p *Port) take(b []byte, ofRequest bool) {
 		before := in.stats.Received
 		poke = in.media(&c, now)
 		if in.stats.Received > before {
-			p.carriers.carry(rankOf(ofRequest))
+			p.carriers.carry(r)
 		}
 	}
 	in.mu.Unlock()
 	if poke {
 		p.poke()
 	}
-}
-
-func rankOf(ofRequest bool) int {
-	if ofRequest {
-		return rankRequests
-	}
-	return rankDatagrams
 }
 
 // receiveBody takes the chunks of a request or response.
@@ -56,7 +46,7 @@ func (p *Port) receiveBody(b []byte) error {
 			p.in.mu.Unlock()
 			return err
 		}
-		p.take(one, true)
+		p.receive(one, PutGet)
 		b = rest
 	}
 	return nil
@@ -169,7 +159,7 @@ func (in *inbound) deliver(c *chunk.Chunk, seq uint64, now time.Time, restart bo
 		Codec: codec, Marker: c.Marker || restart,
 		Seq: frameSeq, Timestamp: frameTS, Payload: c.Media,
 	}
-	if in.ofRequest {
+	if in.ordered {
 		in.order.take(&in.frame, now, in.sink)
 	} else {
 		in.order.flush(in.sink) // what requests brought before
