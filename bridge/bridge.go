@@ -109,7 +109,8 @@ func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 		"leg", info.ID, "identity", verdictWord(info.Identity), "attestation", info.Identity.Verdict.Attestation)
 	intent := Intent{
 		Call: c.rec.ID, Trunk: decision.Trunk, From: info.From, To: info.To,
-		Passport: passport, Media: info.Media.Offered(), Hops: decision.Hops,
+		Passport: passport, Others: c.rec.Others, Media: info.Media.Offered(), Hops: decision.Hops,
+		Facts: info.Facts, Trace: c.rec.Trace,
 	}
 	go func() {
 		defer b.ended(c)
@@ -160,19 +161,25 @@ func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
 	info := leg.Info()
 	id := newID()
 	now := b.cfg.Now()
+	trace := info.Trace.Continued()
+	var others []string
+	if passport == info.Identity.Passport {
+		others = info.Identity.Others // they go with the one that is relayed
+	}
 	return &call{
 		bridge: b,
-		log:    b.cfg.Logger.With("call", id),
+		log:    b.cfg.Logger.With("call", id, "trace", trace.ID),
 		a:      leg,
 		toA:    newPump(leg.Media()),
 		stop:   make(chan Cause, 1),
 		rec: CallRecord{
 			Version: RecordVersion, ID: id, Node: b.cfg.Node, Epoch: 1,
 			State: StateNew, Created: now, Passport: passport, A: leg.Record(),
+			Others: others, Trace: trace, Facts: info.Facts,
 		},
 		summary: Summary{
 			ID: id, From: string(info.From), To: string(info.To), TrunkA: info.Trunk, TrunkB: d.Trunk,
-			ProtoA: info.Protocol, Identity: verdictWord(info.Identity), Created: now,
+			ProtoA: info.Protocol, Identity: verdictWord(info.Identity), Created: now, Trace: trace.ID,
 		},
 	}
 }

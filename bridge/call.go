@@ -202,6 +202,7 @@ func (c *call) handle(ctx context.Context, from side, ev Event, ok bool) (over b
 	c.adopt(from, ev)
 	if t.do == answer {
 		c.rec.Answered = c.bridge.cfg.Now()
+		c.rec.Answer = ev.Facts
 	}
 	switch {
 	case changed && (t.do == answer || ev.Stored != nil):

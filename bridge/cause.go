@@ -11,9 +11,10 @@ import (
 // travel through the layers that return one; CauseOf finds it again.
 type Cause struct {
 	Code       Code          `json:"code"`
-	SIP        int           `json:"sip,omitempty"`  // the status a SIP peer gave, if one did; 0 = take the table's
-	Q850       int           `json:"q850,omitempty"` // as above, ITU-T Q.850 cause value
-	Text       string        `json:"text,omitempty"` // for people; says what, for whom, why
+	SIP        int           `json:"sip,omitempty"`      // the status a SIP peer gave, if one did; 0 = take the table's
+	Q850       int           `json:"q850,omitempty"`     // as above, ITU-T Q.850 cause value
+	Location   Place         `json:"location,omitempty"` // where in the network it arose, if the peer said so
+	Text       string        `json:"text,omitempty"`     // for people; says what, for whom, why
 	RetryAfter time.Duration `json:"retryAfter,omitempty"`
 	By         Party         `json:"by,omitempty"` // who ended the call
 }
@@ -99,6 +100,7 @@ var causeTable = []causeRow{
 	{"auth-required", 407, 21, eventFailed, http.StatusForbidden, "Proxy Authentication Required"},
 	{"destination-forbidden", 403, 21, eventFailed, http.StatusForbidden, "Destination Not Allowed"},
 	{"caller-forbidden", 403, 21, eventFailed, http.StatusForbidden, "Caller Number Not Allowed"},
+	{"transfer-refused", 603, 21, eventFailed, http.StatusForbidden, "Transfer Refused"},
 	{"no-route", 404, 3, eventFailed, http.StatusNotFound, "No Route"},
 
 	// What caller identity demands (RFC 8224 section 6.2.2; 607 and 608 above).
@@ -154,6 +156,7 @@ var (
 	CauseCaller            = Cause{Code: "caller-forbidden"}
 	CauseIdentityMissing   = Cause{Code: "identity-missing"}
 	CauseAnonymous         = Cause{Code: "identity-anonymous"}
+	CauseTransferRefused   = Cause{Code: "transfer-refused"}
 	CauseUntrustedTLS      = Cause{Code: "tls-untrusted"}
 )
 

@@ -48,8 +48,9 @@ type Diversion struct {
 
 // Location is where the caller is.
 type Location struct {
-	URI  string `json:"uri,omitempty"`  // where to ask (RFC 6442, by reference)
-	PIDF string `json:"pidf,omitempty"` // PIDF-LO document (RFC 4119, by value)
+	URI     string `json:"uri,omitempty"`     // where to ask (RFC 6442, by reference)
+	PIDF    string `json:"pidf,omitempty"`    // PIDF-LO document (RFC 4119, by value)
+	Routing bool   `json:"routing,omitempty"` // may be used to route the call (Geolocation-Routing)
 }
 
 // Charging correlates the books of two providers.
@@ -59,11 +60,73 @@ type Charging struct {
 	Terminating string `json:"terminating,omitempty"` // term-ioi
 }
 
-// Trace is the call's W3C trace context. Its id is also the caller's half of
-// SIP's Session-ID (RFC 7989): both are 128 bits.
-type Trace struct {
-	ID     string `json:"id,omitempty"`     // trace-id: 32 lower-case hex digits
-	Parent string `json:"parent,omitempty"` // parent-id: 16 lower-case hex digits
-	Flags  uint8  `json:"flags,omitempty"`
-	State  string `json:"state,omitempty"` // tracestate, as it came
+// Fact names one member of Facts, as JSON does.
+type Fact string
+
+// The facts that a trunk's configuration can name. Privacy, Session and Carried
+// are not among those that FactPolicy drops by name: see there.
+const (
+	FactRouting    Fact = "routing"
+	FactCarrier    Fact = "carrier"
+	FactTrunkGroup Fact = "trunkGroup"
+	FactCategory   Fact = "category"
+	FactLine       Fact = "line"
+	FactDiversions Fact = "diversions"
+	FactPriority   Fact = "priority"
+	FactLocation   Fact = "location"
+	FactLanguages  Fact = "languages"
+	FactCallerName Fact = "callerName"
+	FactPrivacy    Fact = "privacy"
+	FactCharging   Fact = "charging"
+	FactConnected  Fact = "connected"
+)
+
+// DefaultFacts are those that harm nobody if they are wrong: they name people,
+// and do not route, bill or rank a call.
+func DefaultFacts() []Fact {
+	return []Fact{FactDiversions, FactLocation, FactLanguages, FactCallerName, FactPrivacy, FactConnected}
+}
+
+// FactPolicy is which facts a trunk's peer is believed, and told. The zero
+// value is none of either.
+//
+// A caller's wish for privacy is always taken, whoever brings it; that a peer is
+// told of it (FactPrivacy in Send) says that the peer is trusted to keep it
+// (RFC 3325 section 7). The half of a session id has no say in anything and
+// always crosses.
+type FactPolicy struct {
+	Accept []Fact
+	Send   []Fact
+	Carry  []string // names of SIP header fields, in both directions
+}
+
+// Accepted is what is believed of a peer's facts.
+func (p FactPolicy) Accepted(f Facts) Facts {
+	return f.only(append([]Fact{FactPrivacy}, p.Accept...), p.Carry)
+}
+
+// Sendable is what a peer is told of a call's facts.
+func (p FactPolicy) Sendable(f Facts) Facts { return f.only(p.Send, p.Carry) }
+
+// Trusts tells whether the peer may know the number of a caller who wants
+// privacy.
+func (p FactPolicy) Trusts() bool {
+	for _, f := range p.Send {
+		if f == FactPrivacy {
+			return true
+		}
+	}
+	return false
+}
+
+// Anonymous tells whether the caller's number must not be shown to the called
+// party (RFC 3323 section 4.2, RFC 3325 section 9.3).
+func (f Facts) Anonymous() bool {
+	for _, p := range f.Privacy {
+		switch p {
+		case "id", "user", "header":
+			return true
+		}
+	}
+	return false
 }

@@ -93,6 +93,7 @@ func (c *call) forget(ctx context.Context) {
 // Summary is a call as it was: for logs, metrics and call records.
 type Summary struct {
 	ID               string
+	Trace            string // W3C trace-id, and SIP's session id of the caller
 	From, To         string
 	TrunkA, TrunkB   string
 	Identity         string // status of the caller's identity as it came in

@@ -93,6 +93,7 @@ const DefaultHops = 10
 type Identity struct {
 	Verdict  stir.Verdict // what verification found
 	Passport string       // the PASSporT in full form (RFC 8225), "" if none came
+	Others   []string     // further ones that hold, also in full form: of diversions, priority, names
 }
 
 // Intent is what the bridge wants of a Dialer.
@@ -101,6 +102,7 @@ type Intent struct {
 	Trunk    string
 	From, To policy.Number
 	Passport string     // full form; empty only where the trunk needs none
+	Others   []string   // further PASSporTs that came with the call and hold
 	Media    MediaOffer // what to offer, best first
 	Hops     int
 	Facts    Facts // that the trunk may be told

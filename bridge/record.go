@@ -22,8 +22,12 @@ type CallRecord struct {
 	Answered time.Time  `json:"answered,omitzero"`
 	Ended    time.Time  `json:"ended,omitzero"`
 	Passport string     `json:"passport,omitempty"` // sent to the called side
-	A        LegRecord  `json:"a"`                  // the calling side
-	B        *LegRecord `json:"b,omitempty"`        // the called side, once dialled
+	Others   []string   `json:"others,omitempty"`   // further PASSporTs that were sent along
+	Trace    Trace      `json:"trace,omitzero"`
+	Facts    Facts      `json:"facts,omitzero"`       // of the calling side
+	Answer   Facts      `json:"answerFacts,omitzero"` // of the called side
+	A        LegRecord  `json:"a"`                    // the calling side
+	B        *LegRecord `json:"b,omitempty"`          // the called side, once dialled
 	Cause    *Cause     `json:"cause,omitempty"`
 }
 
