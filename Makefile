@@ -24,7 +24,8 @@ peers: ## install the real SIP programs that tests place calls with
 	scripts/install-peers
 
 test: peers ## every test, with the race detector
-	@RIPTIDE_PEERS=required RIPTIDE_SECSIPIDX="$$(scripts/tool secsipidx)" \
+	@export RIPTIDE_SECSIPIDX="$$(scripts/tool secsipidx)" RIPTIDE_CADDY="$$(scripts/tool caddy)"; \
+	RIPTIDE_PEERS=required \
 		go run ./scripts/testsum -o dist/test-counts -race -timeout 30m $(SUDO) $(TESTFLAGS) ./...
 test: | dist
 dist:
@@ -49,7 +50,8 @@ vuln:
 	scripts/vulncheck
 
 soak: peers | dist ## long runs: thousands of calls, held calls with media, nothing left behind
-	@RIPTIDE_PEERS=required RIPTIDE_SOAK=1 \
+	@export RIPTIDE_CADDY="$$(scripts/tool caddy)" RIPTIDE_TRAEFIK="$$(scripts/tool traefik)"; \
+	RIPTIDE_PEERS=required RIPTIDE_SOAK=1 \
 		go run ./scripts/testsum -o dist/soak-counts -timeout 2h -run 'Soak' $(SUDO) $(TESTFLAGS) ./...
 
 fuzz: ## every fuzz target, for FUZZTIME each

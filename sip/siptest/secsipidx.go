@@ -17,7 +17,7 @@ var ErrIdentityRefused = errors.New("secsipidx refuses the Identity")
 // NewSecsipidx finds the command, or has it built.
 func NewSecsipidx(t testing.TB) Secsipidx {
 	t.Helper()
-	return Secsipidx{goTool(t, "secsipidx")}
+	return Secsipidx{Tool(t, "secsipidx")}
 }
 
 // Check verifies the value of an Identity header with the certificate, or public

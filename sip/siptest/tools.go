@@ -19,6 +19,9 @@ var packages = map[string]string{
 	"ip":       "iproute2",
 	"nsenter":  "util-linux",
 	"nft":      "nftables",
+
+	"nginx":      "nginx-light libnginx-mod-stream",
+	"gtlsclient": "ngtcp2-client",
 }
 
 // Required tells whether a missing peer is a failure.
@@ -63,8 +66,9 @@ func find(name string) string {
 	return ""
 }
 
-// goTool is the path of a program that scripts/tool builds into the cache.
-func goTool(t testing.TB, name string) string {
+// Tool is the path of a program that scripts/tool builds into the cache. The
+// environment may name another: RIPTIDE_SECSIPIDX, RIPTIDE_CADDY.
+func Tool(t testing.TB, name string) string {
 	t.Helper()
 	if path := os.Getenv("RIPTIDE_" + strings.ToUpper(name)); path != "" {
 		return path
