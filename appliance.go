@@ -154,6 +154,7 @@ func (a *appliance) makeServer(ctx context.Context, cfg *configs.Config, verifie
 	}
 	sc := h3.ServerConfig{
 		Listen: cfg.RIPT.Listen.String(), Authority: cfg.RIPT.Authority, Certificate: *cfg.RIPT.TLS.Pair.Reveal(),
+		TokenKey: cfg.RIPT.TokenKey.Reveal(),
 		Acceptor: a.admin.Count(a.bridge), OnRefuse: a.admin.Refused("ript"), Verifier: verifier, Store: a.store, Log: logger,
 		Limits: h3.ServerLimits{Calls: cfg.Limits.Calls},
 	}

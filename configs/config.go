@@ -49,10 +49,12 @@ type RIPT struct {
 	Listen    netip.AddrPort `yaml:"listen"`    // UDP (HTTP/3) and TCP (HTTP/2); the zero value = no server
 	Authority string         `yaml:"authority"` // host:port as peers write it; "" only where Listen has port 0
 	TLS       TLS            `yaml:"tls"`
-	Key       File           `yaml:"key"` // EC P-256, signs our client assertions (private_key_jwt)
+	Key       File           `yaml:"key"`       // EC P-256, signs our client assertions (private_key_jwt)
+	Tokens    File           `yaml:"token-key"` // EC P-256, signs the access tokens we issue; "" = derived from the key of TLS
 
-	// Loaded from Key by Load; holds nil without one.
+	// Loaded from Key and Tokens by Load; hold nil without one.
 	ClientKey Secret[*ClientKey]
+	TokenKey  Secret[*ClientKey]
 }
 
 // Identity is what caller identity rests on.

@@ -36,6 +36,11 @@ func (d *decoder) loadFiles(c *Config) {
 			c.RIPT.ClientKey = NewSecret(key)
 		}
 	}
+	if c.RIPT.Tokens != "" {
+		if key := d.loadClientKey("ript.token-key", c.RIPT.Tokens); key != nil {
+			c.RIPT.TokenKey = NewSecret(key)
+		}
+	}
 	if ca := c.Identity.CA; ca != nil {
 		if pair := d.loadPair("identity.ca", ca.Certificate, ca.Key); pair != nil {
 			d.checkCA("identity.ca.certificate", pair)

@@ -261,6 +261,28 @@ func TestHandedOver(t *testing.T) {
 	}
 }
 
+// TestTokenKey: it may be left out, and is held to what a client key is.
+func TestTokenKey(t *testing.T) {
+	k := newKit(t)
+	k.fill()
+	for text, want := range map[string]string{
+		"node: x\n":                       "",
+		"ript: {token-key: client.key}\n": "",
+		"ript: {token-key: tls.crt}\n":    "ript.token-key",
+		"ript: {token-key: none.key}\n":   "there is no file",
+	} {
+		cfg, err := Load(k.write("x.yaml", 0o644, []byte(text)))
+		switch {
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%q: %v, want %q", text, err, want)
+		case want == "" && err != nil:
+			t.Errorf("%q: %v", text, err)
+		case want == "" && (cfg.RIPT.TokenKey.Reveal() != nil) != strings.Contains(text, "token-key"):
+			t.Errorf("%q: token key %v", text, cfg.RIPT.TokenKey.Reveal() != nil)
+		}
+	}
+}
+
 func TestCredentials(t *testing.T) {
 	k := newKit(t)
 	k.fill()

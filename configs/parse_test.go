@@ -26,6 +26,7 @@ ript:
   authority: Telco.example:8443
   tls: {certificate: tls.crt, key: /etc/tls.key}
   key: credential:client.key
+  token-key: tokens.key
 identity:
   ca: {certificate: ca.crt, key: ca.key}
   roots: roots.pem
@@ -68,7 +69,7 @@ func TestParseEveryKey(t *testing.T) {
 		SIP: SIP{netip.MustParseAddrPort("0.0.0.0:5060"), netip.MustParseAddr("203.0.113.5"),
 			SIPMedia{netip.MustParseAddr("127.0.0.1"), PortRange{20000, 20099}}},
 		RIPT: RIPT{Listen: netip.MustParseAddrPort("0.0.0.0:8443"), Authority: "telco.example:8443",
-			TLS: TLS{Certificate: "/etc/riptide/tls.crt", Key: "/etc/tls.key"}, Key: "credential:client.key"},
+			TLS: TLS{Certificate: "/etc/riptide/tls.crt", Key: "/etc/tls.key"}, Key: "credential:client.key", Tokens: "/etc/riptide/tokens.key"},
 		Identity: Identity{CA: &CA{Certificate: "/etc/riptide/ca.crt", Key: "/etc/riptide/ca.key"}, Roots: []File{"/etc/riptide/roots.pem"}},
 		Trunks: []Trunk{
 			{Name: "pbx", SIP: &SIPTrunk{Peer: HostPort{"127.0.0.1", 5080}, Transport: "tcp",

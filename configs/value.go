@@ -33,7 +33,8 @@ type CA struct {
 	Pair Secret[*tls.Certificate] // loaded by Load; Leaf is set
 }
 
-// ClientKey is the private key of our OAuth client.
+// ClientKey is a private key that signs tokens: our OAuth client's assertions, or
+// the access tokens that we issue.
 type ClientKey = ecdsa.PrivateKey
 
 // PublicKey is a peer's key. ID is empty for keys that came as plain PEM.

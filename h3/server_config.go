@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -36,8 +35,8 @@ type ServerConfig struct {
 	CA          *stir.CA // issues the clients' certificates; nil = POST certs is not offered
 	Store       store.Store
 
-	// TokenKey signs access tokens. Nil makes one, which ends the life of the
-	// tokens with that of the process: clients then ask for new ones.
+	// TokenKey signs access tokens. All nodes of one authority share it. Nil:
+	// derived from the certificate's key.
 	TokenKey *ecdsa.PrivateKey
 	// StatelessReset lets clients notice at once that a process is gone. All
 	// nodes of one authority share it. Nil: derived from the certificate's key.
@@ -97,13 +96,13 @@ func (c *ServerConfig) check() error {
 		c.Authority = host
 	}
 	errs = append(errs, c.checkTGs()...)
-	if c.TokenKey == nil {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if c.TokenKey == nil && c.Certificate.PrivateKey != nil {
+		key, err := tokenKey(c.Certificate.PrivateKey)
 		if err != nil {
-			fail("make a token key: %w", err)
+			errs = append(errs, err)
 		}
 		c.TokenKey = key
-	} else if c.TokenKey.Curve != elliptic.P256() {
+	} else if c.TokenKey != nil && c.TokenKey.Curve != elliptic.P256() {
 		fail("the token key is not on P-256")
 	}
 	if c.StatelessReset == nil && c.Certificate.PrivateKey != nil {

@@ -2,6 +2,8 @@ package h3
 
 import (
 	"context"
+	"crypto"
+	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -72,6 +74,29 @@ func TestRestartedServerResetsOldConnections(t *testing.T) {
 	var reset *quic.StatelessResetError
 	if err := context.Cause(conn.Context()); !errors.As(err, &reset) {
 		t.Errorf("the old connection ended with %v", err)
+	}
+}
+
+// TestDerivedTokenKey: nodes that share a TLS key, and the same node after a
+// restart, take each other's tokens.
+func TestDerivedTokenKey(t *testing.T) {
+	t.Parallel()
+	for name, tls := range map[string]crypto.PrivateKey{"EC": newKey(t), "Ed25519": ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))} {
+		key, err := tokenKey(tls)
+		must(t, err)
+		again, err := tokenKey(tls)
+		must(t, err)
+		other, err := tokenKey(newKey(t))
+		must(t, err)
+		if !key.Equal(again) || key.Equal(other) || key.Equal(tls) {
+			t.Errorf("%s: the token key is not that of the TLS key, and of no other", name)
+		}
+	}
+	r := newRig(t, func(c *ServerConfig) { c.TokenKey = nil })
+	want, err := tokenKey(r.cfg.Certificate.PrivateKey)
+	must(t, err)
+	if !r.server.cfg.TokenKey.Equal(want) {
+		t.Error("a server's token key is another by default")
 	}
 }
 
