@@ -11,7 +11,7 @@ TESTFLAGS ?=
 # gives it without asking, so that the build cache stays the user's.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || ! sudo -n true 2>/dev/null || echo "-exec 'sudo -n -E'")
 
-.PHONY: all build demo test check fmt lint tidy vuln soak fuzz bench peers clean
+.PHONY: all build demo test check fmt lint tidy vuln soak fuzz vectors bench peers clean
 all: build
 
 build: ## the static binary ./riptide
@@ -56,6 +56,9 @@ soak: peers | dist ## long runs: thousands of calls, held calls with media, noth
 
 fuzz: ## every fuzz target, for FUZZTIME each
 	scripts/fuzz $(FUZZTIME)
+
+vectors: ## write the test vectors and the generated parts of the specification anew
+	go test ./h3 ./h3/chunk ./h3/advert ./policy . -run 'Vectors$$|^TestSpec' -count=1 -update
 
 bench: ## every benchmark
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
