@@ -33,8 +33,9 @@ type Config struct {
 
 // Trunk is how the bridge reaches a trunk.
 type Trunk struct {
-	Dialer Dialer
-	Signer Signer // nil: calls over this trunk need no PASSporT
+	Dialer Dialer  // nil: calls come from there, but none goes there
+	Signer Signer  // nil: calls over this trunk need no PASSporT
+	Codecs []Codec // what may be spoken there, best first; empty = everything
 }
 
 // Bridge is the call-mapping core: it makes calls of the legs that arrive, and
@@ -88,11 +89,17 @@ func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 	if err != nil {
 		return err
 	}
+	terms := Negotiation{Caller: info.Media, CallerCodecs: b.codecs(info.Trunk), CalledCodecs: trunk.Codecs, Convert: Convertible()}
+	media, err := Negotiate(terms)
+	if err != nil {
+		return fmt.Errorf("call from trunk %q over trunk %q: %w", info.Trunk, decision.Trunk, err)
+	}
 	passport, err := b.passport(ctx, info, decision, trunk)
 	if err != nil {
 		return err
 	}
 	c := b.newCall(leg, decision, passport)
+	c.terms, c.offered = terms, media.Offer
 	if err := b.admit(c); err != nil {
 		return err
 	}
@@ -109,7 +116,7 @@ func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 		"leg", info.ID, "identity", verdictWord(info.Identity), "attestation", info.Identity.Verdict.Attestation)
 	intent := Intent{
 		Call: c.rec.ID, Trunk: decision.Trunk, From: info.From, To: info.To,
-		Passport: passport, Others: c.rec.Others, Media: info.Media.Offered(), Hops: decision.Hops,
+		Passport: passport, Others: c.rec.Others, Media: media.Offer, Hops: decision.Hops,
 		Facts: info.Facts, Trace: c.rec.Trace,
 	}
 	go func() {
@@ -134,10 +141,18 @@ func (b *Bridge) route(info LegInfo) (policy.Decision, Trunk, error) {
 		return policy.Decision{}, Trunk{}, fmt.Errorf("route call from trunk %q to %s: %w", info.Trunk, info.To, err)
 	}
 	trunk, ok := (*trunks)[decision.Trunk]
-	if !ok {
+	if !ok || trunk.Dialer == nil {
 		return policy.Decision{}, Trunk{}, CauseInternal.With("route leads to trunk %q, which no edge serves", decision.Trunk)
 	}
 	return decision, trunk, nil
+}
+
+// codecs is the policy of a trunk.
+func (b *Bridge) codecs(trunk string) []Codec {
+	if trunks := b.trunks.Load(); trunks != nil {
+		return (*trunks)[trunk].Codecs
+	}
+	return nil
 }
 
 // passport relays the PASSporT the call came with, if it holds, and signs

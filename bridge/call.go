@@ -99,6 +99,8 @@ type call struct {
 	a, b         Leg // b is nil until dialled
 	toA, toB     *pump
 	planA, planB *MediaPlan
+	terms        Negotiation // who can do what; Called is not set
+	offered      MediaOffer  // to leg B
 	summary      Summary
 	stop         chan Cause   // from Shutdown; one element
 	dialling     chan dialled // one element; nil once it was received
@@ -260,13 +262,15 @@ func (c *call) adopt(from side, ev Event) {
 	if c.planA == nil {
 		// Leg A's plan is made once: what a SIP peer was told in a 183 it must
 		// be told again in the 200.
-		plan, err := PlanFor(c.a.Info().Media, *ev.Plan)
+		terms := c.terms
+		terms.Called = ev.Plan
+		media, err := Negotiate(terms)
 		if err != nil {
 			c.log.Debug("no common codec yet", "error", err)
 			return
 		}
-		c.planA = &plan
-		c.toA.use(plan)
+		c.planA = &media.Plan
+		c.toA.use(media.Plan)
 	}
 	c.join()
 }

@@ -149,7 +149,7 @@ func TestCallIsAnsweredAndEnded(t *testing.T) {
 					t.Errorf("alerting became %+v", act.Progress)
 				}
 				b.PickUp(plan)
-				if act := r.await(a, bridgetest.Accepted); act.Plan != plan {
+				if act := r.await(a, bridgetest.Accepted); !act.Plan.Equal(plan) {
 					t.Errorf("answered on %+v, want %+v", act.Plan, plan)
 				}
 				rec, ok := r.record()
@@ -286,7 +286,7 @@ func TestEarlyMediaAndProgress(t *testing.T) {
 		a := leg("pbx", nil)
 		b := r.start(a)
 		b.Send(bridge.Event{Kind: bridge.Proceeding, Plan: &plan})
-		if act := r.await(a, bridgetest.Progressed); act.Progress.Alerting || act.Progress.Early == nil || *act.Progress.Early != plan {
+		if act := r.await(a, bridgetest.Progressed); act.Progress.Alerting || act.Progress.Early == nil || !act.Progress.Early.Equal(plan) {
 			t.Errorf("183 with media became %+v", act.Progress)
 		}
 		// freeswitch 2596: a 180 behind the 183 is told as well.
@@ -516,7 +516,7 @@ func TestPlanFor(t *testing.T) {
 		{"nothing at all", bridge.MediaOffer{}, bridge.MediaPlan{Speech: u}, bridge.MediaPlan{}, true},
 	} {
 		got, err := bridge.PlanFor(tc.offer, tc.other)
-		if got != tc.want || errors.Is(err, bridge.CauseMediaIncompatible) != tc.fails {
+		if !got.Equal(tc.want) || errors.Is(err, bridge.CauseMediaIncompatible) != tc.fails {
 			t.Errorf("%s: %+v, %v", tc.name, got, err)
 		}
 	}

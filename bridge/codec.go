@@ -1,6 +1,11 @@
 package bridge
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
 
 // Codec names a media format by its number in the RIPT payload type registry
 // (docs/spec/baseline.md): 0–127 are the static numbers of RFC 3551, those
@@ -54,6 +59,22 @@ var codecs = map[Codec]codecTraits{
 	VP8:            {name: "VP8", kind: Video, clock: 90000},
 }
 
+// Codecs are all codecs of this release, by their numbers.
+func Codecs() []Codec {
+	return slices.Sorted(maps.Keys(codecs))
+}
+
+// CodecNamed finds a codec by the name that SDP and advertisements write, in
+// which case does not matter (RFC 4855 section 3).
+func CodecNamed(name string) (c Codec, ok bool) {
+	for c, t := range codecs {
+		if strings.EqualFold(t.name, name) {
+			return c, true
+		}
+	}
+	return 0, false
+}
+
 func (c Codec) String() string {
 	if t, ok := codecs[c]; ok {
 		return t.name
@@ -79,19 +100,9 @@ func (c Codec) Speech() bool {
 	return ok && t.kind == Audio && !t.aside
 }
 
+// Aside tells codecs that accompany a conversation: digits and comfort noise.
+func (c Codec) Aside() bool { return codecs[c].aside }
+
 // Converts tells whether package transcode has the codec. The others pass
 // through, or not at all.
 func (c Codec) Converts() bool { return c == PCMU || c == PCMA }
-
-// Format is a codec with the parameters that both ends must know.
-type Format struct {
-	Codec  Codec   `json:"codec"`
-	Params []Param `json:"params,omitempty"`
-}
-
-// Param is one parameter of a format, by its name in the RIPT registry: lower
-// case, such as "profile-level-id", whose hexadecimal value is a number here.
-type Param struct {
-	Name  string `json:"name"`
-	Value int64  `json:"value"`
-}

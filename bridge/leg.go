@@ -39,9 +39,12 @@ type Leg interface {
 }
 
 // An Adapter is a Leg whose media can be changed while the call runs: by a
-// re-INVITE, or by new directives. What the peer makes of it comes as a
-// MediaChanged event; the error says why it could not even be asked.
+// re-INVITE, or by new directives.
 type Adapter interface {
+	// Adapt asks the peer for one of o, best first. It does not wait for it:
+	// what the peer makes of it comes as one MediaChanged event, with the plan
+	// as it was if the peer would not have it. The error says why it could not
+	// even be asked; no event follows then.
 	Adapt(ctx context.Context, o MediaOffer) error
 }
 

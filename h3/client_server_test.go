@@ -121,7 +121,7 @@ func TestClientAgainstServer(t *testing.T) {
 				}
 				p.heard(out, in)
 				must(t, in.Answer(t.Context(), bridge.Answer{Media: testPlan}))
-				if ev := awaitKind(t, out, bridge.Answered); ev.Plan == nil || *ev.Plan != testPlan {
+				if ev := awaitKind(t, out, bridge.Answered); ev.Plan == nil || !ev.Plan.Equal(testPlan) {
 					t.Errorf("answered with plan %v", ev.Plan)
 				}
 				p.heard(out, in)

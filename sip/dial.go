@@ -267,7 +267,7 @@ func (l *Leg) onProvisional(res *sipgo.Response) {
 	if plan != nil {
 		now.plan = *plan
 	}
-	if now == l.out.last {
+	if now.kind == l.out.last.kind && now.plan.Equal(l.out.last.plan) {
 		return
 	}
 	if l.emit(bridge.Event{Kind: now.kind, Plan: plan}) {

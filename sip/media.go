@@ -79,7 +79,7 @@ func canTalk(d sdp.Description) (bridge.MediaOffer, error) {
 // again with the same plan it says the same again: a 200 repeats the SDP of the
 // 183 before it (RFC 3261 section 13.2.1).
 func (s *session) firstAnswer(plan bridge.MediaPlan) ([]byte, error) {
-	if s.plan != nil && *s.plan == plan {
+	if s.plan != nil && s.plan.Equal(plan) {
 		return s.local.Bytes(), nil
 	}
 	s.version++
@@ -137,7 +137,7 @@ func (s *session) judge(offer sdp.Description) (bridge.MediaPlan, error) {
 // reanswer answers an offer in a running session. If nothing is different the
 // answer is the description we sent before, under the same version: a refresh.
 func (s *session) reanswer(offer sdp.Description, plan bridge.MediaPlan) ([]byte, error) {
-	if s.plan != nil && s.agreed != nil && *s.plan == plan {
+	if s.plan != nil && s.agreed != nil && s.plan.Equal(plan) {
 		answer, err := sdp.MakeAnswer(offer, s.ours(), rtp.FormatsOfPlan(plan), sdp.SendRecv)
 		if err == nil && bytes.Equal(answer.Bytes(), s.local.Bytes()) {
 			agreed, err := sdp.Answered(offer, answer)

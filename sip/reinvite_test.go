@@ -101,7 +101,7 @@ func TestReinviteThatCannotBeTaken(t *testing.T) {
 	d.answer(488, "INVITE")
 	d.send(d.make("ACK", d.seq, lastBranch(d), ""))
 	after := l.Record()
-	if *before.Plan != *after.Plan {
+	if !before.Plan.Equal(*after.Plan) {
 		t.Errorf("plan changed from %+v to %+v", before.Plan, after.Plan)
 	}
 	d.do("INFO", "")

@@ -16,6 +16,8 @@ type Act struct {
 	Plan     bridge.MediaPlan // of Accepted
 	Facts    bridge.Facts     // of Accepted
 	Cause    bridge.Cause     // of Finished
+
+	Offer bridge.MediaOffer // of Adapted
 }
 
 // ActKind says what a call did.
@@ -26,6 +28,7 @@ const (
 	Progressed ActKind = "progress"
 	Accepted   ActKind = "answer"
 	Finished   ActKind = "end"
+	Adapted    ActKind = "adapt"
 )
 
 // legEvents bounds the events a script may send ahead of the call.
@@ -179,6 +182,16 @@ func (l *Leg) End(ctx context.Context, c bridge.Cause) error {
 	return err
 }
 
+// Adapt records the act. What the peer makes of it is the script's to Send.
+func (l *Leg) Adapt(ctx context.Context, o bridge.MediaOffer) error {
+	return l.act(ctx, Act{Kind: Adapted, Offer: o})
+}
+
+// Change is Send of MediaChanged with a plan.
+func (l *Leg) Change(plan bridge.MediaPlan) {
+	l.Send(bridge.Event{Kind: bridge.MediaChanged, Plan: &plan})
+}
+
 // Media is the call's end of the media.
 func (l *Leg) Media() bridge.MediaPort { return l.media }
 
@@ -189,4 +202,7 @@ func (l *Leg) Record() bridge.LegRecord {
 	return l.state
 }
 
-var _ bridge.Leg = (*Leg)(nil)
+var (
+	_ bridge.Leg     = (*Leg)(nil)
+	_ bridge.Adapter = (*Leg)(nil)
+)

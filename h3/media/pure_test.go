@@ -178,7 +178,7 @@ func TestAdvertOfOffer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (bridge.MediaPlan{Speech: bridge.PCMA, Digits: true, ComfortNoise: true, Ptime: bridge.DefaultPtime}); plan != want {
+	if want := (bridge.MediaPlan{Speech: bridge.PCMA, Digits: true, ComfortNoise: true, Ptime: bridge.DefaultPtime}); !plan.Equal(want) {
 		t.Errorf("plan %+v", plan)
 	}
 	if c.Send != (Stream{1, 1}) || !reflect.DeepEqual(c.Accept, []bridge.Codec{bridge.PCMA, bridge.TelephoneEvent, bridge.ComfortNoise}) {

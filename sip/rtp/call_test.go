@@ -138,7 +138,7 @@ func TestCodecs(t *testing.T) {
 		t.Errorf("offer %+v, want %+v", got, all)
 	}
 	plan := bridge.MediaPlan{Speech: bridge.PCMA, Digits: true, Ptime: 20 * time.Millisecond}
-	if got, ok := PlanOf(sdp.Agreed{Send: FormatsOfPlan(plan)}); !ok || got != plan {
+	if got, ok := PlanOf(sdp.Agreed{Send: FormatsOfPlan(plan)}); !ok || !got.Equal(plan) {
 		t.Errorf("plan %+v %v, want %+v", got, ok, plan)
 	}
 	if _, ok := PlanOf(sdp.Agreed{Send: []sdp.Format{sdp.CN}}); ok {
