@@ -42,8 +42,9 @@ const (
 // tokenIssuer is the authorisation server on our own tree: what the rest of the
 // package knows of the library behind it.
 type tokenIssuer struct {
-	http.Handler // pathToken and pathJWKS
-	metadata     []byte
+	token    http.HandlerFunc // pathToken
+	jwks     http.HandlerFunc // pathJWKS
+	metadata []byte
 }
 
 // OAuthClient is a peer that may ask for tokens.
@@ -102,7 +103,8 @@ func newTokenIssuer(issuer string, key *ecdsa.PrivateKey, clients []OAuthClient,
 	if err != nil {
 		return nil, fmt.Errorf("encode the metadata of %s: %w", issuer, err)
 	}
-	return &tokenIssuer{Handler: limitBody(op.Handler(), maxTokenRequest), metadata: meta}, nil
+	serve := op.Handler().ServeHTTP
+	return &tokenIssuer{token: limitBody(serve, maxTokenRequest), jwks: serve, metadata: meta}, nil
 }
 
 // asMetadata is the part of RFC 8414 metadata that a RIPT client needs.

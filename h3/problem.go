@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -84,14 +85,14 @@ func (r *problemError) GetStatus() int { return r.Status }
 func (r *problemError) GetHeaders() http.Header { return r.header }
 
 // ContentType is always problem+json.
-func (r *problemError) ContentType(string) string { return "application/problem+json" }
+func (r *problemError) ContentType(string) string { return mediaProblem }
 
 // write sends the refusal as the response.
 func (r *problemError) write(w http.ResponseWriter) {
 	for k, v := range r.header {
 		w.Header()[k] = v
 	}
-	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Content-Type", mediaProblem)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(r.Status)
 	_ = json.NewEncoder(w).Encode(r) // the client is gone if this fails
@@ -127,17 +128,30 @@ func refuseHuma(status int, msg string, errs []error) *problemError {
 	return refuseHTTP(status, "%s", msg)
 }
 
+// serveProblems lists the problem types.
+func serveProblems(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != pathProblems {
+		refuseHTTP(http.StatusNotFound, "no such problem type").write(w)
+		return
+	}
+	w.Header().Set("Content-Type", mediaText+"; charset=utf-8")
+	w.Header().Set("Cache-Control", "public, max-age=86400")
+	for _, code := range bridge.Codes() {
+		c := bridge.Cause{Code: code}
+		fmt.Fprintf(w, "%d %s%s %s\n", c.HTTPStatus(), pathProblems, code, c.Title())
+	}
+}
+
 // serveProblem explains a problem type to people who follow its URI.
 func serveProblem(w http.ResponseWriter, r *http.Request) {
-	code := bridge.Code(strings.TrimPrefix(r.URL.Path, pathProblems))
-	c := bridge.CauseFromRIPT("", code, 0, 0, 0)
-	if c.Code != code || code == "" {
+	c := bridge.Cause{Code: bridge.Code(r.PathValue("code"))}
+	if !slices.Contains(bridge.Codes(), c.Code) {
 		refuseHTTP(http.StatusNotFound, "no such problem type").write(w)
 		return
 	}
 	sip, phrase := c.SIPStatus()
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Type", mediaText+"; charset=utf-8")
 	w.Header().Set("Cache-Control", "public, max-age=86400")
 	fmt.Fprintf(w, "%s\n\n%s.\nHTTP status %d, RIPT event %q before the answer.\nA SIP caller gets %d %s, Reason: Q.850;cause=%d.\n",
-		code, c.Title(), c.HTTPStatus(), c.RIPTEvent(false), sip, phrase, c.Q850Cause())
+		c.Code, c.Title(), c.HTTPStatus(), c.RIPTEvent(false), sip, phrase, c.Q850Cause())
 }

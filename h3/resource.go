@@ -222,21 +222,6 @@ func bodyError(err error) error {
 	return refuse(bridge.CauseBadRequest.With("the body is not the JSON object that this resource takes"))
 }
 
-func (s *Server) serveASMetadata(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "public, max-age=300")
-	_, _ = w.Write(s.issuer.metadata)
-}
-
-func redirectMetadata(w http.ResponseWriter, r *http.Request) {
-	http.Redirect(w, r, wellKnownAS, http.StatusTemporaryRedirect)
-}
-
-// redirectCerts serves the other name that the drafts have for the resource.
-func redirectCerts(w http.ResponseWriter, r *http.Request) {
-	http.Redirect(w, r, pathTGPrefix+r.PathValue("tg")+"/certs", http.StatusPermanentRedirect)
-}
-
 // originsLife is longer than any process runs; the CA's own end cuts it short.
 const originsLife = 10 * 365 * 24 * time.Hour
 

@@ -80,9 +80,6 @@ func (s *Server) placeOnce(ctx context.Context, tg, key string, in *body[CallReq
 	if err != nil {
 		return nil, err
 	}
-	if err := s.mayCall(ctx); err != nil {
-		return nil, err
-	}
 	attempt, old, err := s.replays.begin(ctx, clientOf(ctx), tg, key, in.raw)
 	if err != nil {
 		return nil, err

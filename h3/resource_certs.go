@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"riptide/bridge"
 	"riptide/bridge/store"
 	"riptide/policy/stir"
@@ -23,16 +25,33 @@ const relX5U = "x5u"
 
 const mediaPEM = "application/pem-certificate-chain" // RFC 8555 section 9.1
 
+func (s *Server) addCerts(t *routes) {
+	const path = pathTGPrefix + "{tg}/certs"
+	tg := []*huma.Param{pathParam("tg", "Name of the TG")}
+	t.add(limitBody(s.serveEnrol, maxBody), huma.Operation{
+		OperationID: "enrol-certificate", Method: http.MethodPost, Path: path,
+		Summary: "Enrol a certificate (RFC 8226) for caller numbers within the TG's origins",
+		Description: "A server that lets people decide answers 202 with Location and Retry-After, and the client asks there until it gets the 200. " +
+			"This one decides at once.",
+		Parameters: tg, RequestBody: csrBody(), Responses: enrolReplies(),
+	})
+	t.add(redirectCerts, huma.Operation{
+		OperationID: "enrol-certificate-alias", Method: http.MethodPost, Path: pathTGPrefix + "{tg}/cert",
+		Summary: "The drafts' other name of certs", Deprecated: true, Parameters: tg, Responses: redirects(http.StatusPermanentRedirect),
+	})
+}
+
+// redirectCerts serves the other name that the drafts have for the resource.
+func redirectCerts(w http.ResponseWriter, r *http.Request) {
+	http.Redirect(w, r, pathTGPrefix+r.PathValue("tg")+"/certs", http.StatusPermanentRedirect)
+}
+
 // serveEnrol issues an RFC 8226 certificate for a request that asks for
 // numbers within the TG's origins. The same numbers are checked again in every
 // PASSporT; the certificate is what lets others check them too.
 func (s *Server) serveEnrol(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.CA == nil {
 		refuseHTTP(http.StatusNotFound, "this server issues no certificates").write(w)
-		return
-	}
-	if err := s.mayEnrol(r.Context()); err != nil {
-		refuse(bridge.CauseOf(err)).write(w)
 		return
 	}
 	csr, err := readCSR(r)

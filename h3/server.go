@@ -78,7 +78,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		calls:    newCallTable(cfg.Limits),
 		replays:  newIdempotency(cfg.Store),
 		tokenLog: rate.Sometimes{Interval: time.Second},
-		paces:    pacesOf(cfg.Clients, cfg.Limits),
+		paces:    pacesOf(cfg.TGs, cfg.Limits),
 		drained:  make(chan struct{}),
 	}
 	s.strangers = &strangers{limit: cfg.Limits.Strangers, cut: func() {

@@ -58,13 +58,13 @@ func TestPublicResources(t *testing.T) {
 		if resp, body := get("/problems/busy"); resp.StatusCode != 200 || !strings.Contains(string(body), "486 Busy Here") {
 			t.Errorf("problem page: %d %s", resp.StatusCode, body)
 		}
-		for _, path := range []string{"/problems/", "/problems/no-such", "/certs/0123456789abcdef.pem", "/certs/..%2f..%2fetc", "/oauth/authorize"} {
+		for _, path := range []string{"/problems/no-such", "/problems/a/b", "/certs/0123456789abcdef.pem", "/certs/..%2f..%2fetc", "/oauth/authorize"} {
 			resp, body := get(path)
 			if resp.StatusCode != 404 {
 				t.Errorf("%s: %d %s", path, resp.StatusCode, body)
 			}
 		}
-		resp, body = get("/openapi.json")
+		resp, body = get(wellKnownRIPT + "/openapi.json")
 		if resp.StatusCode != 200 || !strings.Contains(string(body), `"CallRequest"`) || !strings.Contains(string(body), "3.1.0") {
 			t.Errorf("openapi: %d", resp.StatusCode)
 		}

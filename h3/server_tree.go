@@ -3,6 +3,7 @@ package h3
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -21,7 +22,7 @@ const (
 	pathTGPrefix = "/ript/v1/tgs/"
 	pathCerts    = "/certs/"
 	pathHealth   = "/healthz"
-	pathOpenAPI  = "/openapi"
+	pathOpenAPI  = wellKnownRIPT + "/openapi.json"
 )
 
 // Header fields of the protocol.
@@ -32,37 +33,54 @@ const (
 
 // tree is every resource of the server, behind the guard.
 func (s *Server) tree() http.Handler {
-	mux := http.NewServeMux()
-	cfg := huma.DefaultConfig("RIPT", "1")
-	cfg.CreateHooks = nil // no $schema members, no Link fields
-	cfg.DocsPath = ""
-	cfg.SchemasPath = ""
-	cfg.OpenAPIPath = pathOpenAPI
-	cfg.Info.Description = "RealTime Internet Peering for Telephony, profile 1. Errors are RFC 9457 problems."
-	api := humago.New(mux, cfg)
+	t := newRoutes()
+	s.addDocuments(t.api)
+	s.addHandlers(t.api)
+	s.addCalls(t.api)
+	s.addCerts(t)
+	s.addEvents(t)
+	s.addMedia(t)
+	s.addPublic(t)
+	s.addOpenAPI(t)
+	return s.guard(s.paced(problems(t.mux)))
+}
 
-	s.addDocuments(api)
-	s.addHandlers(api)
-	s.addCalls(api)
-	mux.Handle("POST "+pathTGPrefix+"{tg}/certs", limitBody(http.HandlerFunc(s.serveEnrol), maxBody))
-	mux.HandleFunc(pathTGPrefix+"{tg}/cert", redirectCerts)
-	mux.HandleFunc("GET "+pathTGPrefix+"{tg}/calls/{call}/events", s.serveGetEvents)
-	mux.HandleFunc("PUT "+pathTGPrefix+"{tg}/calls/{call}/events", s.servePutEvents)
-	mux.HandleFunc(pathTGPrefix+"{tg}/calls/{call}/media", s.serveMedia)
-	mux.HandleFunc("GET "+pathCerts+"{file}", s.serveCertificate)
-	mux.HandleFunc("GET "+pathProblems, serveProblem)
-	mux.HandleFunc("GET "+pathHealth, s.serveHealth)
-	mux.HandleFunc("GET "+wellKnownAS, s.serveASMetadata)
-	mux.HandleFunc("GET "+wellKnownOAuth, redirectMetadata)
-	mux.Handle(pathOAuth+"/", s.issuer)
-	return s.guard(problems(mux))
+// routes is where resources are entered: into the mux and into the OpenAPI
+// document at once, so that there is none that the document does not have.
+type routes struct {
+	mux *http.ServeMux
+	api huma.API
+}
+
+func newRoutes() *routes {
+	mux := http.NewServeMux()
+	cfg := huma.DefaultConfig("RIPT", fmt.Sprint(Profile))
+	cfg.CreateHooks = nil // no $schema members, no Link fields
+	cfg.DocsPath, cfg.SchemasPath, cfg.OpenAPIPath = "", "", ""
+	// Unknown members are ignored, so the schemas allow them.
+	cfg.AllowAdditionalPropertiesByDefault = true
+	return &routes{mux: mux, api: humago.New(mux, cfg)}
+}
+
+// add enters a resource that is no JSON document in and out. Operations of one
+// path may share a handler: the first names the path, and with several the
+// handler judges the method.
+func (t *routes) add(h http.HandlerFunc, ops ...huma.Operation) {
+	pattern := ops[0].Path
+	if len(ops) == 1 {
+		pattern = ops[0].Method + " " + pattern
+	}
+	t.mux.HandleFunc(pattern, h)
+	for _, op := range ops {
+		t.api.OpenAPI().AddOperation(&op)
+	}
 }
 
 // public tells the resources that need no token: what one must read to get a
 // token, what is published on purpose, and the question whether we are alive.
 func public(path string) bool {
 	switch path {
-	case wellKnownRIPT, wellKnownAS, wellKnownOAuth, pathHealth, pathOpenAPI + ".json", pathOpenAPI + ".yaml":
+	case wellKnownRIPT, wellKnownAS, wellKnownOAuth, pathHealth, pathOpenAPI:
 		return true
 	}
 	return strings.HasPrefix(path, pathOAuth+"/") || strings.HasPrefix(path, pathCerts) || strings.HasPrefix(path, pathProblems)
@@ -84,6 +102,10 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		defer s.contain(w, r)
 		if r.ProtoMajor == 2 {
 			w.Header().Set("Alt-Svc", s.altSvc())
+		}
+		if p := unfit(r); p != nil {
+			p.write(w)
+			return
 		}
 		if public(r.URL.Path) {
 			next.ServeHTTP(w, r)
@@ -202,22 +224,14 @@ func (p *statusProbe) WriteHeader(status int)      { p.status = status }
 const bodyTime = 10 * time.Second
 
 // limitBody refuses bodies past a limit of size, and ends those past one of time.
-func limitBody(next http.Handler, limit int64) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+func limitBody(next http.HandlerFunc, limit int64) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > limit {
 			refuseHTTP(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", limit).write(w)
 			return
 		}
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 		r.Body = http.MaxBytesReader(w, r.Body, limit)
-		next.ServeHTTP(w, r)
-	})
-}
-
-// serveHealth says that the process is alive; draining is told in byways, not
-// here, because balancers would tear calls apart.
-func (s *Server) serveHealth(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write([]byte("ok\n"))
+		next(w, r)
+	}
 }
