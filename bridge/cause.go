@@ -192,15 +192,6 @@ func init() {
 	rowByQ850[31] = rowByCode["normal"]
 }
 
-// Codes lists every cause there is, in the order of the table.
-func Codes() []Code {
-	out := make([]Code, len(causeTable))
-	for i, row := range causeTable {
-		out[i] = row.code
-	}
-	return out
-}
-
 func (c Cause) row() *causeRow {
 	if row := rowByCode[c.Code]; row != nil {
 		return row
