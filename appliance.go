@@ -71,7 +71,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 	if err := a.makeClient(cfg, logger); err != nil {
 		return nil, err
 	}
-	if err := a.makeServer(ctx, cfg, verifier.Verifier, logger); err != nil {
+	if err := a.makeServer(ctx, cfg, verifier, logger); err != nil {
 		return nil, err
 	}
 	a.bridge.Use(a.trunks(cfg))
@@ -98,7 +98,7 @@ func (a *appliance) makeAdmin(ctx context.Context, cfg *configs.Config, logger *
 	return nil
 }
 
-func (a *appliance) makeSIP(cfg *configs.Config, verifier *identityVerifier, logger *slog.Logger) error {
+func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger *slog.Logger) error {
 	ports, err := rtp.NewPool(cfg.SIP.Media.Address, cfg.SIP.Media.Ports.First, cfg.SIP.Media.Ports.Last)
 	if err != nil {
 		return err

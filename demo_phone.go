@@ -15,6 +15,7 @@ import (
 	"riptide/bridge"
 	"riptide/bridge/bridgetest"
 	"riptide/configs/setup"
+	"riptide/policy/stir"
 	"riptide/sip"
 	"riptide/sip/rtp"
 )
@@ -91,7 +92,7 @@ func (t *telephone) newAgent(d *demo, s *demoSide, host string) (*sip.Agent, err
 }
 
 // verifier believes callers whom either node vouches for.
-func (d *demo) verifier() (*identityVerifier, error) {
+func (d *demo) verifier() (*stir.Verifier, error) {
 	identity, tls := x509.NewCertPool(), x509.NewCertPool()
 	for _, s := range []demoSide{d.office, d.telco} {
 		for file, pool := range map[string]*x509.CertPool{setup.StirCACert: identity, setup.CACert: tls} {

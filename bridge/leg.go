@@ -97,6 +97,7 @@ type Identity struct {
 	Verdict  stir.Verdict // what verification found
 	Passport string       // the PASSporT in full form (RFC 8225), "" if none came
 	Others   []string     // further ones that hold, also in full form: of diversions, priority, names
+	Name     string       // of the caller, if a PASSporT that holds says it (RFC 9795)
 }
 
 // Intent is what the bridge wants of a Dialer.

@@ -50,8 +50,8 @@ type Config struct {
 // Verifier checks the caller's identity that came with an INVITE. A
 // *stir.Verifier is one.
 type Verifier interface {
-	// VerifyIdentity judges one Identity header field value for a call.
-	VerifyIdentity(ctx context.Context, header string, c stir.Call, now time.Time) stir.Verdict
+	// VerifyIdentities judges the Identity header field values of a call.
+	VerifyIdentities(ctx context.Context, headers []string, c stir.Call, now time.Time) stir.Found
 }
 
 var _ Verifier = (*stir.Verifier)(nil)

@@ -17,7 +17,6 @@ import (
 const (
 	admitTimeout  = 10 * time.Second // identity, route and record of a new call
 	storedTimeout = 2 * time.Second  // how long a peer waits for the store
-	maxIdentities = 4                // a caller's PASSporT and those of diversions; each costs a signature
 	ringRepeat    = time.Minute      // of the last 18x (RFC 3261 section 13.3.1.1)
 )
 
@@ -166,9 +165,8 @@ func (a *Agent) logRefused(t *trunk, leg string, from, to policy.Number, c bridg
 		"cause", c.Code, "status", status, "why", c.Text)
 }
 
-// identify verifies the caller's identity and applies the trunk's policy: one
-// PASSporT that holds is enough. The statuses of stir are the names of our
-// causes.
+// identify verifies the caller's identity and applies the trunk's policy. The
+// statuses of stir are the names of our causes.
 func (a *Agent) identify(ctx context.Context, t *trunk, identities []string, from, to policy.Number) (bridge.Identity, error) {
 	if len(identities) == 0 {
 		if t.RequireIdentity {
@@ -182,24 +180,11 @@ func (a *Agent) identify(ctx context.Context, t *trunk, identities []string, fro
 		}
 		return bridge.Identity{}, nil
 	}
-	best := bridge.Identity{}
-	for i, header := range identities[:min(len(identities), maxIdentities)] {
-		v := a.cfg.Verifier.VerifyIdentity(ctx, header, stir.Call{From: from, To: to}, a.cfg.Now())
-		if i > 0 && v.Status != stir.Valid {
-			continue
-		}
-		best = bridge.Identity{Verdict: v}
-		if id, err := stir.ParseIdentity(header); err == nil && !id.Compact() {
-			best.Passport = id.Passport
-		}
-		if v.Status == stir.Valid {
-			return best, nil
-		}
+	found := a.cfg.Verifier.VerifyIdentities(ctx, identities, stir.Call{From: from, To: to}, a.cfg.Now())
+	if found.Verdict.Status != stir.Valid && !t.AllowUnverified {
+		return bridge.Identity{}, bridge.Cause{Code: bridge.Code(found.Verdict.Status)}.With("identity of %s on trunk %q: %s", from, t.Name, found.Verdict.Reason)
 	}
-	if t.AllowUnverified {
-		return best, nil
-	}
-	return bridge.Identity{}, bridge.Cause{Code: bridge.Code(best.Verdict.Status)}.With("identity of %s on trunk %q: %s", from, t.Name, best.Verdict.Reason)
+	return bridge.Identity{Verdict: found.Verdict, Passport: found.Passport, Others: found.Others, Name: found.Name}, nil
 }
 
 // refuse ends an incoming leg before its answer.

@@ -29,6 +29,7 @@ type Passport struct {
 	Header Header
 	Claims Claims
 
+	extra extra
 	raw   map[string]stdjson.RawMessage // every claim, also those unknown here
 	token string
 }
@@ -36,7 +37,7 @@ type Passport struct {
 // Header is the JOSE header (RFC 8225 section 4).
 type Header struct {
 	Alg string `json:"alg"`
-	PPT string `json:"ppt"` // "shaken", or "" for the base form
+	PPT string `json:"ppt"` // "shaken", an extension, or "" for the base form
 	Typ string `json:"typ"`
 	X5U string `json:"x5u"` // where the certificate chain is
 }
@@ -89,7 +90,7 @@ const (
 )
 
 // ParsePassport reads a PASSporT in full form, of at most 8 KiB. It accepts
-// ES256 and the extensions "shaken" and none. Errors wrap ErrPassport and
+// ES256 and the types "shaken", "div", "rph", "rcd" and none. Errors wrap ErrPassport and
 // never quote the token.
 func ParsePassport(token string) (*Passport, error) {
 	p := &Passport{token: token}
@@ -152,8 +153,8 @@ func (p *Passport) parseHeader(b []byte) error {
 		return fmt.Errorf("alg is %.20q, want ES256", h.Alg)
 	case h.Typ != typ:
 		return fmt.Errorf("typ is %.20q, want passport", h.Typ)
-	case h.PPT != pptShaken && members["ppt"] != nil:
-		return fmt.Errorf("ppt %.20q is not supported, shaken is", h.PPT)
+	case !knownPPT(h.PPT) && members["ppt"] != nil:
+		return fmt.Errorf("ppt %.20q is not supported, these are: %s", h.PPT, pptList())
 	case h.X5U == "" || len(h.X5U) > maxURL:
 		return fmt.Errorf("x5u is not 1 to %d bytes", maxURL)
 	}
@@ -180,6 +181,9 @@ func (p *Passport) parseClaims(b []byte) error {
 		}
 	}
 	if err := p.Claims.checkParties(); err != nil {
+		return err
+	}
+	if err := p.parseExtra(); err != nil {
 		return err
 	}
 	if p.Header.PPT != pptShaken {

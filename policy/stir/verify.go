@@ -45,6 +45,14 @@ func (v *Verifier) Verify(ctx context.Context, passport string, c Call, now time
 	if err != nil {
 		return Verdict{Status: Invalid, Reason: err.Error()}
 	}
+	if ext := p.Extension(); ext != "" {
+		return Verdict{Status: Invalid, Reason: fmt.Sprintf("a PASSporT of type %s proves no caller", ext)}
+	}
+	return v.verify(ctx, p, c, now)
+}
+
+// verify judges a PASSporT of any type.
+func (v *Verifier) verify(ctx context.Context, p *Passport, c Call, now time.Time) Verdict {
 	cred, status, err := v.credential(ctx, p.Header.X5U, now)
 	if err != nil {
 		return Verdict{Status: status, Reason: err.Error()}
@@ -59,19 +67,6 @@ func (v *Verifier) Verify(ctx context.Context, passport string, c Call, now time
 	}
 	d.Attestation = p.Claims.Attest
 	return d
-}
-
-// VerifyIdentity verifies the value of a SIP Identity header field (RFC 8224
-// section 6.2).
-func (v *Verifier) VerifyIdentity(ctx context.Context, header string, c Call, now time.Time) Verdict {
-	if header == "" {
-		return v.Verify(ctx, "", c, now)
-	}
-	id, err := ParseIdentity(header)
-	if err != nil {
-		return Verdict{Status: Invalid, Reason: err.Error()}
-	}
-	return v.Verify(ctx, id.Passport, c, now)
 }
 
 // credential gets the chain behind an x5u and has it accepted.
@@ -103,11 +98,13 @@ func (v *Verifier) credential(ctx context.Context, x5u string, now time.Time) (*
 // clock. The replay cache comes last: it must hold only what was accepted.
 func (v *Verifier) judge(p *Passport, cred *Credential, c Call, now time.Time) (Status, error) {
 	from := p.Claims.From()
+	subject, needed := p.subject()
 	switch {
-	case from == "" || !from.IsE164():
+	case !needed:
+	case subject == "" || !subject.IsE164():
 		return NotCovered, fmt.Errorf("the certificate of %q speaks for telephone numbers, the PASSporT names the caller otherwise", cred.Name())
-	case !cred.Covers(from):
-		return NotCovered, fmt.Errorf("the certificate of %q is for %.200s, the caller is %s", cred.Name(), cred.Numbers, from)
+	case !cred.Covers(subject):
+		return NotCovered, fmt.Errorf("the certificate of %q is for %.200s, %s is %s", cred.Name(), cred.Numbers, p.subjectIs(), subject)
 	}
 	if err := cred.permits(p.raw); err != nil {
 		return Invalid, err

@@ -227,28 +227,6 @@ func TestCredentialCache(t *testing.T) {
 	}
 }
 
-func TestVerifyIdentity(t *testing.T) {
-	h := office(t)
-	value, err := FormatIdentity(h.passport(t, testCall, epoch))
-	must(t, err)
-	v := h.verifier()
-	for _, tc := range []struct {
-		header string
-		want   Status
-	}{
-		{"", Missing},
-		{"x", Invalid},
-		{strings.Replace(value, ";info", "A;info", 1), Invalid},
-		{strings.Replace(value, "<https://office.example", "<https://elsewhere.example", 1), Invalid},
-		{value, Valid},
-		{value, Replayed},
-	} {
-		if got := v.VerifyIdentity(t.Context(), tc.header, testCall, epoch); got.Status != tc.want {
-			t.Errorf("%.20q: %+v, want %s", tc.header, got, tc.want)
-		}
-	}
-}
-
 // A PASSporT that passed one bridge is verified by the next one unchanged,
 // while the chain comes through a Source.
 func TestVerifyThroughSource(t *testing.T) {
