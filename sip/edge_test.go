@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
 	"riptide/policy/stir"
