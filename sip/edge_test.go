@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-
 	"riptide/bridge"
 	"riptide/policy/stir"
 )
