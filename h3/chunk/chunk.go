@@ -110,6 +110,19 @@ func Parse(b []byte) (Chunk, error) {
 	return c, nil
 }
 
+// ParsePackage reads the package of a media chunk that was sealed: all of b. It
+// returns the media.
+func ParsePackage(b []byte) ([]byte, error) {
+	var c Chunk
+	if err := c.tags(b, true); err != nil {
+		return nil, err
+	}
+	if c.Media == nil || c.Ack != nil || c.Body != nil {
+		return nil, errMissing
+	}
+	return c.Media, nil
+}
+
 // tags reads the TLVs of the envelope, or of the package, in their order.
 func (c *Chunk) tags(b []byte, pkg bool) error {
 	last := Tag(0)

@@ -67,6 +67,22 @@ func TestAuthenticatedIsTheEnds(t *testing.T) {
 	}
 }
 
+func TestPackage(t *testing.T) {
+	c := audio()
+	pkg := c.AppendPackage(nil)
+	if got, err := ParsePackage(append(pkg, 33, 1, 0)); err != nil || !bytes.Equal(got, c.Media) {
+		t.Errorf("got %x, %v", got, err)
+	}
+	for name, b := range map[string][]byte{
+		"nothing": {}, "cut": pkg[:len(pkg)-1], "an acknowledgement": {byte(TagAck), 0}, "a body beside media": append(c.AppendPackage(nil), byte(TagBody), 0),
+		"a source": {byte(TagSource), 1, 1}, "an unknown tag": append(c.AppendPackage(nil), 19, 0),
+	} {
+		if got, err := ParsePackage(b); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: got %x, %v", name, got, err)
+		}
+	}
+}
+
 func TestLimits(t *testing.T) {
 	c := audio()
 	c.Media = nil

@@ -90,3 +90,19 @@ func FuzzBody(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParsePackage(f *testing.F) {
+	c := audio()
+	f.Add(c.AppendPackage(nil))
+	f.Add([]byte{byte(TagMedia), 0, 33, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		media, err := ParsePackage(b)
+		if err != nil {
+			return
+		}
+		c := Chunk{Media: media}
+		if again, err := ParsePackage(c.AppendPackage(nil)); err != nil || !bytes.Equal(again, media) {
+			t.Fatalf("%x came back as %x, %v", media, again, err)
+		}
+	})
+}
