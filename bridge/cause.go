@@ -160,6 +160,15 @@ var (
 	CauseUntrustedTLS      = Cause{Code: "tls-untrusted"}
 )
 
+// Codes are all codes of the table, in its order: what the specification lists.
+func Codes() []Code {
+	codes := make([]Code, len(causeTable))
+	for i, row := range causeTable {
+		codes[i] = row.code
+	}
+	return codes
+}
+
 var (
 	rowByCode = map[Code]*causeRow{}
 	rowBySIP  = map[int]*causeRow{}
