@@ -43,10 +43,11 @@ type message struct {
 
 // carriers are those a port has at the moment.
 type carriers struct {
-	mu   sync.Mutex
-	all  []attached // the one in use is the last
-	name string     // of the latest in use
-	peer string     // address it comes from
+	mu    sync.Mutex
+	all   []attached // of one epoch; the one in use is the last
+	epoch uint64     // the highest so far
+	name  string     // of the latest in use
+	peer  string     // address it comes from
 
 	carried atomic.Uint32 // 1 + rung of the last one that had a packet
 }
@@ -60,19 +61,22 @@ type attached struct {
 	peer  string
 }
 
-// attach gives the port a carrier. Of several the one with the highest epoch
-// is used, then the one of the highest rung, then the latest.
+// attach gives the port a carrier. The one with the highest epoch is used, of
+// equals the one of the highest rung, then the latest. Those of lower epochs are
+// let go of: the client has gone elsewhere, and what is sent after it there is
+// lost, where it could wait for the client to come back.
 func (p *Port) attach(c carrier, epoch uint64, peer string) {
 	cs := &p.carriers
 	cs.mu.Lock()
 	a := attached{c, epoch, peer}
-	cs.all = slices.DeleteFunc(cs.all, func(a attached) bool { return a.carrier == c })
-	at := len(cs.all)
-	for at > 0 && (cs.all[at-1].epoch > epoch ||
-		cs.all[at-1].epoch == epoch && cs.all[at-1].about().rung > c.about().rung) {
-		at--
+	cs.all = slices.DeleteFunc(cs.all, func(a attached) bool { return a.carrier == c || a.epoch < epoch })
+	if cs.epoch = max(cs.epoch, epoch); epoch == cs.epoch {
+		at := len(cs.all)
+		for at > 0 && cs.all[at-1].about().rung > c.about().rung {
+			at--
+		}
+		cs.all = slices.Insert(cs.all, at, a)
 	}
-	cs.all = slices.Insert(cs.all, at, a)
 	cs.changed()
 	cs.mu.Unlock()
 	p.renumber()

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"github.com/quic-go/webtransport-go"
-
-	"riptide/h3/chunk"
 )
 
 // Protocol is the WebTransport sub-protocol of this profile.
@@ -96,6 +93,11 @@ func (d *datagrams) sendStream(b []byte) error {
 	if !ok {
 		return errors.New("chunk too large for the path")
 	}
+	return writeStream(s, nil, b)
+}
+
+// writeStream sends one chunk, behind prefix, on a stream of its own.
+func writeStream(s streams, prefix, b []byte) error {
 	str, err := s.OpenUniStream()
 	if err != nil {
 		return fmt.Errorf("open a stream for a chunk of %d bytes: %w", len(b), err)
@@ -103,7 +105,7 @@ func (d *datagrams) sendStream(b []byte) error {
 	if err := str.SetWriteDeadline(time.Now().Add(streamTimeout)); err != nil {
 		return fmt.Errorf("send a chunk on a stream: %w", err)
 	}
-	if _, err := str.Write(b); err != nil {
+	if _, err := str.Write(append(prefix, b...)); err != nil {
 		str.CancelWrite(0)
 		return fmt.Errorf("send a chunk on a stream: %w", err)
 	}
@@ -149,12 +151,8 @@ func (p *Port) carryStreams(ctx context.Context, s streams) {
 		if err != nil {
 			return
 		}
-		if err := str.SetReadDeadline(time.Now().Add(streamTimeout)); err != nil {
-			return
-		}
-		b, err := io.ReadAll(io.LimitReader(str, chunk.MaxChunk+1))
-		if err != nil || len(b) > chunk.MaxChunk {
-			str.CancelRead(0)
+		b, err := readStream(str)
+		if err != nil {
 			b = nil // counts as malformed
 		}
 		p.receive(b, WebTransport)

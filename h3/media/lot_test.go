@@ -77,8 +77,8 @@ func TestCarriersByRank(t *testing.T) {
 		{"unless the client fell back", func() { p.attach(gets, 1, "") }, gets},
 		{"and came again", func() { p.detach(session); p.attach(session, 1, "") }, session},
 		{"the session ends", func() { p.detach(session) }, gets},
-		{"the requests too", func() { p.detach(gets) }, old},
-		{"and the last", func() { p.detach(old) }, nil},
+		{"one of before comes late", func() { p.attach(old, 0, "") }, gets},
+		{"and with the requests the last has gone", func() { p.detach(gets) }, nil},
 	} {
 		step.do()
 		if got := p.carriers.current(); got != step.want {

@@ -66,6 +66,8 @@ type Port struct {
 	carriers carriers
 	lot      *lot // of a server
 	open     open // of a server
+	striped  striped
+	seats    seats // of a server
 	in       inbound
 	out      outbound
 }
@@ -256,6 +258,7 @@ func (p *Port) Quiet() Quiet {
 // what still waits is dropped and counted. It may be called more than once.
 func (p *Port) Close() {
 	p.cancel()
+	p.leaveSeats()
 	o := &p.out
 	o.mu.Lock()
 	o.closed = true

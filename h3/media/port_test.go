@@ -284,7 +284,7 @@ func TestABlockedCarrierBlocksNobody(t *testing.T) {
 		client, server, end := pair(t, nil)
 		_ = server
 		stuck := make(chan struct{})
-		d := client.begin(&blocked{stuck}, 1, "stuck")
+		d := client.begin(&blocked{stuck}, 0, "stuck")
 		for n := range 200 {
 			client.Push(speech(n))
 		}

@@ -33,6 +33,13 @@ func (p *Port) receive(b []byte, r Rung) {
 	}
 }
 
+// malformed counts what could not be read as chunks.
+func (p *Port) malformed() {
+	p.in.mu.Lock()
+	defer p.in.mu.Unlock()
+	p.in.stats.Malformed++
+}
+
 // receiveBody takes the chunks of a request or response.
 func (p *Port) receiveBody(b []byte) error {
 	for n := 0; len(b) > 0; n++ {
@@ -41,9 +48,7 @@ func (p *Port) receiveBody(b []byte) error {
 			err = errTooManyChunks
 		}
 		if err != nil {
-			p.in.mu.Lock()
-			p.in.stats.Malformed++
-			p.in.mu.Unlock()
+			p.malformed()
 			return err
 		}
 		p.receive(one, PutGet)

@@ -22,12 +22,15 @@ const EpochHeader = "Ript-Epoch"
 // ContentType of bodies that hold chunks.
 const ContentType = "application/octet-stream"
 
-// Server answers the requests on {call}/media.
-type Server struct{ wt *webtransport.Server }
+// Server answers the requests on {call}/media, on its stripes, and on {tg}/media.
+type Server struct {
+	wt     *webtransport.Server
+	trunks trunkSessions
+}
 
 // NewServer makes a Server. wt is that on which the requests arrive; nil means
 // that there is no WebTransport.
-func NewServer(wt *webtransport.Server) *Server { return &Server{wt} }
+func NewServer(wt *webtransport.Server) *Server { return &Server{wt: wt} }
 
 // Serve answers one request on the media of the call whose end is p. The
 // caller has authenticated it and found the call. It returns when the request
@@ -61,7 +64,7 @@ const (
 )
 
 // open counts what a client keeps open.
-type open struct{ puts, sessions places }
+type open struct{ puts, sessions, stripes places }
 
 // places counts those in a room.
 type places struct{ taken atomic.Int32 }
