@@ -97,7 +97,11 @@ func (l *Leg) lateAnswer(req *sipgo.Request) error {
 	if err != nil {
 		return bridge.CauseMediaIncompatible.With("answer of trunk %q: %v", l.trunk.Name, err)
 	}
-	return l.media.accept(d)
+	if err := l.media.accept(d); err != nil {
+		return err
+	}
+	l.media.settle()
+	return nil
 }
 
 // confirm marks the dialog as known to both sides, and hangs up if that was

@@ -351,6 +351,7 @@ func (l *Leg) take200(tag string, res *sipgo.Response) {
 		return
 	}
 	l.stopTimers() // ringing is over
+	l.media.settle()
 	l.watch()
 	l.emit(bridge.Event{Kind: bridge.Answered, Plan: l.media.planCopy()})
 }

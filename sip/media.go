@@ -3,6 +3,7 @@ package sip
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"net/netip"
 
 	"riptide/bridge"
@@ -14,6 +15,7 @@ import (
 // All three are made from one MediaPlan, so they cannot disagree.
 type session struct {
 	port      *rtp.Port
+	log       *slog.Logger
 	advertise netip.Addr
 
 	id, version uint64
@@ -22,25 +24,54 @@ type session struct {
 	offering    bool            // local is an offer that has no answer yet
 	agreed      *sdp.Agreed     // nil: nothing agreed yet
 	plan        *bridge.MediaPlan
+	asked       *bridge.MediaPlan // the plan that the bridge wanted: without ports there is no video in ours
+	video       *bridge.Format    // of the video there was, if it was taken away
 }
 
 // ours is our end of the media under the current version.
 func (s *session) ours() sdp.Local {
-	return sdp.Local{
+	local := sdp.Local{
 		RTP:     netip.AddrPortFrom(s.advertise, s.port.Local().Port()),
 		Session: s.id,
 		Version: s.version,
+	}
+	if v := s.port.VideoLocal(); v.IsValid() {
+		local.Video = netip.AddrPortFrom(s.advertise, v.Port())
+	}
+	return local
+}
+
+// wantVideo takes ports for video. Without them the call goes on with audio.
+func (s *session) wantVideo(wanted bool) {
+	if !wanted {
+		return
+	}
+	if err := s.port.OpenVideo(nil); err != nil {
+		s.log.Warn("a call goes without its video", "error", err)
+	}
+}
+
+// settle gives the ports of video back that came to nothing.
+func (s *session) settle() {
+	if s.agreed == nil || !s.agreed.Video.Agreed() {
+		s.port.CloseVideo()
 	}
 }
 
 // firstOffer offers what the other side of the call can do.
 func (s *session) firstOffer(o bridge.MediaOffer) []byte {
 	s.version++
-	s.local = sdp.MakeOffer(s.ours(), rtp.FormatsOf(o), o.Ptime, sdp.SendRecv)
+	s.wantVideo(len(o.Video) > 0)
+	s.local = sdp.MakeOffer(s.ours(), rtp.CapabilityOf(o))
 	s.offering = true
-	if m, ok := s.local.Audio(); ok { // media may be ahead of the answer
-		s.port.Configure(sdp.Agreed{Receive: m.Formats})
+	var ready sdp.Agreed // media may be ahead of the answer
+	if m, ok := s.local.Audio(); ok {
+		ready.Audio.Receive = m.Formats
 	}
+	if m, ok := s.local.Video(); ok {
+		ready.Video.Receive = m.Formats
+	}
+	s.port.Configure(ready)
 	return s.local.Bytes()
 }
 
@@ -48,7 +79,7 @@ func (s *session) firstOffer(o bridge.MediaOffer) []byte {
 // then those we can convert to and from. A peer that leaves the offer to us may
 // be bringing in a telephone that knows only one of them (RFC 6337 section 5.3).
 func offerOf(p bridge.MediaPlan) bridge.MediaOffer {
-	o := bridge.MediaOffer{Speech: []bridge.Codec{p.Speech}, Ptime: p.Ptime}.Offered()
+	o := p.Offer().Offered()
 	o.Digits, o.ComfortNoise = p.Digits, p.ComfortNoise
 	return o
 }
@@ -57,20 +88,22 @@ func offerOf(p bridge.MediaPlan) bridge.MediaOffer {
 // first, for a re-INVITE without SDP (RFC 3261 section 14.2).
 func (s *session) repeatOffer() []byte {
 	s.version++
-	s.local = s.local.Reoffer(s.ours(), rtp.FormatsOf(offerOf(*s.plan)), s.plan.Ptime, sdp.SendRecv)
+	o := offerOf(*s.plan)
+	s.wantVideo(len(o.Video) > 0)
+	s.local = s.local.Reoffer(s.ours(), rtp.CapabilityOf(o))
 	s.offering = true
 	return s.local.Bytes()
 }
 
 // canTalk refuses an offer that has nothing for us, before anybody is rung.
 func canTalk(d sdp.Description) (bridge.MediaOffer, error) {
-	m, ok := d.Audio()
+	o, ok := rtp.OfferOf(d)
 	if !ok {
 		return bridge.MediaOffer{}, bridge.CauseMediaIncompatible.With("the offer has no audio over plain RTP that we could use")
 	}
-	o := rtp.OfferOf(m)
 	if len(o.Speech) == 0 {
-		return bridge.MediaOffer{}, bridge.CauseMediaIncompatible.With("no speech codec in common: offered %v, we have PCMU and PCMA", m.Formats)
+		m, _ := d.Audio()
+		return bridge.MediaOffer{}, bridge.CauseMediaIncompatible.With("no speech codec in common: offered %v, we have opus, G722, PCMU and PCMA", m.Formats)
 	}
 	return o, nil
 }
@@ -79,17 +112,24 @@ func canTalk(d sdp.Description) (bridge.MediaOffer, error) {
 // again with the same plan it says the same again: a 200 repeats the SDP of the
 // 183 before it (RFC 3261 section 13.2.1).
 func (s *session) firstAnswer(plan bridge.MediaPlan) ([]byte, error) {
-	if s.plan != nil && s.plan.Equal(plan) {
+	if s.asked != nil && s.asked.Equal(plan) {
 		return s.local.Bytes(), nil
 	}
 	s.version++
-	return s.answer(s.remote, plan)
+	body, err := s.answer(s.remote, plan)
+	if err == nil {
+		s.asked = &plan
+	}
+	return body, err
 }
 
 // answer answers an offer on a plan and takes it over: afterwards the port
 // sends and receives by it.
 func (s *session) answer(offer sdp.Description, plan bridge.MediaPlan) ([]byte, error) {
-	answer, err := sdp.MakeAnswer(offer, s.ours(), rtp.FormatsOfPlan(plan), sdp.SendRecv)
+	defer s.settle()
+	c := rtp.AnswerOf(offer, plan)
+	s.wantVideo(len(c.Video) > 0)
+	answer, err := sdp.MakeAnswer(offer, s.ours(), c)
 	if err != nil {
 		return nil, bridge.CauseMediaIncompatible.With("%v", err)
 	}
@@ -115,13 +155,22 @@ func (s *session) accept(answer sdp.Description) error {
 	return nil
 }
 
+// take takes over what was agreed on. The plan says of the video what was agreed
+// on, not what was wanted.
 func (s *session) take(local, remote sdp.Description, agreed sdp.Agreed, plan bridge.MediaPlan) {
+	if !agreed.Video.Agreed() {
+		plan.Video = nil
+	}
+	if plan.Video != nil {
+		s.video = plan.Video
+	}
 	s.local, s.remote, s.agreed, s.plan, s.offering = local, remote, &agreed, &plan, false
 	s.port.Configure(agreed)
 }
 
 // judge finds the plan for a new offer: the codec in use if it is offered at
-// all, so that a re-INVITE that adds codecs changes nothing.
+// all, so that a re-INVITE that adds codecs changes nothing. Video comes back if
+// there was any in this call; the other side has not heard that it was away.
 func (s *session) judge(offer sdp.Description) (bridge.MediaPlan, error) {
 	o, err := canTalk(offer)
 	if err != nil {
@@ -131,6 +180,7 @@ func (s *session) judge(offer sdp.Description) (bridge.MediaPlan, error) {
 	if s.plan != nil {
 		current = *s.plan
 	}
+	current.Video = s.video
 	return bridge.PlanFor(o, current)
 }
 
@@ -138,10 +188,10 @@ func (s *session) judge(offer sdp.Description) (bridge.MediaPlan, error) {
 // answer is the description we sent before, under the same version: a refresh.
 func (s *session) reanswer(offer sdp.Description, plan bridge.MediaPlan) ([]byte, error) {
 	if s.plan != nil && s.agreed != nil && s.plan.Equal(plan) {
-		answer, err := sdp.MakeAnswer(offer, s.ours(), rtp.FormatsOfPlan(plan), sdp.SendRecv)
+		answer, err := sdp.MakeAnswer(offer, s.ours(), rtp.AnswerOf(offer, plan))
 		if err == nil && bytes.Equal(answer.Bytes(), s.local.Bytes()) {
 			agreed, err := sdp.Answered(offer, answer)
-			if err == nil && agreed.Remote == s.agreed.Remote && agreed.Direction == s.agreed.Direction {
+			if err == nil && agreed.Audio.SameWay(s.agreed.Audio) && agreed.Video.SameWay(s.agreed.Video) {
 				s.remote = offer
 				return answer.Bytes(), nil
 			}
@@ -151,8 +201,9 @@ func (s *session) reanswer(offer sdp.Description, plan bridge.MediaPlan) ([]byte
 	return s.answer(offer, plan)
 }
 
-// held tells that the peer wants to hear nothing.
-func (s *session) held() bool { return s.agreed != nil && !s.agreed.Direction.Sends() }
+// held tells that the peer wants to hear nothing. What becomes of its video is
+// between it and the port.
+func (s *session) held() bool { return s.agreed != nil && !s.agreed.Audio.Direction.Sends() }
 
 // planCopy is the plan for an event, nil if there is none.
 func (s *session) planCopy() *bridge.MediaPlan {
@@ -174,5 +225,5 @@ func (a *Agent) openSession() (*session, error) {
 		port.Close()
 		return nil, fmt.Errorf("make SDP session id: %w", err)
 	}
-	return &session{port: port, advertise: a.mediaAddr, id: id >> 1}, nil
+	return &session{port: port, log: a.cfg.Logger, advertise: a.mediaAddr, id: id >> 1}, nil
 }

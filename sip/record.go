@@ -40,7 +40,8 @@ type dialogState struct {
 	Local     string `json:"local,omitempty"` // our description
 	Remote    string `json:"remote,omitempty"`
 
-	Media rtp.State `json:"media"`
+	Media rtp.State  `json:"media"`
+	Video *rtp.State `json:"video,omitempty"`
 }
 
 var stateNames = [...]string{inviting: "inviting", answered: "answered", confirmed: "confirmed", ending: "ending", over: "over"}
@@ -71,6 +72,9 @@ func (l *Leg) snapshot() dialogState {
 	}
 	if len(l.media.remote.Media) > 0 {
 		s.Remote = string(l.media.remote.Bytes())
+	}
+	if video, ok := l.media.port.VideoState(); ok {
+		s.Video = &video
 	}
 	d := l.dlg
 	if l.incoming {

@@ -53,13 +53,13 @@ func TestNoAllocations(t *testing.T) {
 	rubbish := []byte("not a packet at all")
 	stranger := netip.MustParseAddrPort("198.51.100.66:7")
 	for range lockAfter {
-		port.onRTP(next(), addr, now)
+		port.audio.onRTP(next(), addr, now)
 	}
 	f := frame(0)
 	for name, run := range map[string]func(){
-		"receive":   func() { now = now.Add(20 * time.Millisecond); port.onRTP(next(), addr, now) },
-		"malformed": func() { port.onRTP(rubbish, addr, now) },
-		"foreign":   func() { port.onRTP(next(), stranger, now) },
+		"receive":   func() { now = now.Add(20 * time.Millisecond); port.audio.onRTP(next(), addr, now) },
+		"malformed": func() { port.audio.onRTP(rubbish, addr, now) },
+		"foreign":   func() { port.audio.onRTP(next(), stranger, now) },
 		"send":      func() { f.Seq++; f.Timestamp += 160; port.Push(f) },
 	} {
 		if n := testing.AllocsPerRun(1000, run); n != 0 {
@@ -75,9 +75,9 @@ func TestNoAllocations(t *testing.T) {
 func TestFullSocketDropsAndCounts(t *testing.T) {
 	t.Parallel()
 	port, _, _ := bench(t)
-	port.tx.mu.Lock()
-	port.tx.out = full{}
-	port.tx.mu.Unlock()
+	port.audio.tx.mu.Lock()
+	port.audio.tx.out = full{}
+	port.audio.tx.mu.Unlock()
 	port.Push(frame(1))
 	port.Push(frame(2))
 	if st := port.Stats(); st.SendDropped != 2 || st.Sent != 0 {
@@ -97,7 +97,7 @@ func BenchmarkReceive(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		now = now.Add(20 * time.Millisecond)
-		port.onRTP(next(), addr, now)
+		port.audio.onRTP(next(), addr, now)
 	}
 }
 
@@ -121,6 +121,6 @@ func BenchmarkPass(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		now = now.Add(20 * time.Millisecond)
-		in.onRTP(next(), addr, now)
+		in.audio.onRTP(next(), addr, now)
 	}
 }

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// engine brings datagrams from sockets to ports, and reports out in time.
+// engine brings datagrams from sockets to streams, and reports out in time.
 type engine interface {
-	add(p *Port)
+	add(s *stream)
 	// remove ends the delivery. When it returns, the sockets are closed and no
-	// method of the port is being called.
-	remove(p *Port)
+	// method of the stream is being called.
+	remove(s *stream)
 }
 
-// goroutines is the engine with two goroutines per port, which the port owns.
+// goroutines is the engine with two goroutines per stream, which the stream owns.
 type goroutines struct {
 	wg      sync.WaitGroup
 	stopped chan struct{}
@@ -25,53 +25,53 @@ type goroutines struct {
 
 func newGoroutines() *goroutines { return &goroutines{stopped: make(chan struct{})} }
 
-func (g *goroutines) add(p *Port) {
-	g.wg.Go(func() { g.readMedia(p) })
-	g.wg.Go(func() { g.readReports(p) })
+func (g *goroutines) add(s *stream) {
+	g.wg.Go(func() { g.readMedia(s) })
+	g.wg.Go(func() { g.readReports(s) })
 }
 
-func (g *goroutines) remove(p *Port) {
+func (g *goroutines) remove(s *stream) {
 	close(g.stopped)
 	// Closing is how the readers are told; there is nothing to lose.
-	_ = p.media.close()
-	_ = p.reports.close()
+	_ = s.media.close()
+	_ = s.reports.close()
 	g.wg.Wait()
 }
 
-func (g *goroutines) readMedia(p *Port) {
+func (g *goroutines) readMedia(s *stream) {
 	buf := make([]byte, maxPacket+1) // one more, to see what was cut off
 	for {
-		n, from, err := p.media.conn.ReadFromUDPAddrPort(buf)
+		n, from, err := s.media.conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			if g.over(err) {
 				return
 			}
 			continue
 		}
-		p.onRTP(buf[:n], plain(from), p.now())
+		s.onRTP(buf[:n], plain(from), s.port.now())
 	}
 }
 
 // readReports also is the clock of the reports we send: a read that times out
 // means that one is due.
-func (g *goroutines) readReports(p *Port) {
+func (g *goroutines) readReports(s *stream) {
 	buf := make([]byte, maxPacket+1)
-	due := p.nextReport(p.now(), true)
+	due := s.nextReport(s.port.now(), true)
 	for {
 		// Reports are seconds apart: a deadline that cannot be set means that
 		// the socket is closed, which the read says too.
-		_ = p.reports.conn.SetReadDeadline(time.Now().Add(due.Sub(p.now())))
-		n, from, err := p.reports.conn.ReadFromUDPAddrPort(buf)
+		_ = s.reports.conn.SetReadDeadline(time.Now().Add(due.Sub(s.port.now())))
+		n, from, err := s.reports.conn.ReadFromUDPAddrPort(buf)
 		switch {
 		case err == nil:
-			p.onRTCP(buf[:n], plain(from), p.now())
+			s.onRTCP(buf[:n], plain(from), s.port.now())
 		case errors.Is(err, os.ErrDeadlineExceeded):
 		case g.over(err):
 			return
 		}
-		if now := p.now(); !now.Before(due) {
-			p.report(now)
-			due = p.nextReport(now, false)
+		if now := s.port.now(); !now.Before(due) {
+			s.report(now)
+			due = s.nextReport(now, false)
 		}
 	}
 }

@@ -8,16 +8,15 @@ import (
 
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
+
+	"riptide/bridge"
 )
 
 // inMemory is a port without sockets and goroutines.
 func inMemory() *Port {
-	p := &Port{now: func() time.Time { return start }}
-	p.log = slog.New(slog.DiscardHandler)
-	p.rc.out, p.tx.out = full{}, full{}
-	p.rc.every = reportEvery
-	p.rx.init()
-	p.tx.init()
+	p := &Port{now: func() time.Time { return start }, log: slog.New(slog.DiscardHandler), reports: reportEvery}
+	p.audio = p.newStream(bridge.Audio)
+	p.audio.rc.out, p.audio.tx.out = full{}, full{}
 	p.Configure(agreed(said))
 	p.Join(nobody{})
 	return p
@@ -44,11 +43,11 @@ func FuzzMedia(f *testing.F) {
 		for len(b) >= 3 {
 			from, after, n := sources[b[0]%4], time.Duration(b[1])*time.Millisecond*10, min(int(b[2]), len(b)-3)
 			now = now.Add(after)
-			p.onRTP(b[3:3+n], from, now)
+			p.audio.onRTP(b[3:3+n], from, now)
 			b = b[3+n:]
 			packets++
-			p.compound(now)
-			last = max(last, p.rx.frame.Seq)
+			p.audio.compound(now)
+			last = max(last, p.audio.rx.frame.Seq)
 		}
 		st := p.Stats()
 		if sum := st.Received + st.Duplicate + st.Foreign + st.Malformed + st.UnknownPayload; sum != packets {
@@ -78,12 +77,12 @@ func FuzzReports(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := inMemory()
-		p.tx.ssrc = 1
-		p.onRTCP(b, said, start)
+		p.audio.tx.ssrc = 1
+		p.audio.onRTCP(b, said, start)
 		st := p.Stats()
 		if st.PeerLost > st.Sent || st.RoundTrip < 0 || st.RoundTrip > time.Minute {
 			t.Fatalf("%+v", st)
 		}
-		p.report(start)
+		p.audio.report(start)
 	})
 }

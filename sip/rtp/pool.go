@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"net/netip"
 	"sync"
 	"syscall"
@@ -64,42 +63,58 @@ type Options struct {
 	Reports time.Duration // mean time between RTCP reports; 0 = 5 s
 }
 
-// Open binds a pair and starts to receive. If none can be had, the error is
+// Open binds a pair for audio and starts to receive. If none can be had, the error is
 // bridge.CauseOverloaded and says which setting mends it.
 func (p *Pool) Open(o Options) (*Port, error) {
-	media, reports, err := p.bind(o.Restore)
-	if err != nil {
-		return nil, err
-	}
-	port := &Port{
-		pool: p, log: o.Log, now: p.now, cname: o.CNAME,
-		local: media.local(), media: media, reports: reports,
-		engine: newGoroutines(),
-	}
+	port := &Port{pool: p, log: o.Log, now: p.now, cname: o.CNAME, reports: o.Reports}
 	if port.log == nil {
 		port.log = slog.New(slog.DiscardHandler)
+	}
+	if port.cname == "" && o.Restore != nil {
+		port.cname = o.Restore.CNAME
 	}
 	if port.cname == "" {
 		port.cname = rand.Text()[:16]
 	}
-	port.rc.every = o.Reports
-	if port.rc.every <= 0 {
-		port.rc.every = reportEvery
+	if port.reports <= 0 {
+		port.reports = reportEvery
 	}
-	port.rc.out, port.tx.out = reports, media
-	port.rx.init()
-	port.tx.init()
-	if o.Restore != nil {
-		port.tx.restored(*o.Restore, p.now())
-		if o.CNAME == "" && o.Restore.CNAME != "" {
-			port.cname = o.Restore.CNAME
-		}
+	var err error
+	if port.audio, err = port.open(bridge.Audio, o.Restore); err != nil {
+		return nil, err
 	}
-	port.engine.add(port)
 	return port, nil
 }
 
-// InUse is the number of ports open.
+// open binds a pair for a stream of the port and starts to receive.
+func (p *Port) open(kind bridge.Kind, restore *State) (*stream, error) {
+	media, reports, err := p.pool.bind(restore)
+	if err != nil {
+		return nil, err
+	}
+	s := p.newStream(kind)
+	s.local, s.media, s.reports = media.local(), media, reports
+	s.rc.out, s.tx.out = reports, media
+	media.class(kind)
+	reports.class(kind)
+	if restore != nil {
+		s.tx.restored(*restore, p.now())
+	}
+	s.engine = newGoroutines()
+	s.engine.add(s)
+	return s, nil
+}
+
+// newStream is a stream without sockets.
+func (p *Port) newStream(kind bridge.Kind) *stream {
+	s := &stream{port: p, kind: kind}
+	s.rc.every = p.reports
+	s.rx.init(kind)
+	s.tx.init(kind)
+	return s
+}
+
+// InUse is the number of pairs taken.
 func (p *Pool) InUse() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -239,28 +254,12 @@ func (p *Pool) owns(port uint16) bool {
 	return p.lo != 0 && port >= p.lo && port < p.hi && port%2 == 0
 }
 
-// release takes the pair of a closed port back.
-func (p *Pool) release(port *Port) {
-	if n := port.local.Port(); p.owns(n) {
-		p.giveBack(n)
+// release takes a pair back.
+func (p *Pool) release(port uint16) {
+	if p.owns(port) {
+		p.giveBack(port)
 	}
 	p.mu.Lock()
 	p.inUse--
 	p.mu.Unlock()
-}
-
-// init makes a stream of its own: random where RFC 3550 section 5.1 wants it.
-func (s *sender) init() {
-	s.ssrc = mathrand.Uint32()
-	s.line = timeline{seq: uint16(mathrand.Uint32()), ts: mathrand.Uint32()}
-	for i := range s.types {
-		s.types[i] = -1
-	}
-}
-
-func (r *receiver) init() {
-	for i := range r.codecs {
-		r.codecs[i] = -1
-	}
-	r.packet.CSRC = make([]uint32, 0, 15)
 }

@@ -2,6 +2,7 @@ package rtp
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -12,56 +13,98 @@ import (
 	"riptide/sip/sdp"
 )
 
-// Port is the media end of one SIP leg: a pair of sockets and the streams in
-// both directions. It implements bridge.MediaPort.
+// Port is the media end of one SIP leg: a stream of audio, and one of video
+// while there is any, each with a pair of sockets and both directions. It
+// implements bridge.MediaPort.
 //
 // Push, Stats and State may be called from any goroutine, also from a sink.
-// Join, Configure and Close must not be called from within the Push of the sink
-// that is joined.
+// Join, Configure, OpenVideo, CloseVideo and Close must not be called from
+// within the Push of the sink that is joined.
 type Port struct {
-	pool  *Pool
-	log   *slog.Logger
-	now   func() time.Time
-	cname string
-	local netip.AddrPort
+	pool    *Pool
+	log     *slog.Logger
+	now     func() time.Time
+	cname   string
+	reports time.Duration
 
-	media, reports *socket
-	engine         engine
+	audio *stream
+	video atomic.Pointer[stream]
 
-	rx receiver
-	tx sender
-	rc control
+	sinkMu sync.Mutex // held while a frame is handed on
+	sink   bridge.Sink
 
-	sinkMu  sync.Mutex // held while a frame is handed on
-	sink    bridge.Sink
-	unheard atomic.Uint64
+	unheard, requested, videoless atomic.Uint64
 
-	closing sync.Once
+	videoMu sync.Mutex        // of what follows
+	past    bridge.MediaStats // of video that was switched off
+	closed  bool
 }
 
 var _ bridge.MediaPort = (*Port)(nil)
 
-// Local is the address of the media socket; reports use the next port.
-func (p *Port) Local() netip.AddrPort { return p.local }
+// Local is the address of the audio socket; reports use the next port.
+func (p *Port) Local() netip.AddrPort { return p.audio.local }
+
+// VideoLocal is the address of the video socket, invalid if none is open.
+func (p *Port) VideoLocal() netip.AddrPort {
+	if v := p.video.Load(); v != nil {
+		return v.local
+	}
+	return netip.AddrPort{}
+}
+
+// OpenVideo takes a second pair of ports from the pool, for video. If one is
+// open already, that is it. restore, if not nil, continues a stream of a process
+// that is gone.
+func (p *Port) OpenVideo(restore *State) error {
+	p.videoMu.Lock()
+	defer p.videoMu.Unlock()
+	if p.closed {
+		return errors.New("open video: the media of this leg is closed")
+	}
+	if p.video.Load() != nil {
+		return nil
+	}
+	v, err := p.open(bridge.Video, restore)
+	if err != nil {
+		return err
+	}
+	p.video.Store(v)
+	return nil
+}
+
+// CloseVideo gives the ports of video back, if there are any.
+func (p *Port) CloseVideo() {
+	p.videoMu.Lock()
+	defer p.videoMu.Unlock()
+	p.closeVideo()
+}
+
+func (p *Port) closeVideo() {
+	if v := p.video.Swap(nil); v != nil {
+		v.close()
+		p.past = add(p.past, v.stats())
+	}
+}
 
 // Configure applies what an offer and answer came to, and learns the peer's
 // real address again. It may come as often as there are answers. SSRC, sequence
-// and timestamps continue. Before an answer to our own offer has come,
-// Agreed{Receive: …} makes the port ready for media that is ahead of it
+// and timestamps continue. Before an answer to our own offer has come, streams
+// with nothing but Receive make the port ready for media that is ahead of it
 // (RFC 3264 section 5.1).
 func (p *Port) Configure(a sdp.Agreed) {
-	p.rx.configure(a.Remote, a.Receive)
-	p.tx.configure(a.Send, a.Direction)
-	p.rc.configure(a)
-	p.retarget()
+	p.audio.configure(a.Audio)
+	if v := p.video.Load(); v != nil {
+		v.configure(a.Video)
+	}
 }
 
-// SetDirection changes who sends, without learning the address again. Media
-// that comes in spite of it is handed on all the same.
+// SetDirection changes who sends audio, without learning the address again.
+// Media that comes in spite of it is handed on all the same.
 func (p *Port) SetDirection(dir sdp.Direction) {
-	p.tx.mu.Lock()
-	defer p.tx.mu.Unlock()
-	p.tx.direct(dir)
+	p.audio.tx.mu.Lock()
+	defer p.audio.tx.mu.Unlock()
+	p.audio.tx.direct(dir)
 }
 
 // Join names the sink for frames from the peer. After it returns the old sink
@@ -73,99 +116,91 @@ func (p *Port) Join(s bridge.Sink) {
 }
 
 // Push sends a frame to the peer, or drops and counts it. It never waits.
-func (p *Port) Push(f *bridge.Frame) { p.tx.push(f, p.now()) }
+func (p *Port) Push(f *bridge.Frame) {
+	s := p.audio
+	if f.Codec.Kind() == bridge.Video {
+		s = p.video.Load()
+	}
+	switch {
+	case f.Request != bridge.RequestNone:
+		if s != nil && s.kind == bridge.Video {
+			s.requestKeyframe(p.now())
+		}
+	case s == nil:
+		p.videoless.Add(1)
+	default:
+		s.tx.push(f, p.now())
+	}
+}
 
 // LastReceived is when the peer's last packet came, zero if none has.
 func (p *Port) LastReceived() time.Time {
-	p.rx.mu.Lock()
-	defer p.rx.mu.Unlock()
-	return p.rx.last
+	last := p.audio.lastReceived()
+	if v := p.video.Load(); v != nil && v.lastReceived().After(last) {
+		return v.lastReceived()
+	}
+	return last
 }
 
-// Stats counts what went through the port since it was opened.
+// Stats counts what went through the port since it was opened, audio and video
+// together. Jitter, round trip and address are those of the audio.
 func (p *Port) Stats() bridge.MediaStats {
-	st := bridge.MediaStats{Carrier: "rtp", Unheard: p.unheard.Load()}
-	p.rx.mu.Lock()
-	r := &p.rx
-	st.Received, st.Duplicate, st.Foreign = r.received, r.duplicate, r.foreign
-	st.Malformed, st.UnknownPayload = r.malformed, r.unknown
-	st.Lost = r.lostBefore + r.src.lost()
-	st.Jitter = r.src.jitterTime()
-	peer := r.latch.heard()
-	p.rx.mu.Unlock()
-
-	p.tx.mu.Lock()
-	st.Sent, st.SendDropped = p.tx.sent, p.tx.dropped
-	p.tx.mu.Unlock()
-	st.PeerLost, st.RoundTrip = p.rc.heard()
-	if peer.IsValid() {
-		st.Peer = peer.String()
+	p.videoMu.Lock()
+	defer p.videoMu.Unlock()
+	st := add(p.audio.stats(), p.past)
+	if v := p.video.Load(); v != nil {
+		st = add(st, v.stats())
 	}
+	st.Carrier, st.Unheard, st.Requested = "rtp", p.unheard.Load(), p.requested.Load()
+	st.SendDropped += p.videoless.Load()
 	return st
+}
+
+// add counts the packets of two streams together.
+func add(a, b bridge.MediaStats) bridge.MediaStats {
+	a.Received += b.Received
+	a.Lost += b.Lost
+	a.Duplicate += b.Duplicate
+	a.Foreign += b.Foreign
+	a.Malformed += b.Malformed
+	a.UnknownPayload += b.UnknownPayload
+	a.Sent += b.Sent
+	a.SendDropped += b.SendDropped
+	a.PeerLost += b.PeerLost
+	return a
 }
 
 // Close says goodbye to the peer, waits until nothing is delivered any more and
 // returns the final count. It may be called again.
 func (p *Port) Close() bridge.MediaStats {
-	p.closing.Do(func() {
-		p.goodbye(p.now())
-		p.tx.mu.Lock()
-		p.tx.closed = true
-		p.tx.mu.Unlock()
-		p.engine.remove(p)
+	p.videoMu.Lock()
+	if !p.closed {
+		p.closed = true
+		p.closeVideo()
+		p.audio.close()
 		p.Join(nil)
-		p.pool.release(p)
-	})
+	}
+	p.videoMu.Unlock()
 	return p.Stats()
-}
-
-// onRTP takes a datagram of the media socket. Engines call it for one datagram
-// at a time, in the order of arrival.
-func (p *Port) onRTP(b []byte, from netip.AddrPort, now time.Time) {
-	if p.rc.muxed.Load() && isRTCP(b) {
-		p.onRTCP(b, from, now)
-		return
-	}
-	p.rx.mu.Lock()
-	before := p.rx.latch.locked
-	ok := p.rx.take(b, from, now)
-	latched := p.rx.latch.locked != before
-	p.rx.mu.Unlock()
-	if latched {
-		p.retarget()
-	}
-	if ok {
-		p.hand(&p.rx.frame)
-	}
 }
 
 // hand gives a frame to whoever listens.
 func (p *Port) hand(f *bridge.Frame) {
 	p.sinkMu.Lock()
 	defer p.sinkMu.Unlock()
-	if p.sink == nil {
+	switch {
+	case p.sink != nil:
+		p.sink.Push(f)
+	case f.Request == bridge.RequestNone:
 		p.unheard.Add(1)
-		return
 	}
-	p.sink.Push(f)
 }
 
-// retarget sends to where the peer was found to be. It holds both locks (always
-// in this order), so that the last word of two is the newer one.
-func (p *Port) retarget() {
-	p.rx.mu.Lock()
-	defer p.rx.mu.Unlock()
-	l := &p.rx.latch
-	p.tx.target(l.target())
-	if !l.locked.IsValid() {
-		return
-	}
+// found logs where the media of a stream really comes from.
+func (p *Port) found(kind bridge.Kind, l *latch) {
 	level := slog.LevelDebug
 	if l.locked != l.sdp {
 		level = slog.LevelInfo
 	}
-	p.log.Log(context.Background(), level, "media source found", "sdp", l.sdp, "from", l.locked)
+	p.log.Log(context.Background(), level, "media source found", "media", kind, "sdp", l.sdp, "from", l.locked)
 }
-
-// isRTCP tells reports from media on one port (RFC 5761 section 4).
-func isRTCP(b []byte) bool { return len(b) >= 2 && b[1] >= 192 && b[1] <= 223 }

@@ -131,9 +131,9 @@ func (p *peer) receive() rtp.Packet {
 func (p *peer) silent(port *Port) {
 	p.t.Helper()
 	mark := []byte("mark")
-	port.tx.mu.Lock()
-	err := port.media.send(mark, p.addr())
-	port.tx.mu.Unlock()
+	port.audio.tx.mu.Lock()
+	err := port.audio.media.send(mark, p.addr())
+	port.audio.tx.mu.Unlock()
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func (p *peer) silent(port *Port) {
 // test beside this one.
 func agreed(remote netip.AddrPort) sdp.Agreed {
 	f := []sdp.Format{sdp.PCMU, sdp.TelephoneEvent(101, 8000), sdp.CN}
-	return sdp.Agreed{Remote: remote, RemoteRTCP: netip.AddrPortFrom(loopback, 9), Send: f, Receive: f}
+	return sdp.Agreed{Audio: sdp.Stream{Remote: remote, RemoteRTCP: netip.AddrPortFrom(loopback, 9), Send: f, Receive: f}}
 }
 
 // openPort is a port with a recorder joined, and a peer that its SDP names.

@@ -16,21 +16,22 @@ const (
 	maxPayload = 1400 // of a Frame, see bridge.Frame
 	maxPacket  = 1500 // larger ones are not telephony, and malformed to us
 	maxReports = 16   // RTCP packets in one compound
-	clockRate  = 8000 // of every codec of this release
 )
 
 // receiver judges, counts and numbers what comes in. Its mutex is shared with
 // whoever asks for numbers or changes the configuration, never with a call
 // other than its own.
 type receiver struct {
-	mu     sync.Mutex
-	latch  latch
-	src    source
-	codecs [128]int16 // codec by payload type number, -1 = not negotiated
+	mu    sync.Mutex
+	latch latch
+	src   source
+	types [128]payloadType
 
 	packet rtp.Packet
 	frame  bridge.Frame
 	num    numbering
+	event  eventLine
+	events [maxPayload]byte // a payload of events, as the seam has it
 
 	received, duplicate, foreign, malformed, unknown uint64
 	lostBefore                                       uint64 // of sources that ended
@@ -42,6 +43,17 @@ type receiver struct {
 	srAt     time.Time
 }
 
+// payloadType is what a payload type number means.
+type payloadType struct {
+	known bool
+	codec bridge.Codec
+	clock uint32 // in Hz
+}
+
+// aside tells what counts the clock of the speech beside it, and not its own
+// (RFC 4733 section 2.1, RFC 3389 section 4).
+func (t payloadType) aside() bool { return !t.codec.Speech() && t.codec.Kind() == bridge.Audio }
+
 // numbering carries the sequence and time of frames across restarts of the
 // source, so that a sink sees one stream.
 type numbering struct {
@@ -52,20 +64,27 @@ type numbering struct {
 	ts       uint64 // extended timestamp of the newest frame
 	rtpTS    uint32 // the same as it came
 	at       time.Time
+	clock    uint32 // in which ts and rtpTS count
 	numbered bool
+}
+
+func (r *receiver) init(kind bridge.Kind) {
+	r.num.clock = firstClock(kind)
+	r.packet.CSRC = make([]uint32, 0, 15)
 }
 
 func (r *receiver) configure(remote netip.AddrPort, formats []sdp.Format) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.latch.reopen(remote)
-	for i := range r.codecs {
-		r.codecs[i] = -1
-	}
+	r.types = [128]payloadType{}
 	for _, f := range formats {
 		if c, ok := CodecOf(f); ok {
-			r.codecs[f.Payload&127] = int16(c)
+			r.types[f.Payload&127] = payloadType{true, c, uint32(f.Clock)}
 		}
+	}
+	if f, ok := mainFormat(formats); ok && !r.num.numbered {
+		r.num.clock = uint32(f.Clock)
 	}
 }
 
@@ -80,8 +99,8 @@ func (r *receiver) take(b []byte, from netip.AddrPort, now time.Time) bool {
 		return false
 	}
 	h := &r.packet.Header
-	codec := r.codecs[h.PayloadType]
-	if codec < 0 {
+	kind := r.types[h.PayloadType]
+	if !kind.known {
 		r.leaveOut(h, from, now)
 		return false
 	}
@@ -96,17 +115,30 @@ func (r *receiver) take(b []byte, from netip.AddrPort, now time.Time) bool {
 	}
 	r.received++
 	r.last = now
-	if bridge.Codec(codec) != bridge.TelephoneEvent { // event packets repeat their timestamp
-		r.src.time(h.Timestamp, now)
+	r.frame = bridge.Frame{Codec: kind.codec, Marker: h.Marker, Seq: seq, Payload: r.packet.Payload}
+	if !kind.aside() {
+		r.num.reclock(kind.clock, h.Timestamp, now)
 	}
-	r.frame = bridge.Frame{
-		Codec:     bridge.Codec(codec),
-		Marker:    h.Marker,
-		Seq:       seq,
-		Timestamp: r.num.timestamp(h.Timestamp, now),
-		Payload:   r.packet.Payload,
+	if kind.codec == bridge.TelephoneEvent {
+		r.takeEvent(h.Timestamp, kind.clock, now)
+		return true
 	}
+	r.src.time(h.Timestamp, r.num.clock, now)
+	r.frame.Timestamp = r.num.scaled(r.num.timestamp(h.Timestamp, now), kind.codec)
 	return true
+}
+
+// takeEvent completes the frame of an event: at the seam events have a clock of
+// 8000 Hz, whatever is spoken beside them.
+func (r *receiver) takeEvent(rtpTS, clock uint32, now time.Time) {
+	n := &r.num
+	r.frame.Timestamp = n.scaled(r.event.place(rtpTS, clock, n), bridge.TelephoneEvent)
+	if n.near(rtpTS, clock) {
+		n.timestamp(rtpTS, now) // the speech goes on from here
+	}
+	if clock != seamEvents {
+		r.frame.Payload = rescale(r.events[:0], r.packet.Payload, clock, seamEvents)
+	}
 }
 
 // place gives the packet its frame number.
@@ -154,11 +186,11 @@ func (r *receiver) leaveOut(h *rtp.Header, from netip.AddrPort, now time.Time) {
 // number, and a time as much later as it really is.
 func (n *numbering) restart(ext uint64, rtpTS uint32, now time.Time) uint64 {
 	if !n.numbered {
-		*n = numbering{seq: ext, ts: 1<<32 | uint64(rtpTS), rtpTS: rtpTS, at: now, numbered: true}
+		*n = numbering{seq: ext, ts: 1<<32 | uint64(rtpTS), rtpTS: rtpTS, at: now, clock: n.clock, numbered: true}
 		return ext
 	}
 	n.seq++
-	n.ts += elapsed(n.at, now)
+	n.ts += elapsed(n.at, now, n.clock)
 	n.shift, n.before, n.leftOut = n.seq-ext, n.seq-ext, 0
 	n.rtpTS, n.at = rtpTS, now
 	return n.seq
@@ -181,6 +213,27 @@ func (n *numbering) leaveOut(ext uint64) {
 	n.seq = max(n.seq, ext+n.shift)
 }
 
+// reclock goes on in another clock, when the peer changes to a codec that has
+// one.
+func (n *numbering) reclock(clock, rtpTS uint32, now time.Time) {
+	if n.clock == clock {
+		return
+	}
+	if n.rtpTS != rtpTS || n.at != now { // not what began the numbering
+		n.ts += elapsed(n.at, now, n.clock)
+	}
+	n.ts = n.ts * uint64(clock) / uint64(n.clock)
+	n.clock, n.rtpTS, n.at = clock, rtpTS, now
+}
+
+// scaled is a time of the stream in the clock that a codec has at the seam.
+func (n *numbering) scaled(ts uint64, c bridge.Codec) uint64 {
+	if clock := uint32(c.ClockRate()); clock != n.clock {
+		return ts * uint64(clock) / uint64(n.clock)
+	}
+	return ts
+}
+
 // timestamp extends the 32 bits of a packet.
 func (n *numbering) timestamp(rtpTS uint32, now time.Time) uint64 {
 	ts := n.ts + uint64(int64(int32(rtpTS-n.rtpTS)))
@@ -191,7 +244,12 @@ func (n *numbering) timestamp(rtpTS uint32, now time.Time) uint64 {
 }
 
 // elapsed is a time span in clock units, at least one usual packet.
-func elapsed(from, to time.Time) uint64 {
-	units := int64(to.Sub(from)) * clockRate / int64(time.Second)
-	return uint64(max(units, clockRate/50))
+func elapsed(from, to time.Time, clock uint32) uint64 {
+	return uint64(max(units(to.Sub(from), clock), int64(clock/50)))
+}
+
+// units is a time span in clock units. Whole seconds go apart: their product
+// with the clock of video leaves 64 bits after a day.
+func units(d time.Duration, clock uint32) int64 {
+	return int64(d/time.Second)*int64(clock) + int64(d%time.Second)*int64(clock)/int64(time.Second)
 }

@@ -53,7 +53,7 @@ func TestReconfigureKeepsTheStream(t *testing.T) {
 
 	moved := newPeer(t, port.Local())
 	a := agreed(moved.addr())
-	a.Send = []sdp.Format{sdp.PCMA}
+	a.Audio.Send = []sdp.Format{sdp.PCMA}
 	port.Configure(a)
 	f := frame(2)
 	f.Codec = bridge.PCMA
@@ -220,7 +220,7 @@ func TestPayloadNumbersPerDirection(t *testing.T) {
 	t.Parallel()
 	port, rec, p := openPort(t)
 	a := agreed(p.addr())
-	a.Send = []sdp.Format{sdp.PCMU, sdp.TelephoneEvent(96, 8000)}
+	a.Audio.Send = []sdp.Format{sdp.PCMU, sdp.TelephoneEvent(96, 8000)}
 	port.Configure(a)
 	f := frame(1)
 	f.Codec, f.Payload = bridge.TelephoneEvent, []byte{5, 10, 0, 160}

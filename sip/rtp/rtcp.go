@@ -15,7 +15,7 @@ import (
 // reportEvery is the mean time between reports (RFC 3550 section 6.2).
 const reportEvery = 5 * time.Second
 
-// control is the RTCP side of a port.
+// control is the RTCP side of a stream.
 type control struct {
 	every time.Duration
 	muxed atomic.Bool // reports share the media port
@@ -27,16 +27,20 @@ type control struct {
 	lost     uint64         // packets of ours lost, of the peer's current count
 	lostPast uint64         // the same, of counts that began anew
 	trip     time.Duration
+	fir      asked // by the peer
+	firSent  uint8 // number of our last FIR
+	firOnly  bool  // the peer understands no PLI
 
 	outMu sync.Mutex // sends on the socket of the reports
 	out   packetWriter
 }
 
-func (c *control) configure(a sdp.Agreed) {
+func (c *control) configure(a sdp.Stream) {
 	c.muxed.Store(a.RTCPMux)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.said, c.learned = a.RemoteRTCP, netip.AddrPort{}
+	c.firOnly = len(a.Send) > 0 && a.Send[0].Feedback == sdp.FIR
 }
 
 // heard is what the peer said of our stream.
@@ -48,82 +52,49 @@ func (c *control) heard() (lost uint64, trip time.Duration) {
 
 // onRTCP takes a datagram with reports. Those from strangers and malformed ones
 // are counted with the media's; good ones are not media, and not counted.
-func (p *Port) onRTCP(b []byte, from netip.AddrPort, now time.Time) {
-	p.rx.mu.Lock()
-	l := &p.rx.latch
+func (s *stream) onRTCP(b []byte, from netip.AddrPort, now time.Time) {
+	s.rx.mu.Lock()
+	l := &s.rx.latch
 	ip := from.Addr()
 	known := ip == l.target().Addr() || ip == l.sdp.Addr()
-	media := p.rx.src.ssrc
-	p.rx.mu.Unlock()
+	media := s.rx.src.ssrc
+	s.rx.mu.Unlock()
 
-	c := &p.rc
+	c := &s.rc
 	c.mu.Lock()
 	known = known || ip == c.said.Addr()
 	c.mu.Unlock()
 	if !known {
-		p.countReport(&p.rx.foreign)
+		s.countReport(&s.rx.foreign)
 		return
 	}
-	if !eachReport(b, func(sender uint32, ntp uint64, reports []rtcp.ReceptionReport) {
-		p.onReport(sender, ntp, reports, media, from, now)
+	if !eachReport(b, reportTaker{
+		report: func(sender uint32, ntp uint64, reports []rtcp.ReceptionReport) {
+			s.onReport(sender, ntp, reports, media, from, now)
+		},
+		request: s.onRequest,
 	}) {
-		p.countReport(&p.rx.malformed)
+		s.countReport(&s.rx.malformed)
 	}
 }
 
-func (p *Port) countReport(n *uint64) {
-	p.rx.mu.Lock()
+func (s *stream) countReport(n *uint64) {
+	s.rx.mu.Lock()
 	*n++
-	p.rx.mu.Unlock()
-}
-
-// eachReport walks a compound packet and calls f for each sender or receiver
-// report; ntp is 0 for the latter. Other packets are passed over unread. It
-// returns false if the packet is malformed: f may have been called for what was
-// before the flaw.
-func eachReport(b []byte, f func(sender uint32, ntp uint64, reports []rtcp.ReceptionReport)) bool {
-	if len(b) == 0 || len(b) > maxPacket {
-		return false
-	}
-	for n := 0; len(b) > 0; n++ {
-		var h rtcp.Header
-		if n == maxReports || h.Unmarshal(b) != nil {
-			return false
-		}
-		size := (int(h.Length) + 1) * 4
-		if size > len(b) {
-			return false
-		}
-		switch h.Type {
-		case rtcp.TypeSenderReport:
-			var sr rtcp.SenderReport
-			if sr.Unmarshal(b[:size]) != nil {
-				return false
-			}
-			f(sr.SSRC, sr.NTPTime, sr.Reports)
-		case rtcp.TypeReceiverReport:
-			var rr rtcp.ReceiverReport
-			if rr.Unmarshal(b[:size]) != nil {
-				return false
-			}
-			f(rr.SSRC, 0, rr.Reports)
-		}
-		b = b[size:]
-	}
-	return true
+	s.rx.mu.Unlock()
 }
 
 // onReport takes one report of the peer's.
-func (p *Port) onReport(from uint32, ntp uint64, reports []rtcp.ReceptionReport, media uint32, addr netip.AddrPort, now time.Time) {
+func (s *stream) onReport(from uint32, ntp uint64, reports []rtcp.ReceptionReport, media uint32, addr netip.AddrPort, now time.Time) {
 	if ntp != 0 && from == media {
-		p.rx.mu.Lock()
-		p.rx.srMiddle, p.rx.srAt = middle(ntp), now
-		p.rx.mu.Unlock()
+		s.rx.mu.Lock()
+		s.rx.srMiddle, s.rx.srAt = middle(ntp), now
+		s.rx.mu.Unlock()
 	}
-	p.tx.mu.Lock()
-	ours, sent := p.tx.ssrc, p.tx.sent
-	p.tx.mu.Unlock()
-	c := &p.rc
+	s.tx.mu.Lock()
+	ours, sent := s.tx.ssrc, s.tx.sent
+	s.tx.mu.Unlock()
+	c := &s.rc
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if from == media {
@@ -160,8 +131,8 @@ func (c *control) reception(from uint32, r rtcp.ReceptionReport, sent uint64, no
 // nextReport is when a report is due after now: half to one and a half of the
 // interval, so that reports of many ports do not meet (RFC 3550 section 6.3.1);
 // the first one comes earlier.
-func (p *Port) nextReport(now time.Time, first bool) time.Time {
-	every := p.rc.every
+func (s *stream) nextReport(now time.Time, first bool) time.Time {
+	every := s.rc.every
 	if first {
 		every /= 2
 	}
@@ -170,43 +141,43 @@ func (p *Port) nextReport(now time.Time, first bool) time.Time {
 
 // report sends a sender report if media was sent since the last one, else a
 // receiver report, and our name.
-func (p *Port) report(now time.Time) {
-	p.sendReports(p.compound(now))
+func (s *stream) report(now time.Time) {
+	s.sendReports(s.compound(now))
 }
 
 // goodbye is the last report.
-func (p *Port) goodbye(now time.Time) {
-	p.tx.mu.Lock()
-	ssrc := p.tx.ssrc
-	p.tx.mu.Unlock()
-	p.sendReports(append(p.compound(now), &rtcp.Goodbye{Sources: []uint32{ssrc}}))
+func (s *stream) goodbye(now time.Time) {
+	s.tx.mu.Lock()
+	ssrc := s.tx.ssrc
+	s.tx.mu.Unlock()
+	s.sendReports(append(s.compound(now), &rtcp.Goodbye{Sources: []uint32{ssrc}}))
 }
 
-func (p *Port) compound(now time.Time) []rtcp.Packet {
-	reports := p.receptionReports(now)
-	p.tx.mu.Lock()
-	defer p.tx.mu.Unlock()
-	s := &p.tx
-	name := rtcp.NewCNAMESourceDescription(s.ssrc, p.cname)
-	if s.sent == s.sentAtLastRTCP {
-		return []rtcp.Packet{&rtcp.ReceiverReport{SSRC: s.ssrc, Reports: reports}, name}
+func (s *stream) compound(now time.Time) []rtcp.Packet {
+	reports := s.receptionReports(now)
+	s.tx.mu.Lock()
+	defer s.tx.mu.Unlock()
+	t := &s.tx
+	name := rtcp.NewCNAMESourceDescription(t.ssrc, s.port.cname)
+	if t.sent == t.sentAtLastRTCP {
+		return []rtcp.Packet{&rtcp.ReceiverReport{SSRC: t.ssrc, Reports: reports}, name}
 	}
-	s.sentAtLastRTCP = s.sent
+	t.sentAtLastRTCP = t.sent
 	return []rtcp.Packet{&rtcp.SenderReport{
-		SSRC:        s.ssrc,
+		SSRC:        t.ssrc,
 		NTPTime:     ntpTime(now),
-		RTPTime:     s.line.at(now),
-		PacketCount: uint32(s.sent),
-		OctetCount:  uint32(s.octets),
+		RTPTime:     t.line.at(now),
+		PacketCount: uint32(t.sent - t.sentBefore),
+		OctetCount:  uint32(t.octets),
 		Reports:     reports,
 	}, name}
 }
 
 // receptionReports is what we say of the peer's stream.
-func (p *Port) receptionReports(now time.Time) []rtcp.ReceptionReport {
-	p.rx.mu.Lock()
-	defer p.rx.mu.Unlock()
-	r := &p.rx
+func (s *stream) receptionReports(now time.Time) []rtcp.ReceptionReport {
+	s.rx.mu.Lock()
+	defer s.rx.mu.Unlock()
+	r := &s.rx
 	if !r.src.started {
 		return nil
 	}
@@ -226,24 +197,24 @@ func (p *Port) receptionReports(now time.Time) []rtcp.ReceptionReport {
 
 // sendReports sends a compound packet to where the peer's reports come from, or
 // should.
-func (p *Port) sendReports(packets []rtcp.Packet) {
+func (s *stream) sendReports(packets []rtcp.Packet) {
 	b, err := rtcp.Marshal(packets)
 	if err != nil {
 		return // only fields out of range make it fail, and these are clamped
 	}
-	p.rx.mu.Lock()
-	locked, said := p.rx.latch.locked, p.rx.latch.sdp
-	p.rx.mu.Unlock()
-	if p.rc.muxed.Load() {
-		p.tx.mu.Lock()
-		defer p.tx.mu.Unlock()
-		_ = p.tx.out.send(b, p.tx.to) // reports are best effort, the next one says all again
+	s.rx.mu.Lock()
+	locked, said := s.rx.latch.locked, s.rx.latch.sdp
+	s.rx.mu.Unlock()
+	if s.rc.muxed.Load() {
+		s.tx.mu.Lock()
+		defer s.tx.mu.Unlock()
+		_ = s.tx.out.send(b, s.tx.to) // reports are best effort, the next one says all again
 		return
 	}
-	if to := p.rc.target(locked, said); to.IsValid() {
-		p.rc.outMu.Lock()
-		defer p.rc.outMu.Unlock()
-		_ = p.rc.out.send(b, to)
+	if to := s.rc.target(locked, said); to.IsValid() {
+		s.rc.outMu.Lock()
+		defer s.rc.outMu.Unlock()
+		_ = s.rc.out.send(b, to)
 	}
 }
 

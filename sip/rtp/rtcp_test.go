@@ -63,7 +63,7 @@ func openReporting(t *testing.T) (*Port, *recorder, *peer, *reporter) {
 	port, rec, p := openPort(t)
 	r := newReporter(t, port)
 	a := agreed(p.addr())
-	a.RemoteRTCP = r.addr()
+	a.Audio.RemoteRTCP = r.addr()
 	port.Configure(a)
 	return port, rec, p, r
 }
@@ -80,19 +80,23 @@ func TestReportNumbers(t *testing.T) {
 		p.receive()
 	}
 	r.send(&rtcp.SenderReport{SSRC: 0x1234, NTPTime: 0x1122334455667788}, rtcp.NewCNAMESourceDescription(0x1234, "peer"))
-	waitFor(t, func() bool { port.rx.mu.Lock(); defer port.rx.mu.Unlock(); return port.rx.srMiddle != 0 })
-	port.rx.mu.Lock()
-	heard := port.rx.srAt
-	port.rx.mu.Unlock()
+	waitFor(t, func() bool {
+		port.audio.rx.mu.Lock()
+		defer port.audio.rx.mu.Unlock()
+		return port.audio.rx.srMiddle != 0
+	})
+	port.audio.rx.mu.Lock()
+	heard := port.audio.rx.srAt
+	port.audio.rx.mu.Unlock()
 	now := heard.Add(1500 * time.Millisecond)
-	port.report(now)
+	port.audio.report(now)
 
 	got := r.receive()
 	sr, ok := got[0].(*rtcp.SenderReport)
 	if !ok || len(got) != 2 {
 		t.Fatalf("got %v", got)
 	}
-	if sr.PacketCount != 3 || sr.OctetCount != 480 || sr.SSRC != port.tx.ssrc || sr.NTPTime != ntpTime(now) {
+	if sr.PacketCount != 3 || sr.OctetCount != 480 || sr.SSRC != port.audio.tx.ssrc || sr.NTPTime != ntpTime(now) {
 		t.Errorf("sender report %+v", sr)
 	}
 	rr := sr.Reports[0]
@@ -107,7 +111,7 @@ func TestReportNumbers(t *testing.T) {
 		t.Errorf("name %v", got[1])
 	}
 
-	port.report(now)
+	port.audio.report(now)
 	got = r.receive() // nothing sent since
 	if _, ok := got[0].(*rtcp.ReceiverReport); !ok {
 		t.Errorf("second report %v", got)
@@ -133,7 +137,7 @@ func TestWhatThePeerReports(t *testing.T) {
 		r.send(&rtcp.ReceiverReport{SSRC: from, Reports: []rtcp.ReceptionReport{
 			{SSRC: about, TotalLost: lost, LastSenderReport: lsr, Delay: 2 << 16}}})
 	}
-	ours := port.tx.ssrc
+	ours := port.audio.tx.ssrc
 	report(0x1234, ours, 7)
 	waitFor(t, func() bool { return port.Stats().PeerLost == 7 })
 	if trip := port.Stats().RoundTrip; trip < 249*time.Millisecond || trip > 10*time.Second {
@@ -154,19 +158,19 @@ func TestReportsOnTheMediaPort(t *testing.T) {
 	t.Parallel()
 	port, rec, p := openPort(t)
 	a := agreed(p.addr())
-	a.RTCPMux = true
+	a.Audio.RTCPMux = true
 	port.Configure(a)
 	p.send(1)
 	rec.wait(t, 1)
 	port.Push(frame(1))
 	p.receive()
-	b, err := rtcp.Marshal([]rtcp.Packet{&rtcp.ReceiverReport{SSRC: 1, Reports: []rtcp.ReceptionReport{{SSRC: port.tx.ssrc, TotalLost: 1}}}})
+	b, err := rtcp.Marshal([]rtcp.Packet{&rtcp.ReceiverReport{SSRC: 1, Reports: []rtcp.ReceptionReport{{SSRC: port.audio.tx.ssrc, TotalLost: 1}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.raw(b)
 	waitFor(t, func() bool { return port.Stats().PeerLost == 1 })
-	port.report(time.Now())
+	port.audio.report(time.Now())
 	if got := p.receive(); got.PayloadType != 200-128 || !got.Marker { // a sender report, read as RTP
 		t.Errorf("got %v, want a report", got.Header)
 	}
@@ -213,23 +217,23 @@ func TestReportsFromStrangersAndRubbish(t *testing.T) {
 		{}, {0x80}, {0x80, 201, 0, 9}, {0x81, 201, 0, 1, 0, 0, 0, 0}, {0x40, 201, 0, 0},
 		compound(maxReports + 1),
 	} {
-		if eachReport(b, nil) {
+		if eachReport(b, reportTaker{}) {
 			t.Errorf("%x taken", b)
 		}
 		if _, err := r.conn.WriteToUDPAddrPort(b, r.to); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if !eachReport(compound(maxReports), nil) {
+	if !eachReport(compound(maxReports), reportTaker{}) {
 		t.Errorf("%d packets refused", maxReports)
 	}
-	if eachReport(make([]byte, maxPacket+1), nil) {
+	if eachReport(make([]byte, maxPacket+1), reportTaker{}) {
 		t.Error("too long a packet taken")
 	}
 	waitFor(t, func() bool { return port.Stats().Malformed == 6 })
 
 	a := agreed(netip.MustParseAddrPort("192.0.2.1:4000"))
-	a.RemoteRTCP = netip.MustParseAddrPort("192.0.2.1:4001")
+	a.Audio.RemoteRTCP = netip.MustParseAddrPort("192.0.2.1:4001")
 	port.Configure(a)
 	r.send(&rtcp.ReceiverReport{SSRC: 1})
 	waitFor(t, func() bool { return port.Stats().Foreign == 1 })
@@ -249,7 +253,7 @@ func TestReportsAreSent(t *testing.T) {
 	defer port.Close()
 	r := newReporter(t, port)
 	a := agreed(netip.AddrPortFrom(loopback, 9))
-	a.RemoteRTCP = r.addr()
+	a.Audio.RemoteRTCP = r.addr()
 	port.Configure(a)
 	for range 3 {
 		if got := r.receive(); len(got) != 2 {
@@ -260,16 +264,15 @@ func TestReportsAreSent(t *testing.T) {
 
 func TestNextReportIsRandom(t *testing.T) {
 	t.Parallel()
-	p := Port{}
-	p.rc.every = reportEvery
+	p := inMemory()
 	seen := map[time.Time]bool{}
 	for range 100 {
-		at := p.nextReport(start, false)
+		at := p.audio.nextReport(start, false)
 		seen[at] = true
 		if d := at.Sub(start); d < reportEvery/2 || d >= reportEvery*3/2 {
 			t.Fatalf("report after %v", d)
 		}
-		if d := p.nextReport(start, true).Sub(start); d < reportEvery/4 || d >= reportEvery*3/4 {
+		if d := p.audio.nextReport(start, true).Sub(start); d < reportEvery/4 || d >= reportEvery*3/4 {
 			t.Fatalf("first report after %v", d)
 		}
 	}

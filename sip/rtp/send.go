@@ -1,6 +1,7 @@
 package rtp
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
@@ -10,6 +11,9 @@ import (
 	"riptide/bridge"
 	"riptide/sip/sdp"
 )
+
+// seamEvents is the clock of events at the seam (bridge.TelephoneEvent).
+const seamEvents = 8000
 
 // packetWriter is what the sender needs of a socket.
 type packetWriter interface {
@@ -24,14 +28,17 @@ type sender struct {
 	ssrc   uint32
 	line   timeline
 	to     netip.AddrPort
-	muted  bool       // the direction forbids sending
-	closed bool       // nothing leaves any more
-	types  [256]int16 // payload type number by codec, -1 = not negotiated
+	muted  bool         // the direction forbids sending
+	closed bool         // nothing leaves any more
+	types  [256]int16   // payload type number by codec, -1 = not negotiated
+	first  bridge.Codec // the one agreed on; of video it is the only one
+	events uint32       // clock in which durations of events are written
 	header rtp.Header
 	buf    [headerSize + maxPayload]byte
 
 	sent, dropped  uint64
-	octets         uint64 // payload bytes sent
+	octets         uint64 // payload bytes sent under this SSRC
+	sentBefore     uint64 // under others
 	sentAtLastRTCP uint64
 	lastSent       time.Time
 }
@@ -42,12 +49,50 @@ func (s *sender) configure(formats []sdp.Format, dir sdp.Direction) {
 	for i := range s.types {
 		s.types[i] = -1
 	}
+	main, ok := mainFormat(formats)
+	if ok {
+		s.first, _ = CodecOf(main)
+		s.reclock(uint32(main.Clock))
+	}
 	for _, f := range formats {
-		if c, ok := CodecOf(f); ok && s.types[c] < 0 {
+		c, ok := CodecOf(f)
+		if !ok || s.types[c] >= 0 && f.Clock != main.Clock {
+			continue
+		}
+		if s.types[c] < 0 || c == bridge.TelephoneEvent {
 			s.types[c] = int16(f.Payload & 127)
+		}
+		if c == bridge.TelephoneEvent {
+			s.events = uint32(f.Clock)
 		}
 	}
 	s.direct(dir)
+}
+
+// mainFormat is the first format of a stream that we know and that accompanies
+// no other.
+func mainFormat(formats []sdp.Format) (sdp.Format, bool) {
+	for _, f := range formats {
+		if c, ok := CodecOf(f); ok && (c.Speech() || c.Kind() == bridge.Video) {
+			return f, true
+		}
+	}
+	return sdp.Format{}, false
+}
+
+// reclock makes the stream count another clock. Within one SSRC nobody could
+// make sense of that (RFC 7160 section 4.1), so it is another source.
+func (s *sender) reclock(clock uint32) {
+	if s.line.clock == clock {
+		return
+	}
+	if !s.line.started {
+		s.line.clock = clock
+		return
+	}
+	s.ssrc = rand.Uint32()
+	s.line = newTimeline(clock, s.line.video)
+	s.sentBefore, s.sentAtLastRTCP, s.octets = s.sent, s.sent, 0
 }
 
 // direct applies a direction. What the source numbered meanwhile was not lost
@@ -91,14 +136,18 @@ func (s *sender) push(f *bridge.Frame, now time.Time) {
 	}
 	s.header = rtp.Header{
 		Version:        2,
-		Marker:         f.Marker || fresh,
+		Marker:         f.Marker || fresh && !s.line.video, // of video it ends a picture
 		PayloadType:    uint8(payload),
 		SequenceNumber: seq,
 		Timestamp:      ts,
 		SSRC:           s.ssrc,
 	}
 	n, err := s.header.MarshalTo(s.buf[:])
-	n += copy(s.buf[n:], f.Payload)
+	if f.Codec == bridge.TelephoneEvent {
+		n += len(rescale(s.buf[n:n], f.Payload, seamEvents, s.events))
+	} else {
+		n += copy(s.buf[n:], f.Payload)
+	}
 	if err != nil || s.out.send(s.buf[:n], s.to) != nil {
 		s.dropped++
 		return
@@ -106,4 +155,22 @@ func (s *sender) push(f *bridge.Frame, now time.Time) {
 	s.sent++
 	s.octets += uint64(len(f.Payload))
 	s.lastSent = now
+}
+
+// init makes a stream of its own: random where RFC 3550 section 5.1 wants it.
+func (s *sender) init(kind bridge.Kind) {
+	s.ssrc = rand.Uint32()
+	s.line = newTimeline(firstClock(kind), kind == bridge.Video)
+	s.events = seamEvents
+	for i := range s.types {
+		s.types[i] = -1
+	}
+}
+
+// firstClock is the clock of a stream of which nothing is known yet.
+func firstClock(kind bridge.Kind) uint32 {
+	if kind == bridge.Video {
+		return videoClock
+	}
+	return 8000
 }

@@ -6,11 +6,16 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+
+	"riptide/bridge"
 )
 
-// expedited is the DSCP of voice, EF, in its place in the traffic class octet
-// (RFC 4594 section 4.1).
-const expedited = 46 << 2
+// The DSCPs of voice, EF, and of video telephony, AF41, in their place in the
+// traffic class octet (RFC 4594 sections 4.1 and 4.3).
+const (
+	expedited = 46 << 2
+	assured41 = 34 << 2
+)
 
 // socket sends without ever waiting: net.UDPConn would wait for room in the
 // socket's buffer, with the receiving goroutine of another leg in its hands.
@@ -45,19 +50,22 @@ func listen(addr netip.AddrPort) (*socket, error) {
 	}
 	s := &socket{conn: conn, raw: raw, v6: addr.Addr().Is6()}
 	s.write = s.sendto
-	s.expedite()
 	return s, nil
 }
 
-// expedite marks packets as voice. A kernel that refuses takes nothing from the
-// call.
-func (s *socket) expedite() {
+// class marks packets as voice or video. A kernel that refuses takes nothing
+// from the call.
+func (s *socket) class(kind bridge.Kind) {
+	class := expedited
+	if kind == bridge.Video {
+		class = assured41
+	}
 	_ = s.raw.Control(func(fd uintptr) {
 		if s.v6 {
-			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IPV6, syscall.IPV6_TCLASS, expedited)
+			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IPV6, syscall.IPV6_TCLASS, class)
 			return
 		}
-		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_TOS, expedited)
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_TOS, class)
 	})
 }
 

@@ -26,14 +26,14 @@ type source struct {
 	transit   int64 // relative, in clock units
 	timed     bool  // transit is set
 	jitter    int64 // 16 times the estimate of RFC 3550 appendix A.8
-	clockRate int64
+	clockRate int64 // of transit and jitter
 }
 
 // start begins with a first packet. The cycles start at 1, so that packets from
 // before the first have a number too.
 func (s *source) start(ssrc uint32, seq uint16) uint64 {
 	first := 1<<16 | uint64(seq)
-	*s = source{ssrc: ssrc, started: true, base: first, highest: first, arrived: 1, badSeq: noBadSeq, clockRate: 8000}
+	*s = source{ssrc: ssrc, started: true, base: first, highest: first, arrived: 1, badSeq: noBadSeq}
 	s.mark(first)
 	return first
 }
@@ -113,7 +113,11 @@ func (s *source) fraction() uint8 {
 }
 
 // time updates the jitter with one packet's arrival (RFC 3550 appendix A.8).
-func (s *source) time(timestamp uint32, now time.Time) {
+// What was measured in another clock is forgotten (RFC 7160 section 4.3).
+func (s *source) time(timestamp uint32, clock uint32, now time.Time) {
+	if s.clockRate != int64(clock) {
+		s.clockRate, s.timed, s.jitter = int64(clock), false, 0
+	}
 	arrival := now.UnixMicro() * s.clockRate / 1_000_000
 	transit := arrival - int64(timestamp)
 	if s.timed {

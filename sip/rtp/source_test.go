@@ -131,7 +131,7 @@ func TestJitter(t *testing.T) {
 	ts := uint32(0xffffff00) // wraps on the way
 	for i := range 500 {
 		late := time.Duration(i%2) * 10 * time.Millisecond
-		s.time(ts, start.Add(time.Duration(i)*20*time.Millisecond+late))
+		s.time(ts, 8000, start.Add(time.Duration(i)*20*time.Millisecond+late))
 		ts += 160
 	}
 	if got := s.jitterUnits(); got < 79 || got > 81 {

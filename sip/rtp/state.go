@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// State is what a call's record keeps of a Port, so that another process can
-// continue the stream: the peer hears the same source, numbered on.
+// State is what a call's record keeps of a stream, so that another process can
+// continue it: the peer hears the same source, numbered on.
 type State struct {
 	SSRC      uint32         `json:"ssrc"`
 	Seq       uint16         `json:"seq"` // next to be sent
@@ -26,6 +26,7 @@ func (s *sender) restored(st State, now time.Time) {
 	passed := max(now.Sub(st.At), 0)
 	s.ssrc = st.SSRC
 	s.line = timeline{
+		clock: s.line.clock, video: s.line.video,
 		seq:     st.Seq - 1 + uint16(int64(passed)/int64(20*time.Millisecond)) + margin,
 		ts:      st.Timestamp,
 		started: true,
@@ -34,22 +35,33 @@ func (s *sender) restored(st State, now time.Time) {
 	}
 }
 
-// State is the port's state now.
-func (p *Port) State() State {
-	now := p.now()
-	p.rx.mu.Lock()
-	said := p.rx.latch.sdp
-	p.rx.mu.Unlock()
-	p.tx.mu.Lock()
-	defer p.tx.mu.Unlock()
+// State is the state of the audio now.
+func (p *Port) State() State { return p.audio.state() }
+
+// VideoState is the state of the video; ok is false if there is none.
+func (p *Port) VideoState() (st State, ok bool) {
+	v := p.video.Load()
+	if v == nil {
+		return State{}, false
+	}
+	return v.state(), true
+}
+
+func (s *stream) state() State {
+	now := s.port.now()
+	s.rx.mu.Lock()
+	said := s.rx.latch.sdp
+	s.rx.mu.Unlock()
+	s.tx.mu.Lock()
+	defer s.tx.mu.Unlock()
 	return State{
-		SSRC:      p.tx.ssrc,
-		Seq:       p.tx.line.seq + 1,
-		Timestamp: p.tx.line.at(now),
+		SSRC:      s.tx.ssrc,
+		Seq:       s.tx.line.seq + 1,
+		Timestamp: s.tx.line.at(now),
 		At:        now,
-		CNAME:     p.cname,
-		Local:     p.local,
-		Remote:    p.tx.to,
+		CNAME:     s.port.cname,
+		Local:     s.local,
+		Remote:    s.tx.to,
 		Said:      said,
 	}
 }

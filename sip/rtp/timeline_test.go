@@ -114,7 +114,7 @@ func TestTimeline(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			line := timeline{seq: 65533, ts: 0xffffff00} // both wrap
+			line := timeline{clock: 8000, seq: 65533, ts: 0xffffff00} // both wrap
 			now := start
 			var seq0 uint16
 			var ts0 uint32
@@ -149,7 +149,7 @@ func TestTimeline(t *testing.T) {
 
 func TestNumberingLeavesNoGapForWhatItLeavesOut(t *testing.T) {
 	t.Parallel()
-	var n numbering
+	n := numbering{clock: 8000}
 	first := n.restart(100, 0, start)
 	if got := n.number(101); got != first+1 {
 		t.Errorf("second frame %d after %d", got, first)

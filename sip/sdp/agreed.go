@@ -8,19 +8,32 @@ import (
 
 // Agreed is what an offer and its answer came to, as seen from our side.
 type Agreed struct {
+	Audio Stream
+	Video Stream // the zero value: there is none
+}
+
+// Stream is what was agreed on for the media of one section.
+type Stream struct {
 	Remote     netip.AddrPort // where the peer wants media; invalid = not said, or hold by address
 	RemoteRTCP netip.AddrPort // where it wants reports; invalid as above
 	RTCPMux    bool
 
 	// Send holds the formats we may send under the peer's payload type numbers,
-	// the agreed speech format first. Receive holds what the peer may send
-	// under our numbers. They differ only if an answer renumbers (RFC 3264
-	// section 5.1).
+	// the one agreed on first. Receive holds what the peer may send under our
+	// numbers. They differ only if an answer renumbers (RFC 3264 section 5.1).
+	// The Feedback of both is what both ends know.
 	Send, Receive []Format
 
 	Ptime     time.Duration // of what we send; 0 = the peer did not say
 	Direction Direction     // ours: Sends tells whether we send
 }
+
+// Agreed tells whether there is such a stream.
+func (s Stream) Agreed() bool { return len(s.Send) > 0 }
+
+// SameWay tells whether media goes between the same places in the same
+// direction as on o.
+func (s Stream) SameWay(o Stream) bool { return s.Remote == o.Remote && s.Direction == o.Direction }
 
 // Answered is what our answer to the peer's offer came to.
 func Answered(offer, answer Description) (Agreed, error) {
@@ -44,24 +57,45 @@ func agree(local, remote, answer Description) (Agreed, error) {
 	if !ok {
 		return Agreed{}, fmt.Errorf("the peer's description has %s: %w", remote.sections(), ErrNoAudio)
 	}
-	a := Agreed{
+	order, _ := answer.Audio()
+	a := Agreed{Audio: join(ours, theirs, order)}
+	if _, ok := Speech(a.Audio.Send); !ok {
+		return Agreed{}, fmt.Errorf("we have %s, the peer %s: %w", list(ours.Formats), list(theirs.Formats), ErrNoFormat)
+	}
+	// Sections answer each other by their place (RFC 3264 section 6).
+	at := answer.usable(videoType)
+	ours, ok1 := local.at(at)
+	theirs, ok2 := remote.at(at)
+	if ok1 && ok2 && ours.live(videoType) && theirs.live(videoType) {
+		order, _ = answer.at(at)
+		if s := join(ours, theirs, order); s.Agreed() {
+			a.Video = s
+		}
+	}
+	return a, nil
+}
+
+// live tells whether a section is in use, for a type.
+func (m Media) live(kind string) bool { return m.Type == kind && m.plain() && m.Port != 0 }
+
+// join is what one section of ours and the peer's come to.
+func join(ours, theirs, order Media) Stream {
+	s := Stream{
 		Remote:     theirs.Remote(),
 		RemoteRTCP: theirs.RTCP,
 		RTCPMux:    ours.RTCPMux && theirs.RTCPMux,
 		Ptime:      theirs.PacketTime(),
 		Direction:  ours.Direction.And(theirs.Direction.Reverse()),
 	}
-	order, _ := answer.Audio()
 	for _, f := range order.Formats {
 		we, ok1 := find(ours.Formats, f)
 		they, ok2 := find(theirs.Formats, f)
 		if ok1 && ok2 {
-			a.Send = append(a.Send, they)
-			a.Receive = append(a.Receive, we)
+			both := we.Feedback & they.Feedback
+			we.Feedback, they.Feedback = both, both
+			s.Send = append(s.Send, they)
+			s.Receive = append(s.Receive, we)
 		}
 	}
-	if _, ok := Speech(a.Send); ok {
-		return a, nil
-	}
-	return Agreed{}, fmt.Errorf("we have %s, the peer %s: %w", list(ours.Formats), list(theirs.Formats), ErrNoFormat)
+	return s
 }

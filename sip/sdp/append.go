@@ -110,7 +110,7 @@ func (f Format) append(dst []byte) []byte {
 		dst = append(dst, f.Params...)
 		dst = append(dst, "\r\n"...)
 	}
-	return dst
+	return f.Feedback.append(dst, f.Payload)
 }
 
 func appendMilliseconds(dst []byte, name string, d time.Duration) []byte {

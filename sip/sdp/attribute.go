@@ -51,6 +51,8 @@ func (p *parser) endSection() {
 			m.MaxPtime = milliseconds(a.value)
 		case "rtcp-mux":
 			m.RTCPMux = true
+		case "rtcp-fb":
+			m.feedback(a.value)
 		default:
 			if d, ok := directionNamed(a.name); ok {
 				m.Direction = d
@@ -128,6 +130,18 @@ func (m *Media) rtpmap(value string) {
 	f.Name, f.Clock, f.Channels = part[0], int(clock), int(channels)
 }
 
+// feedback reads "<payload type>|* <kind> [<parameter>]" (RFC 4585 section 4.2).
+func (m *Media) feedback(value string) {
+	number, what, _ := strings.Cut(value, " ")
+	kind := feedbackNamed(what)
+	pt, err := strconv.ParseUint(number, 10, 7)
+	for i := range m.Formats {
+		if number == "*" || err == nil && m.Formats[i].Payload == uint8(pt) {
+			m.Formats[i].Feedback |= kind
+		}
+	}
+}
+
 // fmtp reads "<payload type> <parameters>".
 func (m *Media) fmtp(value string) {
 	number, params, _ := strings.Cut(value, " ")
@@ -149,7 +163,7 @@ func (p *parser) finish() (Description, error) {
 	}
 	p.endSection()
 	for _, m := range p.d.Media {
-		if m.plain() && m.Port != 0 && m.Connection == "" {
+		if m.Type == audioType && m.plain() && m.Port != 0 && m.Connection == "" {
 			return Description{}, errors.New("sdp: no c= line says where the audio goes")
 		}
 	}

@@ -46,7 +46,7 @@ type Media struct {
 	Port       uint16 // 0 = refused, or not used any more
 	Proto      string // "RTP/AVP", "udptl", …
 	Formats    []Format
-	List       string // format list as it stands, of sections whose formats are not read
+	List       string // format list as it stands, of sections whose formats are not read; else ""
 	Connection Host
 	RTCP       netip.AddrPort // from a=rtcp, else the next port; invalid if neither makes sense
 	Ptime      time.Duration  // 0 = not said
@@ -89,26 +89,40 @@ func (m Media) PacketTime() time.Duration {
 	return min(max(p.Truncate(MinPtime), MinPtime), MaxPtime)
 }
 
-// plain tells the sections whose formats are read: audio over unencrypted RTP.
+// Types of sections that we can use.
+const (
+	audioType = "audio"
+	videoType = "video"
+)
+
+// plain tells the sections whose formats are read: audio and video over
+// unencrypted RTP.
 func (m Media) plain() bool {
-	return m.Type == "audio" && (m.Proto == "RTP/AVP" || m.Proto == "RTP/AVPF")
+	return (m.Type == audioType || m.Type == videoType) && (m.Proto == "RTP/AVP" || m.Proto == "RTP/AVPF") && m.List == ""
 }
 
 // Audio finds the section to talk on: the first with audio over plain RTP that
 // is not refused. ok is false if there is none.
-func (d Description) Audio() (m Media, ok bool) {
-	i := d.audio()
-	if i < 0 {
-		return Media{}, false
-	}
-	return d.Media[i], true
-}
+func (d Description) Audio() (m Media, ok bool) { return d.at(d.usable(audioType)) }
 
-func (d Description) audio() int {
+// Video finds the section for video in the same way.
+func (d Description) Video() (m Media, ok bool) { return d.at(d.usable(videoType)) }
+
+// usable is the place of the first section of a type that can be used, -1 if
+// there is none.
+func (d Description) usable(kind string) int {
 	for i, m := range d.Media {
-		if m.plain() && m.Port != 0 {
+		if m.live(kind) {
 			return i
 		}
 	}
 	return -1
+}
+
+// at is the section at a place, if there is one.
+func (d Description) at(i int) (Media, bool) {
+	if i < 0 || i >= len(d.Media) {
+		return Media{}, false
+	}
+	return d.Media[i], true
 }

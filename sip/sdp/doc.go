@@ -1,5 +1,6 @@
-// Package sdp is offer and answer (RFC 3264) for one audio stream over RTP, as
-// pure functions on values: no sockets, no clock, no random numbers.
+// Package sdp is offer and answer (RFC 3264) for one audio and one video stream
+// over RTP, as pure functions on values: no sockets, no clock, no random
+// numbers. There is no session without the audio; the video may be refused.
 //
 // It reads what PBXs really send, which is looser than RFC 8866: lines out of
 // order, missing s= and t= lines and unknown attributes are no reason to lose a

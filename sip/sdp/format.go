@@ -12,19 +12,32 @@ type Format struct {
 	Clock    int    // RTP clock in Hz
 	Channels int    // 1 unless said otherwise
 	Params   string // value of a=fmtp, "" if there is none
+	Feedback Feedback
 }
 
-// Formats this package has to know by name.
+// Formats this package has to know by name or number.
 var (
 	PCMU = Format{Payload: 0, Name: "PCMU", Clock: 8000, Channels: 1}
 	PCMA = Format{Payload: 8, Name: "PCMA", Clock: 8000, Channels: 1}
-	CN   = Format{Payload: 13, Name: "CN", Clock: 8000, Channels: 1} // RFC 3389
+	G722 = Format{Payload: 9, Name: "G722", Clock: 8000, Channels: 1} // the clock is wrong by design (RFC 3551 section 4.5.2)
+	CN   = Format{Payload: 13, Name: "CN", Clock: 8000, Channels: 1}  // RFC 3389
 )
 
 const (
 	telephoneEvent = "telephone-event"
 	comfortNoise   = "CN"
+
+	// eventClock is what digits have beside most codecs, and what many declare
+	// beside Opus too (RFC 4733 section 2.4.1).
+	eventClock = 8000
 )
+
+// Opus is RFC 7587 under a dynamic payload type number. Whatever a packet holds,
+// the clock is 48 kHz and the channels are written as two (section 7); what is
+// sent to us may carry a copy of the packet before (section 6.1, useinbandfec).
+func Opus(payload uint8) Format {
+	return Format{Payload: payload, Name: "opus", Clock: 48000, Channels: 2, Params: "useinbandfec=1"}
+}
 
 // TelephoneEvent is RFC 4733 with the events 0 to 16 (digits, *, #, A–D, flash)
 // under a dynamic payload type number.
@@ -64,7 +77,7 @@ var static = map[uint8]Format{
 	6:  {Payload: 6, Name: "DVI4", Clock: 16000, Channels: 1},
 	7:  {Payload: 7, Name: "LPC", Clock: 8000, Channels: 1},
 	8:  PCMA,
-	9:  {Payload: 9, Name: "G722", Clock: 8000, Channels: 1},
+	9:  G722,
 	10: {Payload: 10, Name: "L16", Clock: 44100, Channels: 2},
 	11: {Payload: 11, Name: "L16", Clock: 44100, Channels: 1},
 	12: {Payload: 12, Name: "QCELP", Clock: 8000, Channels: 1},

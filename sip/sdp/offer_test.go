@@ -73,7 +73,7 @@ func TestMakeAnswer(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			a, err := MakeAnswer(parseFile(t, c.file), c.local, c.formats, c.want)
+			a, err := MakeAnswer(parseFile(t, c.file), c.local, Capability{Audio: c.formats, Direction: c.want})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,7 +98,7 @@ func TestMakeAnswerRefuses(t *testing.T) {
 		{"asterisk.sdp", []Format{TelephoneEvent(101, 8000)}, ErrNoFormat, "answer offer of PCMA/8000, PCMU/8000, G722/8000, telephone-event/8000, we take telephone-event/8000: no audio format in common"},
 	}
 	for _, c := range cases {
-		_, err := MakeAnswer(parseFile(t, c.file), local, c.formats, SendRecv)
+		_, err := MakeAnswer(parseFile(t, c.file), local, Capability{Audio: c.formats})
 		if !errors.Is(err, c.want) || err.Error() != c.text {
 			t.Errorf("%s: %v\nwant %s", c.file, err, c.text)
 		}
@@ -106,7 +106,7 @@ func TestMakeAnswerRefuses(t *testing.T) {
 }
 
 func TestMakeOffer(t *testing.T) {
-	d := MakeOffer(local, ours, 20*time.Millisecond, SendRecv)
+	d := MakeOffer(local, Capability{Audio: ours, Ptime: 20 * time.Millisecond})
 	want := head + "m=audio 20000 RTP/AVP 0 8 101 13\na=rtpmap:0 PCMU/8000\na=rtpmap:8 PCMA/8000\na=rtpmap:101 telephone-event/8000\na=fmtp:101 0-16\na=rtpmap:13 CN/8000\na=ptime:20\na=sendrecv\n"
 	if got := written(t, d); got != want {
 		t.Errorf("have\n%swant\n%s", got, want)
@@ -115,13 +115,13 @@ func TestMakeOffer(t *testing.T) {
 
 // A section once there stays in its place (RFC 3264 section 8).
 func TestReofferKeepsSections(t *testing.T) {
-	answer, err := MakeAnswer(parseFile(t, "freeswitch-srtp.sdp"), local, ours, SendRecv)
+	answer, err := MakeAnswer(parseFile(t, "freeswitch-srtp.sdp"), local, Capability{Audio: ours})
 	if err != nil {
 		t.Fatal(err)
 	}
 	next := local
 	next.Version = 2
-	got := written(t, answer.Reoffer(next, []Format{PCMU}, 0, Inactive))
+	got := written(t, answer.Reoffer(next, Capability{Audio: []Format{PCMU}, Direction: Inactive}))
 	want := strings.Replace(head, "42 1", "42 2", 1) + "m=audio 0 RTP/SAVP 0 8 101\nm=audio 20000 RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=inactive\n"
 	if got != want {
 		t.Errorf("have\n%swant\n%s", got, want)
@@ -129,11 +129,11 @@ func TestReofferKeepsSections(t *testing.T) {
 }
 
 func TestReofferKeepsPayloadNumbers(t *testing.T) {
-	answer, err := MakeAnswer(parseFile(t, "pjsua.sdp"), local, ours, SendRecv)
+	answer, err := MakeAnswer(parseFile(t, "pjsua.sdp"), local, Capability{Audio: ours})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, _ := answer.Reoffer(local, ours, 0, SendRecv).Audio()
+	m, _ := answer.Reoffer(local, Capability{Audio: ours}).Audio()
 	if f := m.Formats[2]; !f.IsTelephoneEvent() || f.Payload != 96 {
 		t.Errorf("digits were 96, now %d", f.Payload)
 	}
@@ -144,14 +144,15 @@ func TestReofferKeepsPayloadNumbers(t *testing.T) {
 
 func TestAnsweredIsWhatTheAnswerSays(t *testing.T) {
 	offer := parseFile(t, "pjsua-hold.sdp")
-	answer, err := MakeAnswer(offer, local, ours, SendRecv)
+	answer, err := MakeAnswer(offer, local, Capability{Audio: ours})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := Answered(offer, answer)
+	both, err := Answered(offer, answer)
 	if err != nil {
 		t.Fatal(err)
 	}
+	a := both.Audio
 	if a.Remote != netip.MustParseAddrPort("10.1.2.3:4000") || a.RemoteRTCP != netip.MustParseAddrPort("10.1.2.4:4005") {
 		t.Errorf("addresses %v %v", a.Remote, a.RemoteRTCP)
 	}
@@ -166,16 +167,17 @@ func TestAnsweredIsWhatTheAnswerSays(t *testing.T) {
 // An answer may use other payload type numbers than the offer: we send under
 // the peer's and receive under ours (RFC 3264 section 5.1).
 func TestAcceptedRenumbered(t *testing.T) {
-	offer := MakeOffer(local, ours, 20*time.Millisecond, SendRecv)
+	offer := MakeOffer(local, Capability{Audio: ours, Ptime: 20 * time.Millisecond})
 	answer, err := Parse([]byte("v=0\no=- 9 9 IN IP4 192.0.2.1\ns=-\nc=IN IP4 192.0.2.1\nt=0 0\n" +
 		"m=audio 9000 RTP/AVP 8 18 96\na=rtpmap:96 telephone-event/8000\na=ptime:30\na=rtcp-mux\na=recvonly\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := Accepted(offer, answer)
+	both, err := Accepted(offer, answer)
 	if err != nil {
 		t.Fatal(err)
 	}
+	a := both.Audio
 	if len(a.Send) != 2 || !a.Send[0].Same(PCMA) || a.Send[1].Payload != 96 || a.Receive[1].Payload != 101 {
 		t.Errorf("send %+v receive %+v", a.Send, a.Receive)
 	}

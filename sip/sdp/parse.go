@@ -171,27 +171,37 @@ func (p *parser) mediaLine(value string) error {
 	}
 	p.endSection()
 	m := Media{Type: strings.ToLower(f[0]), Port: uint16(port), Proto: strings.ToUpper(f[2])}
-	if !m.plain() {
-		// Refusals quote these as they came (RFC 3264 section 6).
-		m.Type, m.Proto, m.List = f[0], f[2], strings.Join(f[3:], " ")
-		p.d.Media = append(p.d.Media, m)
-		return nil
+	if m.plain() {
+		m.Formats, err = payloadTypes(f[3:])
 	}
-	if len(f)-3 > MaxFormats {
-		return fmt.Errorf("%d formats in one section, the limit is %d", len(f)-3, MaxFormats)
-	}
-	for _, number := range f[3:] {
-		pt, err := strconv.ParseUint(number, 10, 8)
-		if err != nil || pt > 127 {
-			return fmt.Errorf("payload type is 0 to 127, have %.20q", number)
-		}
-		if findPayload(m.Formats, uint8(pt)) != nil {
-			continue
-		}
-		m.Formats = append(m.Formats, Format{Payload: uint8(pt)})
+	switch {
+	case err != nil && m.Type == audioType:
+		return err
+	case err != nil || !m.plain():
+		// Refusals quote these as they came (RFC 3264 section 6). Video that
+		// cannot be read is no reason to lose the call either.
+		m = Media{Type: f[0], Port: m.Port, Proto: f[2], List: strings.Join(f[3:], " ")}
 	}
 	p.d.Media = append(p.d.Media, m)
 	return nil
+}
+
+// payloadTypes reads the format list of a section over RTP.
+func payloadTypes(numbers []string) ([]Format, error) {
+	if len(numbers) > MaxFormats {
+		return nil, fmt.Errorf("%d formats in one section, the limit is %d", len(numbers), MaxFormats)
+	}
+	var formats []Format
+	for _, number := range numbers {
+		pt, err := strconv.ParseUint(number, 10, 8)
+		if err != nil || pt > 127 {
+			return nil, fmt.Errorf("payload type is 0 to 127, have %.20q", number)
+		}
+		if findPayload(formats, uint8(pt)) == nil {
+			formats = append(formats, Format{Payload: uint8(pt)})
+		}
+	}
+	return formats, nil
 }
 
 func (p *parser) section() *Media {

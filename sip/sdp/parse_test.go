@@ -233,8 +233,9 @@ func FuzzParse(f *testing.F) {
 		if !reflect.DeepEqual(d, e) {
 			t.Fatalf("%q parses as\n%+v, written\n%+v", b, d, e)
 		}
-		local := Local{RTP: netip.MustParseAddrPort("192.0.2.99:4000"), Session: 1, Version: 1, RTCPMux: true}
-		answer, err := MakeAnswer(d, local, []Format{PCMU, PCMA, TelephoneEvent(101, 8000), CN}, SendRecv)
+		local := both
+		local.RTCPMux = true
+		answer, err := MakeAnswer(d, local, Capability{Audio: []Format{Opus(111), PCMU, PCMA, TelephoneEvent(101, 8000), CN}, Video: []Format{baseline, vp8}})
 		if err != nil {
 			return
 		}

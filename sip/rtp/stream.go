@@ -1,0 +1,104 @@
+package rtp
+
+import (
+	"net/netip"
+	"time"
+
+	"riptide/bridge"
+	"riptide/sip/sdp"
+)
+
+// stream is the media of one kind: a pair of sockets and what goes through them
+// in both directions. Frames it receives go to the port's sink.
+type stream struct {
+	port  *Port
+	kind  bridge.Kind
+	local netip.AddrPort
+
+	media, reports *socket
+	engine         engine
+
+	rx receiver
+	tx sender
+	rc control
+}
+
+// configure applies what was agreed on, and learns the peer's address again.
+func (s *stream) configure(a sdp.Stream) {
+	s.rx.configure(a.Remote, a.Receive)
+	s.tx.configure(a.Send, a.Direction)
+	s.rc.configure(a)
+	s.retarget()
+}
+
+func (s *stream) lastReceived() time.Time {
+	s.rx.mu.Lock()
+	defer s.rx.mu.Unlock()
+	return s.rx.last
+}
+
+func (s *stream) stats() bridge.MediaStats {
+	var st bridge.MediaStats
+	s.rx.mu.Lock()
+	r := &s.rx
+	st.Received, st.Duplicate, st.Foreign = r.received, r.duplicate, r.foreign
+	st.Malformed, st.UnknownPayload = r.malformed, r.unknown
+	st.Lost = r.lostBefore + r.src.lost()
+	st.Jitter = r.src.jitterTime()
+	peer := r.latch.heard()
+	s.rx.mu.Unlock()
+
+	s.tx.mu.Lock()
+	st.Sent, st.SendDropped = s.tx.sent, s.tx.dropped
+	s.tx.mu.Unlock()
+	st.PeerLost, st.RoundTrip = s.rc.heard()
+	if peer.IsValid() {
+		st.Peer = peer.String()
+	}
+	return st
+}
+
+// close says goodbye and waits until nothing is delivered any more.
+func (s *stream) close() {
+	s.goodbye(s.port.now())
+	s.tx.mu.Lock()
+	s.tx.closed = true
+	s.tx.mu.Unlock()
+	s.engine.remove(s)
+	s.port.pool.release(s.local.Port())
+}
+
+// onRTP takes a datagram of the media socket. Engines call it for one datagram
+// at a time, in the order of arrival.
+func (s *stream) onRTP(b []byte, from netip.AddrPort, now time.Time) {
+	if s.rc.muxed.Load() && isRTCP(b) {
+		s.onRTCP(b, from, now)
+		return
+	}
+	s.rx.mu.Lock()
+	before := s.rx.latch.locked
+	ok := s.rx.take(b, from, now)
+	latched := s.rx.latch.locked != before
+	s.rx.mu.Unlock()
+	if latched {
+		s.retarget()
+	}
+	if ok {
+		s.port.hand(&s.rx.frame)
+	}
+}
+
+// retarget sends to where the peer was found to be. It holds both locks (always
+// in this order), so that the last word of two is the newer one.
+func (s *stream) retarget() {
+	s.rx.mu.Lock()
+	defer s.rx.mu.Unlock()
+	l := &s.rx.latch
+	s.tx.target(l.target())
+	if l.locked.IsValid() {
+		s.port.found(s.kind, l)
+	}
+}
+
+// isRTCP tells reports from media on one port (RFC 5761 section 4).
+func isRTCP(b []byte) bool { return len(b) >= 2 && b[1] >= 192 && b[1] <= 223 }
