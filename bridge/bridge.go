@@ -117,7 +117,7 @@ func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 	intent := Intent{
 		Call: c.rec.ID, Trunk: decision.Trunk, From: info.From, To: info.To,
 		Passport: passport, Others: c.rec.Others, Media: media.Offer, Hops: decision.Hops,
-		Facts: info.Facts, Trace: c.rec.Trace,
+		Facts: c.rec.Facts, Trace: c.rec.Trace,
 	}
 	go func() {
 		defer b.ended(c)
@@ -181,6 +181,10 @@ func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
 	if passport == info.Identity.Passport {
 		others = info.Identity.Others // they go with the one that is relayed
 	}
+	facts := info.Facts
+	if info.Identity.Name != "" {
+		facts.CallerName = info.Identity.Name // what was signed beats what was only said
+	}
 	return &call{
 		bridge: b,
 		log:    b.cfg.Logger.With("call", id, "trace", trace.ID),
@@ -190,7 +194,7 @@ func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
 		rec: CallRecord{
 			Version: RecordVersion, ID: id, Node: b.cfg.Node, Epoch: 1,
 			State: StateNew, Created: now, Passport: passport, A: leg.Record(),
-			Others: others, Trace: trace, Facts: info.Facts,
+			Others: others, Trace: trace, Facts: facts,
 		},
 		summary: Summary{
 			ID: id, From: string(info.From), To: string(info.To), TrunkA: info.Trunk, TrunkB: d.Trunk,

@@ -211,7 +211,8 @@ func (b *bywayReader) readByte() (byte, error) {
 func canonicalEvent(name string) (string, bool) {
 	switch name {
 	case eventProceeding, eventAlerting, eventAnswered, eventDeclined, eventFailed, eventNoAnswer,
-		eventEnd, eventMigrate, eventPing, eventPong, eventMediaPanic, eventHandlerChanged:
+		eventEnd, eventMigrate, eventPing, eventPong, eventMediaPanic, eventHandlerChanged,
+		eventTransfer, eventTransferDone, eventTransferRefused:
 		return name, true
 	case "ended":
 		return eventEnd, true

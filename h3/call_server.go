@@ -19,6 +19,9 @@ const (
 	toldLimit       = 2 * time.Second  // for open byways to carry the last event
 )
 
+// callEvents is how many events besides its end may wait for the bridge.
+const callEvents = 4
+
 // bywayQueue is how far a client may lag behind before its byway is cut; it
 // opens another and gets the current state.
 const bywayQueue = 64
@@ -43,8 +46,9 @@ type serverCall struct {
 	maxByways  int
 	retire     func(*serverCall) // called once, when the call is over
 
-	// events is to the bridge. It holds one element, because a caller can do
-	// one thing only: end the call.
+	facts bridge.FactPolicy
+
+	// events is to the bridge. The last place is kept for the end.
 	events chan bridge.Event
 	ended  chan struct{} // closed when the phase is over
 
@@ -58,6 +62,8 @@ type serverCall struct {
 	puts   int
 	lost   *time.Timer
 	told   chan struct{} // closed when the last byway of a call that is over has gone
+
+	transferring bool
 }
 
 // reverseByway is one open GET events.
@@ -71,7 +77,7 @@ type reverseByway struct {
 func newServerCall(desc CallDescription, info bridge.LegInfo, now func() time.Time) *serverCall {
 	c := &serverCall{
 		uri: desc.URI, desc: desc, info: info, now: now,
-		events: make(chan bridge.Event, 1),
+		events: make(chan bridge.Event, 1+callEvents),
 		ended:  make(chan struct{}),
 		byways: map[*reverseByway]struct{}{},
 		told:   make(chan struct{}),
@@ -87,9 +93,7 @@ func newServerCall(desc CallDescription, info bridge.LegInfo, now func() time.Ti
 func (c *serverCall) announce(ev Event) {
 	c.seq++
 	ev.Direction, ev.Call, ev.Seq, ev.Timestamp = serverToClient, c.uri, c.seq, c.now().UTC()
-	switch ev.Type {
-	case eventPong, eventMediaPanic:
-	default:
+	if stateEvent(ev.Type) {
 		c.last = ev
 		c.desc.State = ev.Type
 	}
@@ -123,14 +127,15 @@ func (c *serverCall) progress(alerting, early bool) error {
 	return nil
 }
 
-func (c *serverCall) answer() error {
+func (c *serverCall) answer(f bridge.Facts) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != live {
 		return bridge.CauseCancelled.With("the caller has ended call %s", c.uri)
 	}
 	if c.desc.State != eventAnswered {
-		c.announce(Event{Type: eventAnswered})
+		c.desc.Facts = c.facts.Sendable(f)
+		c.announce(Event{Type: eventAnswered, Facts: c.desc.Facts})
 		c.desc.Answered = c.last.Timestamp
 	}
 	return nil
@@ -156,13 +161,12 @@ func (c *serverCall) hangUp(cause bridge.Cause) <-chan struct{} {
 // clientEnds handles the client's `end`. It returns when the end is on record,
 // so that ending the byway acknowledges it.
 func (c *serverCall) clientEnds(ctx context.Context, ev Event) {
-	cause := causeOf(eventEnd, ev.Reason, 0)
+	cause := endOf(ev, bridge.ByCaller)
 	c.mu.Lock()
 	if c.desc.Answered.IsZero() && cause.Code == bridge.CauseNormal.Code {
 		cause.Code = bridge.CauseCancelled.Code
 	}
 	c.mu.Unlock()
-	cause = cause.EndedBy(bridge.ByCaller)
 	stored := c.hangUp(cause)
 	if stored == nil {
 		return
@@ -200,7 +204,7 @@ func (c *serverCall) finish(cause bridge.Cause) {
 	c.lost.Stop()
 	answered := !c.desc.Answered.IsZero()
 	c.desc.Reason = reasonOf(cause)
-	c.announce(Event{Type: cause.RIPTEvent(answered), Reason: c.desc.Reason})
+	c.announce(Event{Type: cause.RIPTEvent(answered), Reason: c.desc.Reason, EndedBy: cause.By})
 	c.desc.State = "ended"
 	c.desc.EndedAt = c.last.Timestamp
 	c.desc.EndedBy = cause.By
@@ -308,8 +312,12 @@ func (c *serverCall) admitByway() error {
 func (c *serverCall) command(ctx context.Context, ev Event) {
 	c.mu.Lock()
 	fresh := c.heard.Fresh(ev.Seq)
-	if ev.Type == eventPing && len(ev.Nonce) <= maxNonce && fresh && c.phase == live {
+	switch {
+	case !fresh || c.phase != live:
+	case ev.Type == eventPing && len(ev.Nonce) <= maxNonce:
 		c.announce(Event{Type: eventPong, Nonce: ev.Nonce})
+	case ev.Type == eventTransfer:
+		c.transfer(ev)
 	}
 	c.mu.Unlock()
 	// That a party wants to end the call must not be lost to a client that

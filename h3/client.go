@@ -53,6 +53,9 @@ type TrunkConfig struct {
 
 	// TG is the name of the TG to use where the peer has several, "" = the first.
 	TG string
+
+	// Facts is which facts of a call the peer is told, and believed.
+	Facts bridge.FactPolicy
 }
 
 // Client is the outgoing side of the web edge: a RIPT client for a set of
@@ -210,10 +213,12 @@ type TrunkState struct {
 	CertificateExpires time.Time `json:"certificateExpires,omitzero"`
 	Connections        int       `json:"connections"`
 	Streams            int       `json:"streams"`
-	Calls              int       `json:"calls"`      // legs alive
-	Dialled            uint64    `json:"dialled"`    // POST calls, ever
-	Refused            uint64    `json:"refused"`    // of these, how many gave no call
-	Reattached         uint64    `json:"reattached"` // byways opened anew after a loss
+	Calls              int       `json:"calls"`         // legs alive
+	Dialled            uint64    `json:"dialled"`       // POST calls, ever
+	Refused            uint64    `json:"refused"`       // of these, how many gave no call
+	Reattached         uint64    `json:"reattached"`    // byways opened anew after a loss
+	MediaPanics        uint64    `json:"mediaPanics"`   // the peer had no GET to send media on
+	UnknownEvents      uint64    `json:"unknownEvents"` // of types outside the registry, ignored
 }
 
 // State is a snapshot.

@@ -96,7 +96,7 @@ func (t *trunk) check(in bridge.Intent) (known, error) {
 // context of the one who wants the call: before the request is on its way its
 // end stops everything, later it is for the one who called us to clean up.
 func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (*clientLeg, error) {
-	key, jar := uuid.NewString(), newCookieJar()
+	key, jar := uuid.NewString(), newCookieJar(in.Trace.Child())
 	var renewed, sent bool
 	for posts := 1; ; posts++ {
 		handler, _ := k.handlers.For(in.Media)
@@ -170,7 +170,8 @@ func missing(err error) bool {
 // post sends the request once; sent tells whether the peer may have seen it.
 func (t *trunk) post(ctx, caller context.Context, in bridge.Intent, k known, handler, key string, jar *cookieJar) (reply, bool, error) {
 	hops := in.Hops
-	body, err := json.Marshal(CallRequest{Handler: handler, Destination: in.To, Passport: in.Passport, Hops: &hops, Call: in.Call})
+	body, err := json.Marshal(CallRequest{Handler: handler, Destination: in.To, Passport: in.Passport, Hops: &hops, Call: in.Call,
+		Passports: in.Others, Facts: t.told(in.Facts)})
 	if err != nil {
 		return reply{}, false, fmt.Errorf("encode call: %w", err)
 	}
@@ -210,11 +211,14 @@ func (t *trunk) accept(in bridge.Intent, k known, rep reply, jar *cookieJar) (*c
 		t: t, tg: k.tg, jar: jar, uri: uri.String(), state: eventProceeding, lastGood: t.client.cfg.Now(),
 		info: bridge.LegInfo{
 			ID: uri.String(), Protocol: "ript", Trunk: t.cfg.Name, From: in.From, To: in.To,
-			Identity: bridge.Identity{Passport: in.Passport}, Media: in.Media, Hops: in.Hops,
+			Identity: bridge.Identity{Passport: in.Passport, Others: in.Others}, Media: in.Media, Hops: in.Hops,
+			Facts: in.Facts, Trace: in.Trace,
 		},
 		events: make(chan bridge.Event, eventQueue),
 		ending: make(chan bridge.Cause, 1),
 		done:   make(chan struct{}),
+
+		replies: make(chan error, 1),
 	}
 	if l.desc, err = decode[CallDescription](t.cfg.Name, "description of call", at.String(), rep.Body); err == nil {
 		if l.desc.URI != "" && l.desc.URI != l.uri {
@@ -231,6 +235,14 @@ func (t *trunk) accept(in bridge.Intent, k known, rep reply, jar *cookieJar) (*c
 		return nil, err
 	}
 	return l, nil
+}
+
+// told is what the peer may know of a call's facts. The caller's wish for
+// privacy goes with the PASSporT, whose number it is about, in any case.
+func (t *trunk) told(f bridge.Facts) bridge.Facts {
+	out := t.cfg.Facts.Sendable(f)
+	out.Privacy = f.Privacy
+	return out
 }
 
 // start opens a leg's media and byways.

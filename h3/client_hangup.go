@@ -19,7 +19,8 @@ func (l *clientLeg) hangUp(ctx context.Context, k *link, c bridge.Cause) outcome
 	ctx, cancel := context.WithTimeout(ctx, hangUpLimit)
 	defer cancel()
 	ev := l.event(eventEnd)
-	ev.Reason = reasonOf(c)
+	ev.Reason, ev.EndedBy = reasonOf(c), c.By
+	l.replyLast(k)
 	if k != nil && l.endOnLink(ctx, k, ev) {
 		return outcome{over: true}
 	}

@@ -134,6 +134,11 @@ func (k *link) readAll() error {
 		return errLinkClosed
 	}
 	r := newBywayReader(heardReader{resp.Body, heard})
+	defer func() {
+		if n := r.Unknown(); n > 0 {
+			k.t.count(func(t *trunk) { t.unknownEvents += n })
+		}
+	}()
 	for {
 		ev, err := r.Next()
 		if err != nil {

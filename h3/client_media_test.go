@@ -224,7 +224,7 @@ func TestCookieLimits(t *testing.T) {
 			j.Learn(u, &http.Response{Header: h})
 		}
 	}
-	j := newCookieJar()
+	j := newCookieJar(bridge.Trace{})
 	learn(j, maxCookies+1, 10)
 	if got := len(j.Values(u)); got != maxCookies {
 		t.Errorf("%d cookies kept of %d, want %d", got, maxCookies+1, maxCookies)

@@ -31,6 +31,7 @@ type trunk struct {
 
 	calls                        int
 	dialled, refused, reattached uint64
+	mediaPanics, unknownEvents   uint64
 }
 
 // known is what a call needs to know about its trunk. The values pointed to
@@ -265,6 +266,7 @@ func (t *trunk) state() TrunkState {
 		s.CertificateExpires = t.known.identity.notAfter
 	}
 	s.Calls, s.Dialled, s.Refused, s.Reattached = t.calls, t.dialled, t.refused, t.reattached
+	s.MediaPanics, s.UnknownEvents = t.mediaPanics, t.unknownEvents
 	return s
 }
 

@@ -8,6 +8,14 @@ import (
 	"sync"
 
 	"golang.org/x/net/publicsuffix"
+
+	"riptide/bridge"
+)
+
+// Header fields of W3C Trace Context.
+const (
+	headerTraceparent = "Traceparent"
+	headerTracestate  = "Tracestate"
 )
 
 // Limits of a jar. A call needs one cookie, or one per balancer on the way.
@@ -16,23 +24,32 @@ const (
 	maxCookieSize = 4 << 10
 )
 
-// cookieJar holds the cookies of one call. Balancers keep a call's requests on
-// one node by them; a jar shared by calls would pin all of them to one node.
+// cookieJar holds what all requests of one call have in common: its cookies and
+// its trace. Balancers keep a call's requests on one node by the cookies; a jar
+// shared by calls would pin all of them to one node.
 type cookieJar struct {
+	trace bridge.Trace
 	mu    sync.Mutex
 	jar   *cookiejar.Jar
 	taken int
 }
 
-func newCookieJar() *cookieJar { return &cookieJar{jar: freshJar()} }
+func newCookieJar(t bridge.Trace) *cookieJar { return &cookieJar{trace: t, jar: freshJar()} }
 
 func freshJar() *cookiejar.Jar {
 	jar, _ := cookiejar.New(&cookiejar.Options{PublicSuffixList: publicsuffix.List}) // never fails
 	return jar
 }
 
-// Apply adds the call's cookies to a request.
+// Apply adds the call's cookies and its trace context (W3C Trace Context) to a
+// request.
 func (j *cookieJar) Apply(req *http.Request) {
+	if parent := j.trace.Traceparent(); parent != "" {
+		req.Header.Set(headerTraceparent, parent)
+		if j.trace.State != "" {
+			req.Header.Set(headerTracestate, j.trace.State)
+		}
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, c := range j.jar.Cookies(req.URL) {

@@ -36,13 +36,16 @@ type clientLeg struct {
 	done   chan struct{}
 	endErr error // of telling the peer; read after done
 
+	replies chan error // what became of a transfer; one may be under way
+
 	// Of the loop.
-	rank     int // how far the call has come: rankProceeding…
-	early    bool
-	seen     seqFilter
-	lastGood time.Time // when the byway last worked
-	failures int       // attempts to attach in a row that got no connection
-	flaps    int       // links in a row that did not last
+	transferring bool
+	rank         int // how far the call has come: rankProceeding…
+	early        bool
+	seen         seqFilter
+	lastGood     time.Time // when the byway last worked
+	failures     int       // attempts to attach in a row that got no connection
+	flaps        int       // links in a row that did not last
 
 	mu    sync.Mutex // for Record
 	uri   string
@@ -190,6 +193,8 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 			}
 		case err := <-k.broken:
 			return l.lost(k, attached, err)
+		case err := <-l.replies:
+			l.reply(k, err)
 		case c := <-l.ending:
 			return l.hangUp(ctx, k, c)
 		case <-ping.C:
@@ -230,11 +235,12 @@ func (l *clientLeg) handle(k *link, ev Event) *outcome {
 	case eventAnswered:
 		return l.advance(rankAnswered, ev)
 	case eventEnd, eventDeclined, eventFailed, eventNoAnswer:
-		c := causeOf(ev.Type, ev.Reason, 0)
-		if c.By == "" {
-			c.By = bridge.ByCallee
-		}
+		c := endOf(ev, bridge.ByCallee)
 		return &outcome{over: true, cause: &c}
+	case eventTransfer:
+		l.transfer(k, ev)
+	case eventMediaPanic:
+		l.t.count(func(t *trunk) { t.mediaPanics++ })
 	case eventPing:
 		if len(ev.Nonce) > maxNonce {
 			return nil
@@ -262,6 +268,9 @@ func (l *clientLeg) advance(rank int, ev Event) *outcome {
 	l.state = ev.Type
 	l.mu.Unlock()
 	out := bridge.Event{Kind: kind, At: l.t.client.cfg.Now()}
+	if rank == rankAnswered {
+		out.Facts = l.t.cfg.Facts.Accepted(ev.Facts.Cleaned())
+	}
 	if l.early || rank == rankAnswered {
 		plan := l.plan
 		out.Plan = &plan

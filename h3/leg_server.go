@@ -26,8 +26,8 @@ func (l serverLeg) Progress(_ context.Context, p bridge.Progress) error {
 
 // Answer announces the answer. The plan is the one that the directives of the
 // 201 were made from: Info offered nothing else.
-func (l serverLeg) Answer(context.Context, bridge.Answer) error {
-	return l.call.answer()
+func (l serverLeg) Answer(_ context.Context, a bridge.Answer) error {
+	return l.call.answer(a.Facts)
 }
 
 // End announces the end on every open byway and waits, within limits, until

@@ -75,6 +75,11 @@ type CallRequest struct {
 	Passport    string        `json:"passport"`
 	Hops        *int          `json:"hops,omitempty"` // how many more bridges; default 10
 	Call        string        `json:"call,omitempty"` // the caller's id of the call, for logs
+
+	// Passports are further ones that came with the call: of its diversions, of
+	// its priority, of the caller's name. Those that do not hold are dropped.
+	Passports []string     `json:"passports,omitempty"`
+	Facts     bridge.Facts `json:"facts,omitzero"`
 }
 
 // CallDescription is the document of a call, and the body of the 201.
@@ -92,6 +97,7 @@ type CallDescription struct {
 	EndedAt          time.Time     `json:"endedAt,omitzero"`
 	EndedBy          bridge.Party  `json:"endedBy,omitempty"`
 	Reason           *Reason       `json:"reason,omitempty"`
+	Facts            bridge.Facts  `json:"facts,omitzero"` // what the other side's network says: of an outbound call, once it is answered
 }
 
 // Directions of events.
@@ -116,6 +122,10 @@ const (
 	eventMediaPanic = "media-panic"
 
 	eventHandlerChanged = "handler-changed"
+
+	eventTransfer        = "transfer-and-takeback"
+	eventTransferDone    = "transfer-done"
+	eventTransferRefused = "transfer-refused"
 )
 
 // maxEvent is the largest event on a byway, in bytes.
@@ -132,14 +142,19 @@ type Event struct {
 	URI       string    `json:"uri,omitempty"`   // of migrate
 	Media     bool      `json:"media,omitempty"` // of proceeding, alerting: early media flows
 	Reason    *Reason   `json:"reason,omitempty"`
+
+	EndedBy     bridge.Party  `json:"endedBy,omitempty"`     // of events that end a call
+	Facts       bridge.Facts  `json:"facts,omitzero"`        // of answered
+	Destination policy.Number `json:"destination,omitempty"` // of transfer-and-takeback
 }
 
 // Reason says why, in events that end a call and in problems.
 type Reason struct {
-	Code bridge.Code `json:"code,omitempty"`
-	SIP  int         `json:"sip,omitempty"`
-	Q850 int         `json:"q850,omitempty"`
-	Text string      `json:"text,omitempty"`
+	Code     bridge.Code  `json:"code,omitempty"`
+	SIP      int          `json:"sip,omitempty"`
+	Q850     int          `json:"q850,omitempty"`
+	Location bridge.Place `json:"location,omitempty"` // of Q850: where in the network
+	Text     string       `json:"text,omitempty"`
 }
 
 // Problem is an RFC 9457 problem. Type is pathProblems and a bridge.Code, or
@@ -156,7 +171,7 @@ type Problem struct {
 // reasonOf and causeOf translate between the domain's cause and the wire.
 func reasonOf(c bridge.Cause) *Reason {
 	sip, _ := c.SIPStatus()
-	return &Reason{Code: c.Code, SIP: sip, Q850: c.Q850Cause(), Text: c.Text}
+	return &Reason{Code: c.Code, SIP: sip, Q850: c.Q850Cause(), Location: c.Location.Known(), Text: c.Text}
 }
 
 func causeOf(event string, r *Reason, httpStatus int) bridge.Cause {
@@ -164,7 +179,19 @@ func causeOf(event string, r *Reason, httpStatus int) bridge.Cause {
 		r = &Reason{}
 	}
 	c := bridge.CauseFromRIPT(event, r.Code, httpStatus, r.SIP, r.Q850)
-	c.Text = phrase(r.Text)
+	c.Text, c.Location = phrase(r.Text), r.Location.Known()
+	return c
+}
+
+// endOf is the cause that an event which ends a call carries. otherwise is who
+// ended it where the event does not say; a peer speaks for its own side and for
+// itself only.
+func endOf(ev Event, otherwise bridge.Party) bridge.Cause {
+	c := causeOf(ev.Type, ev.Reason, 0)
+	c.By = otherwise
+	if ev.EndedBy == bridge.ByBridge {
+		c.By = bridge.ByBridge
+	}
 	return c
 }
 

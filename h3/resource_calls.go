@@ -45,11 +45,14 @@ func (s *Server) addCalls(api huma.API) {
 		OperationID: "place-call", Method: http.MethodPost, Path: path, Summary: "Place a call",
 		DefaultStatus: http.StatusCreated, MaxBodyBytes: humaMaxBody, SkipValidateBody: true,
 	}, func(ctx context.Context, in *struct {
-		TG   string `path:"tg" maxLength:"64"`
-		Key  string `header:"Idempotency-Key"`
-		Body body[CallRequest]
+		TG          string `path:"tg" maxLength:"64"`
+		Key         string `header:"Idempotency-Key"`
+		Traceparent string `header:"traceparent"`
+		Tracestate  string `header:"tracestate"`
+		Body        body[CallRequest]
 	}) (*callBody, error) {
-		return s.placeOnce(ctx, in.TG, in.Key, &in.Body)
+		trace, _ := bridge.ParseTrace(in.Traceparent, in.Tracestate) // what is none begins one
+		return s.placeOnce(ctx, in.TG, in.Key, trace, &in.Body)
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "get-call", Method: http.MethodGet, Path: path + "/{call}", Summary: "A call, or how it ended",
@@ -73,7 +76,7 @@ func noCall() bridge.Cause {
 }
 
 // placeOnce serves POST calls once per Idempotency-Key.
-func (s *Server) placeOnce(ctx context.Context, tg, key string, in *body[CallRequest]) (*callBody, error) {
+func (s *Server) placeOnce(ctx context.Context, tg, key string, trace bridge.Trace, in *body[CallRequest]) (*callBody, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), acceptLimit)
 	defer cancel()
 	req, err := in.value()
@@ -93,12 +96,12 @@ func (s *Server) placeOnce(ctx context.Context, tg, key string, in *body[CallReq
 		return out, nil
 	}
 	defer attempt.forget() // whatever happens
-	c, err := s.place(ctx, s.tgs[tg], req)
+	c, err := s.place(ctx, s.tgs[tg], req, trace)
 	if err != nil {
 		attempt.abandon(ctx)
 		cause := bridge.CauseOf(err)
 		s.stats.refused(cause.Code)
-		s.log.Info("call refused", "tg", tg, "client", clientOf(ctx), "to", clipText(string(req.Destination), 64), "cause", cause.Code, "why", cause.Text)
+		s.log.Info("call refused", "tg", tg, "client", clientOf(ctx), "to", clipText(string(req.Destination), 64), "trace", trace.ID, "cause", cause.Code, "why", cause.Text)
 		return nil, refuse(cause)
 	}
 	s.stats.count(func(st *ServerState) { st.Placed++ })
@@ -113,9 +116,11 @@ func clipText(s string, n int) string { return s[:min(len(s), n)] }
 
 // place makes a call of a request and gives it to the bridge, or says with
 // which Cause it is refused.
-func (s *Server) place(ctx context.Context, g *terminalGroup, req CallRequest) (*serverCall, error) {
+func (s *Server) place(ctx context.Context, g *terminalGroup, req CallRequest, trace bridge.Trace) (*serverCall, error) {
 	c, err := s.admit(ctx, g, req)
-	if err != nil {
+	if err == nil {
+		c.info.Trace = trace
+	} else {
 		if s.cfg.OnRefuse != nil {
 			s.cfg.OnRefuse(bridge.CauseOf(err))
 		}
@@ -155,7 +160,10 @@ func (s *Server) admit(ctx context.Context, g *terminalGroup, req CallRequest) (
 	if err != nil {
 		return nil, err
 	}
-	from, verdict, err := s.identify(ctx, g, req.Passport, to)
+	if err := req.Facts.Check(); err != nil {
+		return nil, bridge.CauseBadRequest.With("%v", err)
+	}
+	from, identity, err := s.identify(ctx, g, req, to)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +176,8 @@ func (s *Server) admit(ctx context.Context, g *terminalGroup, req CallRequest) (
 	}
 	c := s.newCall(g, h, from, to, toServer, toClient)
 	c.info.Hops = hops
-	c.info.Identity = bridge.Identity{Verdict: verdict, Passport: req.Passport}
+	c.info.Identity = identity
+	c.info.Facts, c.facts = g.cfg.Facts.Accepted(req.Facts), g.cfg.Facts
 	s.calls.add(c)
 	return c, nil
 }
@@ -213,22 +222,26 @@ func hopsOf(hops *int) (int, error) {
 }
 
 // identify verifies who is calling. The caller is whom the PASSporT names, and
-// nobody else.
-func (s *Server) identify(ctx context.Context, g *terminalGroup, passport string, to policy.Number) (policy.Number, stir.Verdict, error) {
-	if passport == "" {
-		return "", stir.Verdict{}, bridge.CauseIdentityMissing.With("every RIPT call carries a PASSporT")
+// nobody else. Further PASSporTs that do not hold are dropped.
+func (s *Server) identify(ctx context.Context, g *terminalGroup, req CallRequest, to policy.Number) (policy.Number, bridge.Identity, error) {
+	if req.Passport == "" {
+		return "", bridge.Identity{}, bridge.CauseIdentityMissing.With("every RIPT call carries a PASSporT")
 	}
-	p, err := stir.ParsePassport(passport)
+	p, err := stir.ParsePassport(req.Passport)
 	if err != nil {
-		return "", stir.Verdict{}, bridge.Cause{Code: bridge.Code(stir.Invalid)}.With("%v", err)
+		return "", bridge.Identity{}, bridge.Cause{Code: bridge.Code(stir.Invalid)}.With("%v", err)
+	}
+	if ext := p.Extension(); ext != "" {
+		return "", bridge.Identity{}, bridge.Cause{Code: bridge.Code(stir.Invalid)}.With("a PASSporT of type %s proves no caller; it belongs into passports", ext)
 	}
 	from := p.Claims.From()
-	v := s.cfg.Verifier.Verify(ctx, passport, stir.Call{From: from, To: to}, s.cfg.Now())
-	if v.Status != stir.Valid {
-		return "", v, bridge.Cause{Code: bridge.Code(v.Status)}.With("%s", v.Reason)
+	tokens := append([]string{req.Passport}, req.Passports...)
+	found := s.cfg.Verifier.VerifyAll(ctx, tokens, stir.Call{From: from, To: to}, s.cfg.Now())
+	if v := found.Verdict; v.Status != stir.Valid {
+		return "", bridge.Identity{}, bridge.Cause{Code: bridge.Code(v.Status)}.With("%s", v.Reason)
 	}
 	if !g.cfg.Origins.Covers(from) {
-		return "", v, bridge.Cause{Code: bridge.Code(stir.NotCovered)}.With("%s is not among the TG's origins", from)
+		return "", bridge.Identity{}, bridge.Cause{Code: bridge.Code(stir.NotCovered)}.With("%s is not among the TG's origins", from)
 	}
-	return from, v, nil
+	return from, bridge.Identity{Verdict: found.Verdict, Passport: found.Passport, Others: found.Others, Name: found.Name}, nil
 }

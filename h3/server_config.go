@@ -58,7 +58,8 @@ type TGConfig struct {
 	ClientID     string // the OAuth client it belongs to
 	Origins      policy.NumberSet
 	Destinations policy.NumberSet
-	Media        []string // carriers, default "webtransport" and "put-get"
+	Media        []string          // carriers, default "webtransport" and "put-get"
+	Facts        bridge.FactPolicy // which facts of a call the client is believed, and told
 }
 
 // ServerLimits bound what clients can make us hold.

@@ -57,7 +57,7 @@ func TestShutdown(t *testing.T) {
 	last.next(eventEnd)
 	last.ends()
 	must(t, <-done)
-	if _, err := r.server.placeOnce(context.WithValue(t.Context(), clientKey{}, testClient), "office", uuid.NewString(),
+	if _, err := r.server.placeOnce(context.WithValue(t.Context(), clientKey{}, testClient), "office", uuid.NewString(), bridge.Trace{},
 		&body[CallRequest]{v: CallRequest{Handler: handler, Destination: testTo, Passport: passport}}); err == nil {
 		t.Error("a call was placed after Shutdown")
 	}
