@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write docs/spec/openapi.json")
+var update = flag.Bool("update", false, "write what the tests compare with: docs/spec/openapi.json, testdata/events")
 
 const openAPIFile = "../docs/spec/openapi.json"
 

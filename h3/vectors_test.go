@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
+
 	"io"
 	"os"
 	"strings"
 	"testing"
 )
-
-var updateVectors = flag.Bool("update", false, "write the vectors anew")
 
 const eventVectors = "../testdata/events/vectors.json"
 
@@ -53,7 +51,7 @@ func TestEventVectors(t *testing.T) {
 	if err := enc.Encode(want); err != nil {
 		t.Fatal(err)
 	}
-	if *updateVectors {
+	if *update {
 		if err := os.WriteFile(eventVectors, data.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
 		}
