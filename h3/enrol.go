@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/hkdf"
@@ -296,43 +294,32 @@ func covers(patterns []policy.Pattern, n policy.Number) bool {
 	return policy.NumberSet{Allow: patterns}.Covers(n)
 }
 
-// seal encrypts the enrolled key under one derived from the client key.
-func (t *trunk) seal(plain []byte) ([]byte, error) {
-	aead, err := t.sealer()
-	if err != nil {
-		return nil, err
-	}
-	nonce := make([]byte, aead.NonceSize())
-	if _, err := rand.Read(nonce); err != nil {
-		return nil, err
-	}
-	return aead.Seal(nonce, nonce, plain, []byte(t.cfg.Name)), nil
-}
-
-func (t *trunk) unseal(sealed []byte) ([]byte, error) {
-	aead, err := t.sealer()
-	if err != nil {
-		return nil, err
-	}
-	if len(sealed) < aead.NonceSize() {
-		return nil, errors.New("sealed key too short")
-	}
-	n := aead.NonceSize()
-	return aead.Open(nil, sealed[:n], sealed[n:], []byte(t.cfg.Name))
-}
-
-func (t *trunk) sealer() (cipher.AEAD, error) {
+// sealer seals the enrolled key under one derived from the client key.
+func (t *trunk) sealer() (sealer, error) {
 	secret, err := t.cfg.Key.key.Bytes()
 	if err != nil {
-		return nil, fmt.Errorf("trunk %q: client key: %w", t.cfg.Name, err)
+		return sealer{}, fmt.Errorf("trunk %q: client key: %w", t.cfg.Name, err)
 	}
 	key, err := hkdf.Key(sha256.New, secret, nil, "riptide enrolled STIR key v1", 32)
 	if err != nil {
-		return nil, fmt.Errorf("trunk %q: derive sealing key: %w", t.cfg.Name, err)
+		return sealer{}, fmt.Errorf("trunk %q: derive sealing key: %w", t.cfg.Name, err)
 	}
-	block, err := aes.NewCipher(key)
+	return newSealer(key)
+}
+
+// seal and unseal keep the trunk's private keys from who reads the store.
+func (t *trunk) seal(plain []byte) ([]byte, error) {
+	s, err := t.sealer()
 	if err != nil {
 		return nil, err
 	}
-	return cipher.NewGCM(block)
+	return s.seal(plain, t.cfg.Name)
+}
+
+func (t *trunk) unseal(sealed []byte) ([]byte, error) {
+	s, err := t.sealer()
+	if err != nil {
+		return nil, err
+	}
+	return s.open(sealed, t.cfg.Name)
 }

@@ -124,7 +124,7 @@ func FuzzTokens(f *testing.F) {
 	f.Add("Basic eDp5")
 	f.Fuzz(func(t *testing.T, field string) {
 		c := newTokenChecker("https://ript.test", &key.PublicKey, time.Now)
-		_, err := c.check(http.Header{"Authorization": {field}}, testTG)
+		_, err := c.check(t.Context(), http.Header{"Authorization": {field}}, testTG)
 		if code := bridge.CauseOf(err).Code; err == nil || !strings.HasPrefix(string(code), "token-") {
 			t.Errorf("%q: %v", field, err)
 		}

@@ -44,7 +44,7 @@ func newPace(limits ServerLimits) pace {
 		"calls":       newQuota("calls", limits.CallsPerSecond, max(1, int(limits.CallsPerSecond))),
 		"certs":       newQuota("certs", perSecond(enrolEvery), enrolBurst),
 		"handlers":    newQuota("handlers", perSecond(registerEvery), registerBurst),
-		"customertgs": newQuota("customertgs", perSecond(enrolEvery), enrolBurst),
+		"customertgs": newQuota("customertgs", perSecond(registerEvery), registerBurst),
 	}
 	p["consumertgs"] = p["customertgs"]
 	return p

@@ -47,7 +47,7 @@ func (s *Server) newTG(cfg TGConfig) (*terminalGroup, error) {
 		Media:        cfg.Media,
 		Profile:      Profile,
 	}
-	if s.cfg.CA != nil {
+	if s.cfg.CA != nil && !cfg.Customer {
 		chain, err := s.originsOf(cfg)
 		if err != nil {
 			return nil, fmt.Errorf("TG %q: %w", cfg.Name, err)

@@ -50,7 +50,8 @@ func redirectCerts(w http.ResponseWriter, r *http.Request) {
 // numbers within the TG's origins. The same numbers are checked again in every
 // PASSporT; the certificate is what lets others check them too.
 func (s *Server) serveEnrol(w http.ResponseWriter, r *http.Request) {
-	if s.cfg.CA == nil {
+	group := s.tgs[r.PathValue("tg")]
+	if s.cfg.CA == nil || group.cfg.Customer {
 		refuseHTTP(http.StatusNotFound, "this server issues no certificates").write(w)
 		return
 	}
@@ -63,7 +64,6 @@ func (s *Server) serveEnrol(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
-	group := s.tgs[r.PathValue("tg")]
 	chain, err := s.cfg.CA.Issue(csr, group.cfg.Origins, certificateLife, s.cfg.Now())
 	switch {
 	case errors.Is(err, stir.ErrNumberNotAllowed):

@@ -37,6 +37,8 @@ type Server struct {
 	handlers  *handlerTable
 	calls     *callTable
 	replays   *idempotency
+	customers *customers
+	grants    *grants
 	paces     map[string]pace // by client
 	media     *media.Server
 	stats     serverStats
@@ -84,7 +86,18 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.strangers = &strangers{limit: cfg.Limits.Strangers, cut: func() {
 		s.stats.count(func(st *ServerState) { st.CutStrangers++ })
 	}}
+	key, err := derive(cfg.Certificate.PrivateKey, "riptide tokens of customer TGs", 32)
+	if err != nil {
+		return nil, fmt.Errorf("RIPT server: customer TGs: %w", err)
+	}
+	seal, err := newSealer(key)
+	if err != nil {
+		return nil, fmt.Errorf("RIPT server: customer TGs: %w", err)
+	}
+	s.customers = &customers{store: cfg.Store, seal: seal}
+	s.grants = newGrants(cfg.Store, cfg.Now)
 	s.tokens = newTokenChecker(s.base, &cfg.TokenKey.PublicKey, cfg.Now)
+	s.tokens.granted = s.granted
 	s.handlers = newHandlerTable(cfg.Store, cfg.Limits.Handlers)
 	resources := map[string][]string{}
 	for _, tg := range cfg.TGs {
@@ -93,12 +106,13 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			return nil, fmt.Errorf("RIPT server: %w", err)
 		}
 		s.tgs[tg.Name] = group
-		resources[tg.ClientID] = append(resources[tg.ClientID], group.uri)
+		if !tg.Customer {
+			resources[tg.ClientID] = append(resources[tg.ClientID], group.uri)
+		}
 	}
 	for client := range resources {
 		resources[client] = append(resources[client], s.rootURIs()...)
 	}
-	var err error
 	if s.issuer, err = newTokenIssuer(s.base, cfg.TokenKey, cfg.Clients, resources, cfg.Store); err != nil {
 		return nil, fmt.Errorf("RIPT server: %w", err)
 	}

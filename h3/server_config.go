@@ -42,6 +42,10 @@ type ServerConfig struct {
 	// nodes of one authority share it. Nil: derived from the certificate's key.
 	StatelessReset *quic.StatelessResetKey
 
+	// CustomerOAuth says that we have a key to log in at the servers of peers:
+	// they may register a TG without a token.
+	CustomerOAuth bool
+
 	// OnRefuse, if not nil, is told of every call that is refused before the
 	// Acceptor is asked. It must not block.
 	OnRefuse func(bridge.Cause)
@@ -60,6 +64,15 @@ type TGConfig struct {
 	Destinations policy.NumberSet
 	Media        []string          // carriers, default "webtransport" and "put-get"
 	Facts        bridge.FactPolicy // which facts of a call the client is believed, and told
+
+	// Hosts are the host names at which the client may register a TG of its own,
+	// "*.example" for all below; none means any.
+	Hosts []string
+
+	// Customer says that this is our own TG at a provider's (core draft,
+	// "Consumer TG Registration"): no OAuth client is needed, since the tokens
+	// that we register let the provider in; and we vouch for no numbers there.
+	Customer bool
 }
 
 // ServerLimits bound what clients can make us hold.
@@ -145,7 +158,7 @@ func (c *ServerConfig) checkTGs() (errs []error) {
 			errs = append(errs, fmt.Errorf("TG %q is there twice", tg.Name))
 		}
 		seen[tg.Name] = true
-		if !slices.ContainsFunc(c.Clients, func(o OAuthClient) bool { return o.ID == tg.ClientID }) {
+		if !tg.Customer && !slices.ContainsFunc(c.Clients, func(o OAuthClient) bool { return o.ID == tg.ClientID }) {
 			errs = append(errs, fmt.Errorf("TG %q belongs to client %q, which has no key here", tg.Name, tg.ClientID))
 		}
 		if !slices.Contains(tg.Media, carrierPutGet) {

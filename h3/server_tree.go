@@ -35,6 +35,7 @@ const (
 func (s *Server) tree() http.Handler {
 	t := newRoutes()
 	s.addDocuments(t.api)
+	s.addCustomerTGs(t.api)
 	s.addHandlers(t.api)
 	s.addCalls(t.api)
 	s.addCerts(t)
@@ -117,7 +118,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			// Also where there is none: whoever has no token for it does not learn that.
 			audiences = []string{s.base + pathTGPrefix + name}
 		}
-		a, err := s.tokens.check(r.Header, audiences...)
+		a, err := s.tokens.check(r.Context(), r.Header, audiences...)
 		if err != nil {
 			cause := bridge.CauseOf(err)
 			s.stats.refused(cause.Code)

@@ -24,10 +24,11 @@ const (
 	Handlers     Bucket = "handlers"     // handler id -> description
 	Certificates Bucket = "certificates" // thumbprint -> PEM chain we issued or enrolled
 	Nonces       Bucket = "nonces"       // JWT ids and PASSporT hashes seen
+	Peers        Bucket = "peers"        // where peers want their calls, and what lets them and us in
 )
 
 // Buckets lists them all.
-var Buckets = []Bucket{Calls, Idempotency, Handlers, Certificates, Nonces}
+var Buckets = []Bucket{Calls, Idempotency, Handlers, Certificates, Nonces, Peers}
 
 // Errors of a Store. Any other error means that the store is unavailable.
 var (
