@@ -72,7 +72,9 @@ func FuzzWithin(f *testing.F) {
 		if err != nil {
 			return
 		}
-		parse := func(allow, except string) (NumberSet, error) { return ParseNumberSet([]string{allow}, []string{except}) }
+		parse := func(allow, except string) (NumberSet, error) {
+			return ParseNumberSet([]string{allow}, []string{except})
+		}
 		s, err1 := parse(allow, except)
 		o, err2 := parse(otherAllow, otherExcept)
 		if err1 != nil || err2 != nil {
