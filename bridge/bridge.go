@@ -191,6 +191,9 @@ func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
 		a:      leg,
 		toA:    newPump(leg.Media()),
 		stop:   make(chan Cause, 1),
+		hops:   d.Hops,
+
+		numbers: [2]policy.Number{info.From, info.To},
 		rec: CallRecord{
 			Version: RecordVersion, ID: id, Node: b.cfg.Node, Epoch: 1,
 			State: StateNew, Created: now, Passport: passport, A: leg.Record(),

@@ -3,7 +3,10 @@ package bridge
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
+
+	"riptide/policy"
 )
 
 // State is where a call is in its life.
@@ -41,6 +44,7 @@ const (
 	progress        // tell A how far it is, with early media if there is any
 	answer          // answer A
 	adapt           // media changed: adjust the pump
+	move            // connect the other party elsewhere
 	end             // end the other leg
 )
 
@@ -74,8 +78,8 @@ var transitions = map[State]map[side]map[EventKind]struct {
 		},
 	},
 	StateAnswered: {
-		sideA: {MediaChanged: {adapt, StateAnswered}, Ended: {end, StateEnded}},
-		sideB: {MediaChanged: {adapt, StateAnswered}, Ended: {end, StateEnded}},
+		sideA: {MediaChanged: {adapt, StateAnswered}, Transfer: {move, StateAnswered}, Ended: {end, StateEnded}},
+		sideB: {MediaChanged: {adapt, StateAnswered}, Transfer: {move, StateAnswered}, Ended: {end, StateEnded}},
 	},
 }
 
@@ -104,6 +108,12 @@ type call struct {
 	summary      Summary
 	stop         chan Cause   // from Shutdown; one element
 	dialling     chan dialled // one element; nil once it was received
+
+	numbers   [2]policy.Number // of the two sides, as the other one knows them
+	hops      int              // that a new leg may cross
+	moving    *transfer        // under way, or nil
+	left      [2]bool          // sides whose leg is over already, and dismissed
+	dismissed sync.WaitGroup
 }
 
 // dialled is the outcome of a Dial.
@@ -138,7 +148,6 @@ func (c *call) run(ctx context.Context, trunk Trunk, intent Intent) {
 func (c *call) loop(ctx context.Context) (Cause, *Event) {
 	ring := time.NewTimer(c.bridge.cfg.RingTimeout)
 	defer ring.Stop()
-	var eventsB <-chan Event
 	for {
 		select {
 		case d := <-c.dialling:
@@ -146,16 +155,28 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 			if d.err != nil {
 				return c.dialFailed(d.err), nil
 			}
-			c.b, eventsB = d.leg, d.leg.Events()
+			c.b = d.leg
 			c.joinB()
 			c.note(ctx)
-		case ev, ok := <-c.a.Events():
+		case ev, ok := <-c.eventsOf(sideA):
 			if over, cause, last := c.handle(ctx, sideA, ev, ok); over {
 				return cause, last
 			}
-		case ev, ok := <-eventsB:
+		case ev, ok := <-c.eventsOf(sideB):
 			if over, cause, last := c.handle(ctx, sideB, ev, ok); over {
 				return cause, last
+			}
+		case d := <-c.moving.outcome():
+			if over, cause := c.transferDialled(ctx, d); over {
+				return cause, nil
+			}
+		case ev, ok := <-c.moving.events():
+			if over, cause := c.onTransfer(ctx, ev, ok); over {
+				return cause, nil
+			}
+		case <-c.moving.late():
+			if over, cause := c.transferLate(ctx); over {
+				return cause, nil
 			}
 		case w := <-c.writing:
 			c.wrote(w)
@@ -190,6 +211,16 @@ func (c *call) handle(ctx context.Context, from side, ev Event, ok bool) (over b
 	if !known {
 		c.log.Debug("event ignored", "from", from.party(), "event", ev.Kind, "state", c.rec.State)
 		stored(&ev)
+		ev.refuse(CauseTransferRefused.With("the call is not answered"))
+		return false, Cause{}, nil
+	}
+	if t.do == end && c.moving != nil && c.moving.from == from {
+		c.leaves(ctx, from, ev)
+		return false, Cause{}, nil
+	}
+	if t.do == move {
+		stored(&ev)
+		c.startTransfer(ctx, from, ev)
 		return false, Cause{}, nil
 	}
 	if t.do == end {

@@ -16,20 +16,28 @@ func (c *call) finish(ctx context.Context, cause Cause, last *Event) {
 	answered := c.rec.State == StateAnswered
 	c.rec.State = StateEnded
 	c.rec.Ended = c.bridge.cfg.Now()
+	c.abortTransfer(ctx)
 	c.rec.Cause = &cause
 	c.store(ctx)
 	stored(last)
 
 	c.unjoin()
-	c.endLeg(ctx, c.a, causeFor(cause, ByCaller, answered))
-	if c.b != nil {
-		c.endLeg(ctx, c.b, causeFor(cause, ByCallee, answered))
+	sides := []side{sideA, sideB}
+	if c.b == nil {
+		sides = sides[:1]
+	}
+	for _, s := range sides {
+		if !c.left[s] {
+			c.endLeg(ctx, c.legOf(s), causeFor(cause, s.party(), answered))
+		}
 	}
 	c.summarise(cause)
-	c.waitClosed(c.a)
-	if c.b != nil {
-		c.waitClosed(c.b)
+	for _, s := range sides {
+		if !c.left[s] {
+			c.waitClosed(c.legOf(s))
+		}
 	}
+	c.dismissed.Wait()
 	c.summary.A, c.summary.B = c.a.Media().Stats(), MediaStats{}
 	if c.b != nil {
 		c.summary.B = c.b.Media().Stats()
@@ -73,6 +81,7 @@ func (c *call) waitClosed(leg Leg) {
 				return
 			}
 			stored(&ev)
+			ev.refuse(CauseTransferRefused.With("the call is over"))
 		case <-limit.C:
 			c.log.Error("a leg did not close after its call ended", "leg", leg.Info().ID, "protocol", leg.Info().Protocol)
 			return
@@ -106,6 +115,7 @@ type Summary struct {
 	Passed, Dropped  uint64 // frames the pumps handed on, and could not
 	ProtoA, ProtoB   string
 	Converted, Noise uint64 // frames converted between codecs, rendered from comfort noise
+	Moves            []Move // transfers that took place
 }
 
 // SetUp is the time from the request to the answer, 0 if there was none.
@@ -130,14 +140,19 @@ func (c *call) summarise(cause Cause) {
 	if c.b != nil {
 		s.TrunkB, s.ProtoB = c.b.Info().Trunk, c.b.Info().Protocol
 	}
-	for _, p := range []*pump{c.toA, c.toB} {
-		if p != nil {
-			s.Passed += p.passed.Load()
-			s.Dropped += p.dropped.Load()
-			s.Converted += p.converted.Load()
-			s.Noise += p.noise.Load()
-		}
+	s.count(c.toA)
+	s.count(c.toB)
+}
+
+// count adds what a pump did.
+func (s *Summary) count(p *pump) {
+	if p == nil {
+		return
 	}
+	s.Passed += p.passed.Load()
+	s.Dropped += p.dropped.Load()
+	s.Converted += p.converted.Load()
+	s.Noise += p.noise.Load()
 }
 
 // logEnd is the second of a call's two info lines.

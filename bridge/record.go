@@ -29,6 +29,8 @@ type CallRecord struct {
 	A        LegRecord  `json:"a"`                    // the calling side
 	B        *LegRecord `json:"b,omitempty"`          // the called side, once dialled
 	Cause    *Cause     `json:"cause,omitempty"`
+
+	Transfer *TransferRecord `json:"transfer,omitempty"` // under way
 }
 
 // Encode is the record's form in the store.

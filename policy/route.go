@@ -7,6 +7,8 @@ import "fmt"
 type Trunk struct {
 	Name    string
 	Callers NumberSet // calling numbers a call from this trunk may show; empty = any
+
+	Transfer bool // parties on this trunk may have the other party connected elsewhere
 }
 
 func (t Trunk) attestation() string {
