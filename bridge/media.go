@@ -51,7 +51,8 @@ type Sealed struct {
 	Time  uint64 // ms since 1970, as the sealing end saw it
 	Clock uint64 // media clock
 
-	// Layers of scalable video. Has says by bit 1<<tag which are present.
+	// Layers of scalable video. Has says by bit 1<<tag which are present, and
+	// whether Clock is.
 	Has            uint32
 	ReferenceFrame uint64
 	SpatialLayer   uint8
@@ -80,15 +81,16 @@ type MediaPort interface {
 }
 
 // MediaStats counts packets of one leg since it began. Every packet that came
-// in is in exactly one of Received, Foreign, Malformed, UnknownPayload and
-// Duplicate; every packet that should have gone out is in Sent or SendDropped.
+// in is in exactly one of Received, Foreign, Malformed, UnknownPayload, Duplicate
+// and Late; every packet that should have gone out is in Sent or SendDropped.
 type MediaStats struct {
 	Received       uint64 `json:"received"`       // valid packets from the peer, handed on
 	Lost           uint64 `json:"lost"`           // gaps in the peer's numbering
 	Duplicate      uint64 `json:"duplicate"`      // seen before, or too old to place
 	Foreign        uint64 `json:"foreign"`        // from a source we are not locked to
-	Malformed      uint64 `json:"malformed"`      // not parseable
+	Malformed      uint64 `json:"malformed"`      // not parseable, or not what the far end sealed
 	UnknownPayload uint64 `json:"unknownPayload"` // a payload type nobody negotiated
+	Late           uint64 `json:"late,omitempty"` // held back on its way for longer than it could be played
 	Unheard        uint64 `json:"unheard"`        // part of Received: no sink was joined
 
 	Sent        uint64 `json:"sent"`

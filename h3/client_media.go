@@ -8,7 +8,6 @@ import (
 
 	"github.com/quic-go/webtransport-go"
 
-	"riptide/bridge"
 	"riptide/h3/advert"
 	"riptide/h3/media"
 )
@@ -28,11 +27,7 @@ type callMedia struct {
 
 // openMedia begins at once: the peer may send before it answers.
 func (t *trunk) openMedia(l *clientLeg) *callMedia {
-	m := &callMedia{leg: l, Port: media.NewPort(media.Config{
-		Send:    streamOf(l.desc.ClientDirectives),
-		Receive: streamOf(l.desc.ServerDirectives),
-		Accept:  codecsOf(l.desc.ServerDirectives),
-	})}
+	m := &callMedia{leg: l, Port: media.NewPort(media.ConfigOf(directive(l.desc.ClientDirectives), directive(l.desc.ServerDirectives)))}
 	m.carry(l.uri, 0)
 	return m
 }
@@ -132,29 +127,12 @@ func (t *trunk) webTransport() bool {
 // parkedGets is how many GETs the TG wants parked; 0 leaves the default.
 func (t *trunk) parkedGets() int { return t.snapshot().doc.ParkedGets }
 
-// streamOf is a directive's one stream; the default where it has none.
-func streamOf(directive string) media.Stream {
-	dir, err := advert.ParseDirective(directive)
-	if err != nil || len(dir) == 0 {
-		return media.Stream{}
-	}
-	return media.Stream{Source: dir[0].Source, Sink: dir[0].Sink}
-}
-
-// codecsOf are the codecs of a directive; none where it cannot be read, since
-// the peer's own directive is told for diagnosis only.
-func codecsOf(directive string) []bridge.Codec {
-	dir, err := advert.ParseDirective(directive)
-	if err != nil || len(dir) == 0 {
+// directive is one as far as it can be read: that of the peer is told for
+// diagnosis only.
+func directive(s string) advert.Directive {
+	d, err := advert.ParseDirective(s)
+	if err != nil {
 		return nil
 	}
-	var out []bridge.Codec
-	for _, c := range dir[0].Codecs {
-		for codec, name := range codecName {
-			if advert.Name(c.Name) == name {
-				out = append(out, codec)
-			}
-		}
-	}
-	return out
+	return d
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"riptide/bridge"
+	"riptide/h3/media"
 )
 
 // countingSink counts frames.
@@ -188,7 +189,7 @@ func FuzzPlanOf(f *testing.F) {
 		if err == nil && !plan.Speech.Speech() {
 			t.Errorf("plan %+v of %q", plan, client)
 		}
-		_, _ = streamOf(server), codecsOf(server)
+		_ = media.ConfigOf(directive(client), directive(server))
 	})
 }
 

@@ -48,18 +48,8 @@ func inAll(directives []advert.Directive, name string) bool {
 
 // newPort makes the media end of a call from its directives.
 func (s *Server) newPort(toServer, toClient advert.Directive, onPanic func()) *media.Port {
-	cfg := media.Config{Server: true, Panic: onPanic}
-	if len(toClient) > 0 {
-		cfg.Send = media.Stream{Source: toClient[0].Source, Sink: toClient[0].Sink}
-	}
-	if len(toServer) > 0 {
-		cfg.Receive = media.Stream{Source: toServer[0].Source, Sink: toServer[0].Sink}
-		for codec, name := range codecNames {
-			if streamHas(toServer[0], name) {
-				cfg.Accept = append(cfg.Accept, codec)
-			}
-		}
-	}
+	cfg := media.ConfigOf(toClient, toServer)
+	cfg.Server, cfg.Panic = true, onPanic
 	return media.NewPort(cfg)
 }
 

@@ -31,7 +31,7 @@ func TestTheDatagramPathAllocatesNothing(t *testing.T) {
 			client.settle(m, nil)
 		}
 	}
-	for range 2 * ringSize {
+	for range 2 * queueMost {
 		step()
 	}
 	if n := testing.AllocsPerRun(1000, step); n != 0 {

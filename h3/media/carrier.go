@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"riptide/bridge"
 )
 
 var (
@@ -33,10 +35,12 @@ type traits struct {
 	starve bool // to be not ready for long is for the peer to mend: panic, and drop
 }
 
-// message is what goes out at once: chunks first to last, of which packets are
-// packets.
+// message is what goes out at once: chunks first to last of one stream, of which
+// packets are packets. One that is longer than the carrier's limit is a single
+// chunk of video, for a stream of its own: send must not wait for that.
 type message struct {
 	body        []byte
+	kind        bridge.Kind
 	packets     int
 	first, last uint64
 }
@@ -120,28 +124,4 @@ func (cs *carriers) describe(over bool) (name, peer string) {
 		return Rung(n - 1).Carrier(), cs.peer
 	}
 	return cs.name, cs.peer
-}
-
-// renumber sends numbers in full again: behind the new carrier may be a peer
-// that knows none of the old ones.
-func (p *Port) renumber() {
-	p.out.mu.Lock()
-	p.out.fullUntil = p.out.outstanding.highest + 1
-	p.out.fullAt = p.out.fullAt.Add(-fullEvery)
-	p.out.mu.Unlock()
-	p.poke()
-}
-
-// settle counts a message whose fate is known.
-func (p *Port) settle(m message, err error) {
-	p.out.mu.Lock()
-	defer p.out.mu.Unlock()
-	if err == nil {
-		p.out.sent += uint64(m.packets)
-		return
-	}
-	p.out.dropped += uint64(m.packets)
-	if m.packets > 0 {
-		p.out.outstanding.unsent(m.first, m.last)
-	}
 }

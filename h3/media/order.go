@@ -13,19 +13,26 @@ import (
 // that is still missing when the next regular packet comes, it is lost.
 const (
 	orderWait = 10 * time.Millisecond
-	orderMost = 4 // frames that wait
+	orderMost = 4 // frames of speech that wait
+
+	// Packets of video go by datagrams and streams of their own, and many belong
+	// to one moment.
+	orderMostVideo = 32
 )
 
 // order puts frames back in order. It has no timer: time passes with packets.
 type order struct {
+	most    int    // frames that wait; 0 is orderMost
 	next    uint64 // the frame whose turn it is; 0 = none was seen
 	waiting []waiting
 	scratch bridge.Frame
+	sealed  bridge.Sealed
 }
 
 // waiting is a frame that came too early, with its own copy of the payload.
 type waiting struct {
 	frame   bridge.Frame
+	sealed  bridge.Sealed
 	payload []byte
 	since   time.Time
 }
@@ -45,13 +52,19 @@ func (o *order) take(f *bridge.Frame, now time.Time, sink bridge.Sink) {
 // hold keeps a copy of f, in its place.
 func (o *order) hold(f *bridge.Frame, now time.Time) {
 	if cap(o.waiting) == 0 {
-		o.waiting = make([]waiting, 0, orderMost+1)
+		if o.most == 0 {
+			o.most = orderMost
+		}
+		o.waiting = make([]waiting, 0, o.most+1)
 	}
 	i := len(o.waiting)
 	o.waiting = o.waiting[:i+1]
 	w := &o.waiting[i]
 	w.frame, w.since = *f, now
 	w.payload = append(w.payload[:0], f.Payload...)
+	if f.Sealed != nil {
+		w.sealed = *f.Sealed
+	}
 	for ; i > 0 && o.waiting[i-1].frame.Seq > f.Seq; i-- {
 		o.waiting[i-1], o.waiting[i] = o.waiting[i], o.waiting[i-1]
 	}
@@ -60,7 +73,7 @@ func (o *order) hold(f *bridge.Frame, now time.Time) {
 // release pushes what has waited for its turn, or long enough.
 func (o *order) release(now time.Time, sink bridge.Sink) {
 	for len(o.waiting) > 0 {
-		if o.waiting[0].frame.Seq > o.next && len(o.waiting) <= orderMost && !o.overdue(now) {
+		if o.waiting[0].frame.Seq > o.next && len(o.waiting) <= o.most && !o.overdue(now) {
 			return
 		}
 		o.pushFirst(sink)
@@ -79,6 +92,10 @@ func (o *order) pushFirst(sink bridge.Sink) {
 	o.next = max(o.next, first.frame.Seq+1)
 	o.scratch = first.frame
 	o.scratch.Payload = first.payload
+	if o.scratch.Sealed != nil {
+		o.sealed = first.sealed
+		o.scratch.Sealed = &o.sealed
+	}
 	sink.Push(&o.scratch)
 	// It goes to the end, so that its payload is used again.
 	n := copy(o.waiting, o.waiting[1:])

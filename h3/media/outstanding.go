@@ -27,6 +27,9 @@ type sentChunk struct {
 // sent enters that seq is on its way. Numbers start at 1.
 func (o *outstanding) sent(seq uint64, now time.Time) {
 	s := &o.slots[seq%sentWindow]
+	if s.seq > seq && s.seq-seq <= backlogMost {
+		return // held back until now, and its place is taken
+	}
 	if s.seq != 0 && !s.acked && s.seq < o.largestAcked {
 		o.final++
 	}

@@ -2,11 +2,11 @@ package media
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"riptide/bridge"
 	"riptide/h3/chunk"
+	"riptide/h3/chunk/seal"
 )
 
 // Sizes and intervals of a Port.
@@ -14,37 +14,48 @@ const (
 	// MaxPayload is the largest payload of a frame (bridge.Frame).
 	MaxPayload = 1400
 
-	ringSize = 64 // frames that wait for a carrier: 1.28 s at 20 ms each
-
 	// fullEvery is how often numbers are sent in full, acknowledged or not.
 	fullEvery = time.Second
 	// idleAfter without a packet brings a chunk that keeps the stream alive:
 	// the peer takes a second of silence for loss.
 	idleAfter = 900 * time.Millisecond
-	// Acknowledgements go out at most this often. The protocol would allow one
-	// every 20 ms; a datagram costs as much as a packet, and 10 per second still
-	// show a dead path well within the second after which calls migrate.
+	// Acknowledgements go out at most this often, or once in ackMost packets. The
+	// protocol would allow one every 20 ms; a datagram costs as much as a packet,
+	// and 10 per second still show a dead path well within the second after which
+	// calls migrate.
 	ackEvery = 100 * time.Millisecond
+	ackMost  = 64
 	// patience is how long a packet waits for a parked GET: what a receiver
 	// would still play.
-	patience = 200 * time.Millisecond
+	patience = playable
 
 	closeWait = 2 * time.Second
 )
 
-// Stream names a source of one end and the sink of the other that it feeds.
+// Stream names a source of one end and the sink of the other that it feeds. The
+// zero Stream is none.
 type Stream struct{ Source, Sink uint8 }
+
+// Streams are what the directives say of one kind of media.
+type Streams struct {
+	Send, Receive Stream
+	Accept        []bridge.Codec // the peer was told to send
+	Sealed        bool           // the ends encrypt between themselves: nothing clear goes out or is let in
+}
 
 // Config is what a Port needs to know of its call.
 type Config struct {
 	// Server says that this is the server's end of the call.
 	Server bool
 
-	// Send and Receive are the streams of the directives; 1 to 1 if zero.
-	Send, Receive Stream
+	// Audio and Video are the streams of the directives. Of audio that is not said
+	// 1 feeds 1, with all codecs we know.
+	Audio, Video Streams
 
-	// Accept are the codecs the peer was told to send; all we know if empty.
-	Accept []bridge.Codec
+	// Keys, of streams that are sealed, make this Port an end of the call: frames
+	// are clear at the bridge, and sealed on their way. Without them it hands
+	// sealed frames on.
+	Keys *seal.Session
 
 	// Panic, at a server, hears that media cannot be sent because the client
 	// has parked no GET: the media-panic event. It is called at most once a
@@ -56,6 +67,7 @@ type Config struct {
 // must be called when the call is over.
 type Port struct {
 	server  bool
+	keys    *seal.Session
 	onPanic func()
 
 	ctx    context.Context // ends when Close is called
@@ -72,99 +84,72 @@ type Port struct {
 	out      outbound
 }
 
-// outbound is the sending half.
-type outbound struct {
-	mu          sync.Mutex
-	closed      bool
-	stream      Stream
-	num         numbering
-	ring        [ringSize]slot
-	head, n     int
-	sent        uint64
-	dropped     uint64
-	outstanding outstanding
-	fullUntil   uint64 // numbers are full until one from here on is acknowledged
-	fullAt      time.Time
-	lastSent    time.Time // of anything
-	lastAck     time.Time // received
-	payloadType uint64    // of the last packet
-	clock       uint64
-	panicked    time.Time
-}
-
-// slot is a frame that waits.
-type slot struct {
-	seq, clock  uint64
-	at          time.Time
-	payloadType uint64
-	marker      bool
-	payload     []byte
-}
-
-// inbound is the receiving half.
-type inbound struct {
-	mu      sync.Mutex
-	stream  Stream
-	accept  [4]uint64 // bitmap of payload types
-	sink    bridge.Sink
-	track   tracker
-	frames  continuity // the peer may start anew, the frames do not
-	millis  uint64     // latest timestamp
-	clock   uint64     // latest media clock
-	frame   bridge.Frame
-	order   order
-	ranges  []chunk.Range // scratch
-	jitter  jitter
-	stats   bridge.MediaStats
-	lastAny time.Time
-
-	ordered   bool      // the chunk at hand may have overtaken others, or they it
-	unacked   int       // packets since the last acknowledgement went out
-	unackedAt time.Time // when the first of them came
-	latestAt  time.Time // when the one with the highest number came
-}
-
 var _ bridge.MediaPort = (*Port)(nil)
 
 // NewPort makes the media end of a call. Frames pushed before a carrier is
-// there wait in the ring.
+// there wait for one.
 func NewPort(c Config) *Port {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &Port{
-		server: c.Server, onPanic: c.Panic, ctx: ctx, cancel: cancel,
+		server: c.Server, keys: c.Keys, onPanic: c.Panic, ctx: ctx, cancel: cancel,
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	p.lot = &lot{p: p}
 	p.in.ranges = make([]chunk.Range, 0, chunk.MaxRanges)
-	p.Direct(c.Send, c.Receive, c.Accept...)
+	p.out.origin = time.Now()
+	for k := range bridge.Kind(kinds) {
+		p.in.streams[k].kind, p.out.streams[k].kind = k, k
+	}
+	p.out.streams[bridge.Video].codec = bridge.H264 // until there is a packet
+	p.in.streams[bridge.Video].order.most = orderMostVideo
+	p.Direct(c.Audio, c.Video)
 	go p.pump()
 	return p
 }
 
-// Direct sets what the directives say: the streams, and the codecs the peer
-// may send. It may be called again when they change.
-func (p *Port) Direct(send, receive Stream, accept ...bridge.Codec) {
-	if len(accept) == 0 {
-		accept = []bridge.Codec{bridge.PCMU, bridge.PCMA, bridge.ComfortNoise, bridge.TelephoneEvent}
-	}
-	p.in.mu.Lock()
-	p.in.stream = receive.orDefault()
-	p.in.accept = [4]uint64{}
-	for _, c := range accept {
-		p.in.accept[c/64] |= 1 << (c % 64)
-	}
-	p.in.mu.Unlock()
-
-	p.out.mu.Lock()
-	p.out.stream = send.orDefault()
-	p.out.mu.Unlock()
+// defaultAudio is what a call without directives runs on.
+var defaultAudio = Streams{
+	Send: Stream{1, 1}, Receive: Stream{1, 1},
+	Accept: []bridge.Codec{bridge.PCMU, bridge.PCMA, bridge.G722, bridge.Opus, bridge.ComfortNoise, bridge.TelephoneEvent},
 }
 
-func (s Stream) orDefault() Stream {
-	if s == (Stream{}) {
-		return Stream{1, 1}
+// Direct sets what the directives say. It may be called again when they change.
+func (p *Port) Direct(audio, video Streams) {
+	if audio.Send == (Stream{}) {
+		audio.Send = defaultAudio.Send
 	}
-	return s
+	if audio.Receive == (Stream{}) {
+		audio.Receive = defaultAudio.Receive
+	}
+	if len(audio.Accept) == 0 {
+		audio.Accept = defaultAudio.Accept
+	}
+	for kind, st := range [kinds]Streams{audio, video} {
+		p.in.mu.Lock()
+		p.in.streams[kind].direct(st, p.keys)
+		p.in.mu.Unlock()
+		p.out.mu.Lock()
+		p.out.direct(&p.out.streams[kind], st, p.keys)
+		p.out.mu.Unlock()
+	}
+}
+
+func (o *outbound) direct(s *sender, st Streams, keys *seal.Session) {
+	s.stream, s.peer, s.active = st.Send, st.Receive, st.Send != Stream{}
+	if !s.active || s.isSealed != st.Sealed {
+		o.empty(s)
+	}
+	s.isSealed = st.Sealed
+	if s.sealer == nil && st.Sealed && keys != nil {
+		s.sealer = keys.Sealer(sealKind(s.kind))
+	}
+}
+
+func sealKind(k bridge.Kind) seal.Kind {
+	if k == bridge.Video {
+		return seal.Video
+	}
+	return seal.Audio
 }
 
 // Join names the sink of what the peer sends.
@@ -176,34 +161,11 @@ func (p *Port) Join(s bridge.Sink) {
 
 // Push sends a frame to the peer. It never blocks.
 func (p *Port) Push(f *bridge.Frame) {
-	now := time.Now()
-	o := &p.out
-	o.mu.Lock()
-	seq, clock, ok := uint64(0), uint64(0), false
-	if !o.closed && len(f.Payload) > 0 && len(f.Payload) <= MaxPayload {
-		seq, clock, ok = o.num.next(f.Seq, f.Timestamp, now)
-	}
-	if !ok {
-		o.dropped++
-		o.mu.Unlock()
-		return
-	}
-	if o.n == ringSize {
-		o.dropOldest()
-	}
-	s := &o.ring[(o.head+o.n)%ringSize]
-	o.n++
-	s.seq, s.clock, s.at = seq, clock, now
-	s.payloadType, s.marker = uint64(f.Codec), f.Marker
-	s.payload = append(s.payload[:0], f.Payload...)
-	o.mu.Unlock()
+	now, away := time.Now(), p.carriers.current() == nil
+	p.out.mu.Lock()
+	p.out.push(f, now, away)
+	p.out.mu.Unlock()
 	p.poke()
-}
-
-func (o *outbound) dropOldest() {
-	o.head = (o.head + 1) % ringSize
-	o.n--
-	o.dropped++
 }
 
 // poke makes the pump look again.
@@ -216,18 +178,22 @@ func (p *Port) poke() {
 
 // Stats counts the call's packets so far. Chunks that only keep a stream alive
 // and acknowledgements are no packets. What is being sent at the moment is
-// counted when its fate is known.
+// counted when its fate is known. Jitter and round trip are those of speech.
 func (p *Port) Stats() bridge.MediaStats {
 	p.in.mu.Lock()
 	s := p.in.stats
-	s.Lost = p.in.track.lost
-	s.Jitter = p.in.jitter.value()
+	for kind := range p.in.streams {
+		s.Lost += p.in.streams[kind].track.lost
+	}
+	s.Jitter = p.in.streams[bridge.Audio].jitter.value()
 	p.in.mu.Unlock()
 
 	p.out.mu.Lock()
-	s.Sent, s.SendDropped = p.out.sent, p.out.dropped
-	s.PeerLost = p.out.outstanding.peerLost()
-	s.RoundTrip = p.out.outstanding.roundTrip
+	s.Sent, s.SendDropped, s.Requested = p.out.sent, p.out.dropped, p.out.asked
+	for kind := range p.out.streams {
+		s.PeerLost += p.out.streams[kind].outstanding.peerLost()
+	}
+	s.RoundTrip = p.out.streams[bridge.Audio].outstanding.roundTrip
 	p.out.mu.Unlock()
 
 	s.Carrier, s.Peer = p.carriers.describe(p.ctx.Err() != nil)
@@ -249,7 +215,12 @@ func (p *Port) Quiet() Quiet {
 	q := Quiet{Received: p.in.lastAny}
 	p.in.mu.Unlock()
 	p.out.mu.Lock()
-	q.Acked, q.Sent = p.out.lastAck, p.out.lastSent
+	q.Acked = p.out.lastAck
+	for kind := range p.out.streams {
+		if at := p.out.streams[kind].lastSent; at.After(q.Sent) {
+			q.Sent = at
+		}
+	}
 	p.out.mu.Unlock()
 	return q
 }
@@ -262,13 +233,15 @@ func (p *Port) Close() {
 	o := &p.out
 	o.mu.Lock()
 	o.closed = true
-	for o.n > 0 {
-		o.dropOldest()
+	for kind := range o.streams {
+		o.empty(&o.streams[kind])
 	}
 	o.mu.Unlock()
 	p.in.mu.Lock()
 	if p.in.sink != nil {
-		p.in.order.flush(p.in.sink)
+		for kind := range p.in.streams {
+			p.in.streams[kind].order.flush(p.in.sink)
+		}
 	}
 	p.in.mu.Unlock()
 	// A datagram that waits for the congestion window cannot be called back; it

@@ -264,7 +264,8 @@ func TestSilenceKeepsTheStreamAlive(t *testing.T) {
 
 func TestWithoutACarrierTheOldestIsDropped(t *testing.T) {
 	p := NewPort(Config{})
-	for n := range ringSize + 10 {
+	const most = queueMost + backlogMost
+	for n := range most + 10 {
 		p.Push(speech(n))
 	}
 	if s := p.Stats(); s.SendDropped != 10 || s.Sent != 0 {
@@ -272,7 +273,7 @@ func TestWithoutACarrierTheOldestIsDropped(t *testing.T) {
 	}
 	p.Close()
 	p.Push(speech(0))
-	if s := p.Stats(); s.SendDropped != ringSize+11 {
+	if s := p.Stats(); s.SendDropped != most+11 {
 		t.Errorf("%+v", s)
 	}
 	p.Push(&bridge.Frame{Payload: make([]byte, MaxPayload+1)})
@@ -290,7 +291,7 @@ func TestABlockedCarrierBlocksNobody(t *testing.T) {
 		}
 		synctest.Wait()
 		// One is with the carrier, the keep-alive of its start perhaps before it.
-		if s := client.Stats(); s.SendDropped < 200-ringSize-2 || s.SendDropped > 200-ringSize {
+		if s := client.Stats(); s.SendDropped < 200-queueMost-2 || s.SendDropped > 200-queueMost {
 			t.Errorf("%+v", s)
 		}
 		close(stuck)
@@ -314,7 +315,7 @@ func (b *blocked) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 }
 
 func TestRubbishIsCountedAndHarmsNothing(t *testing.T) {
-	p := NewPort(Config{Receive: Stream{2, 3}, Accept: []bridge.Codec{bridge.PCMU}})
+	p := NewPort(Config{Audio: Streams{Receive: Stream{2, 3}, Accept: []bridge.Codec{bridge.PCMU}}})
 	defer p.Close()
 	var heard listener
 	p.Join(&heard)

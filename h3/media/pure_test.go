@@ -39,7 +39,7 @@ func TestNumbering(t *testing.T) {
 			now := time.Unix(1e9, 0)
 			for i, s := range steps {
 				now = now.Add(s.after)
-				seq, ts, ok := n.next(s.seq, s.ts, now)
+				seq, ts, ok := n.next(bridge.PCMU, s.seq, s.ts, now)
 				if ok == s.drop || ok && (seq != s.outSeq || ts != s.outTS) {
 					t.Fatalf("step %d: got %d, %d, %v, want %+v", i, seq, ts, ok, s)
 				}
@@ -181,7 +181,7 @@ func TestAdvertOfOffer(t *testing.T) {
 	if want := (bridge.MediaPlan{Speech: bridge.PCMA, Digits: true, ComfortNoise: true, Ptime: bridge.DefaultPtime}); !plan.Equal(want) {
 		t.Errorf("plan %+v", plan)
 	}
-	if c.Send != (Stream{1, 1}) || !reflect.DeepEqual(c.Accept, []bridge.Codec{bridge.PCMA, bridge.TelephoneEvent, bridge.ComfortNoise}) {
+	if c.Audio.Send != (Stream{1, 1}) || c.Video.Send != (Stream{}) || !reflect.DeepEqual(c.Audio.Accept, []bridge.Codec{bridge.PCMA, bridge.TelephoneEvent, bridge.ComfortNoise}) {
 		t.Errorf("configuration %+v", c)
 	}
 	video, err := advert.ParseDirective("1 to 1: H264; 2 to 2: CN;")

@@ -203,7 +203,7 @@ func settled(t *testing.T, name string, a, b *Port, pushed int) {
 	t.Helper()
 	balanced := func() bool {
 		s, r := a.Stats(), b.Stats()
-		return s.Sent+s.SendDropped == uint64(pushed) && s.Sent+s.SendDropped == r.Received+r.Lost
+		return s.Sent+s.SendDropped == uint64(pushed) && s.Sent+s.SendDropped == r.Received+r.Late+r.Lost
 	}
 	for end := time.Now().Add(5 * time.Second); !balanced() && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 	}

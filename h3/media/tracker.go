@@ -34,6 +34,15 @@ func (t *tracker) bit(seq uint64) (word *uint64, mask uint64) {
 	return &t.seen[seq%trackWindow/64], 1 << (seq % 64)
 }
 
+// has tells whether a number is known to have arrived.
+func (t *tracker) has(seq uint64) bool {
+	if !t.started || seq > t.highest || seq+trackWindow <= t.highest || seq < t.base {
+		return false
+	}
+	word, mask := t.bit(seq)
+	return *word&mask != 0
+}
+
 // place enters a number that arrived.
 func (t *tracker) place(seq uint64) placed {
 	switch {
