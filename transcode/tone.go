@@ -58,3 +58,10 @@ func LevelDBm0(samples []int16) float64 {
 	rms := math.Sqrt(sum / float64(len(samples)))
 	return max(-100, 20*math.Log10(rms*math.Sqrt2/zeroDBm0Peak+1e-12))
 }
+
+// levelDBov measures samples as RFC 3389 section 3.1 does: 0 is overload, 127
+// silence.
+func levelDBov(samples []int16) int {
+	overload := 20 * math.Log10(fullScale*math.Sqrt2/zeroDBm0Peak) // in dBm0
+	return int(math.Round(min(max(overload-LevelDBm0(samples), 0), 127)))
+}
