@@ -459,7 +459,7 @@ func TestMediaIsConverted(t *testing.T) {
 			i.Media = bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMA}, Digits: true, ComfortNoise: true}
 		})
 		b := r.start(a)
-		if offered := r.dialer.Intents()[0].Media.Speech; len(offered) != 2 || offered[0] != bridge.PCMA {
+		if offered := r.dialer.Intents()[0].Media.Speech; len(offered) != 3 || offered[0] != bridge.PCMA {
 			t.Errorf("offered %v, want PCMA first", offered)
 		}
 		b.PickUp(bridge.MediaPlan{Speech: bridge.PCMU, Ptime: bridge.DefaultPtime})

@@ -105,4 +105,4 @@ func (c Codec) Aside() bool { return codecs[c].aside }
 
 // Converts tells whether package transcode has the codec. The others pass
 // through, or not at all.
-func (c Codec) Converts() bool { return c == PCMU || c == PCMA }
+func (c Codec) Converts() bool { return c == PCMU || c == PCMA || c == Opus }

@@ -62,10 +62,16 @@ func (c *call) endLeg(ctx context.Context, leg Leg, cause Cause) {
 	}
 }
 
+// unjoin ends the flow of media.
 func (c *call) unjoin() {
 	c.a.Media().Join(nil)
 	if c.b != nil {
 		c.b.Media().Join(nil)
+	}
+	for _, p := range []*pump{c.toA, c.toB} {
+		if p != nil {
+			p.close()
+		}
 	}
 }
 

@@ -12,16 +12,20 @@ const maxPayload = 1400
 
 // pump is the sink between two ports: it hands frames on untouched where the
 // far side takes them as they are, and converts where it does not. It has no
-// goroutine and no queue.
+// goroutine and no queue, unless a codec is in the way that is too costly for
+// the goroutine that receives packets: then all audio goes through a workshop.
 type pump struct {
 	dst  MediaPort
 	plan atomic.Pointer[MediaPlan] // nil: media is not agreed on yet
 
 	passed, converted, noise, dropped atomic.Uint64
 
+	workshop atomic.Pointer[workshop] // nil: none was needed so far
+
 	// Only frames that must be converted take the lock, and only with frames
 	// of their own direction of their own call.
 	mu      sync.Mutex
+	closed  bool
 	scratch [maxPayload]byte
 	samples [maxPayload]int16
 	out     Frame // kept here so that pushing it allocates nothing
@@ -43,23 +47,78 @@ func (p *pump) Push(f *Frame) {
 		p.dst.Push(f)
 	case plan.Sealed != (f.Sealed != nil):
 		p.dropped.Add(1) // clear media on a sealed call, or the reverse
+	case f.Codec.Kind() == Video:
+		if plan.Video == nil || f.Codec != plan.Video.Codec {
+			p.dropped.Add(1)
+			return
+		}
+		p.passed.Add(1)
+		p.dst.Push(f)
+	default:
+		p.audio(f, plan)
+	}
+}
+
+// audio hands a frame of speech or of what accompanies it on.
+func (p *pump) audio(f *Frame, plan *MediaPlan) {
+	if w := p.workshop.Load(); w != nil {
+		w.push(f)
+		return
+	}
+	switch {
 	case f.Codec == plan.Speech,
-		plan.Video != nil && f.Codec == plan.Video.Codec,
 		f.Codec == TelephoneEvent && plan.Digits,
 		f.Codec == ComfortNoise && plan.ComfortNoise:
 		p.passed.Add(1)
 		p.dst.Push(f)
-	case f.Codec.Converts() && plan.Speech.Converts() && len(f.Payload) <= maxPayload:
+	case len(f.Payload) > maxPayload:
+		p.dropped.Add(1)
+	case f.Codec.companded() && plan.Speech.companded():
 		p.converted.Add(1)
 		p.convert(f, plan.Speech)
-	case f.Codec == ComfortNoise && plan.Speech.Converts():
+	case f.Codec == ComfortNoise && plan.Speech.companded():
 		p.noise.Add(1)
 		p.renderNoise(f, plan)
+	case f.Codec.Converts() && plan.Speech.Converts(),
+		f.Codec == ComfortNoise && plan.Speech.Converts():
+		p.open(f)
 	default:
 		// A digit for a peer without telephone-event, or a codec nobody has.
 		p.dropped.Add(1)
 	}
 }
+
+// open begins a workshop with its first frame.
+func (p *pump) open(f *Frame) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		p.dropped.Add(1)
+		return
+	}
+	w := p.workshop.Load()
+	if w == nil {
+		w = newWorkshop(p)
+		p.workshop.Store(w)
+	}
+	w.push(f)
+}
+
+// close ends the workshop, if there is one, and waits for it. What it has not
+// done yet is nobody's any more. It may be called again.
+func (p *pump) close() {
+	p.mu.Lock()
+	again := p.closed
+	p.closed = true
+	w := p.workshop.Load()
+	p.mu.Unlock()
+	if w != nil && !again {
+		w.close()
+	}
+}
+
+// companded tells the codecs that one look into a table converts.
+func (c Codec) companded() bool { return c == PCMU || c == PCMA }
 
 // law is the G.711 law of a speech codec.
 func (c Codec) law() transcode.Law {
