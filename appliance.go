@@ -64,7 +64,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 		Node: cfg.Node, Policy: calls, Store: a.store, Logger: logger,
 		MaxCalls: cfg.Limits.Calls, OnEnd: a.admin.Ended,
 	})
-	verifier := newIdentityVerifier(identityRoots(cfg), tlsRoots(cfg), peerHosts(cfg))
+	verifier := newIdentityVerifier(identityRoots(cfg), tlsRoots(cfg), h3.NewPublished(cfg.RIPT.Authority, a.store), peerHosts(cfg))
 	if err := a.makeSIP(cfg, verifier, logger); err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"riptide/bridge"
 	"riptide/bridge/bridgetest"
 	"riptide/configs/setup"
+	"riptide/h3"
 	"riptide/policy/stir"
 	"riptide/sip"
 	"riptide/sip/rtp"
@@ -103,7 +104,7 @@ func (d *demo) verifier() (*stir.Verifier, error) {
 			pool.AppendCertsFromPEM(b)
 		}
 	}
-	return newIdentityVerifier(identity, tls, []string{hostOf(d.office.RIPT), hostOf(d.telco.RIPT)}), nil
+	return newIdentityVerifier(identity, tls, h3.Published{}, []string{hostOf(d.office.RIPT), hostOf(d.telco.RIPT)}), nil
 }
 
 // report keeps the account of an answered call for whoever placed it.

@@ -95,9 +95,13 @@ func (t *trunk) check(in bridge.Intent) (known, error) {
 // place POSTs the call until it is certain what became of that. caller is the
 // context of the one who wants the call: before the request is on its way its
 // end stops everything, later it is for the one who called us to clean up.
+//
+// What the peer must know for a call, handlers and certificate, it was told
+// before. A balancer may lead the call to a node that was not, which then gets
+// it, once, by the cookies of the call.
 func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (*clientLeg, error) {
 	key, jar := uuid.NewString(), newCookieJar(in.Trace.Child())
-	var renewed, sent bool
+	var renewed, published, sent bool
 	for posts := 1; ; posts++ {
 		handler, _ := k.handlers.For(in.Media)
 		rep, wasSent, err := t.post(ctx, caller, in, k, handler, key, jar)
@@ -107,10 +111,12 @@ func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (*
 			return t.accept(in, k, rep, jar)
 		case handlerLost(err) && !renewed:
 			renewed = true
-			if k.handlers, err = t.renewHandlers(ctx, k.handlers); err != nil {
+			if k.handlers, err = t.registerHandlers(ctx, k.tg, jar); err != nil {
 				return nil, err
 			}
 			key = uuid.NewString() // another body: another request
+		case unfetched(err) && !published && t.republish(ctx, k.identity, in.Passport, jar):
+			published = true
 		case underWay(err):
 			// The peer still works on an attempt whose connection was lost.
 			posts--

@@ -55,10 +55,10 @@ func (h handlers) For(offer bridge.MediaOffer) (string, bool) {
 }
 
 // register registers all handlers.
-func (t *trunk) register(ctx context.Context, tg *url.URL) (handlers, error) {
+func (t *trunk) register(ctx context.Context, tg *url.URL, jar *cookieJar) (handlers, error) {
 	out := handlers{}
 	for _, o := range handlerOrders {
-		uri, err := t.registerOne(ctx, tg, t.client.cfg.HandlerID+o.suffix, advertisement(o.speech))
+		uri, err := t.registerOne(ctx, tg, jar, t.client.cfg.HandlerID+o.suffix, advertisement(o.speech))
 		if err != nil {
 			return nil, fmt.Errorf("register handler: %w", err)
 		}
@@ -67,7 +67,7 @@ func (t *trunk) register(ctx context.Context, tg *url.URL) (handlers, error) {
 	return out, nil
 }
 
-func (t *trunk) registerOne(ctx context.Context, tg *url.URL, id, adv string) (string, error) {
+func (t *trunk) registerOne(ctx context.Context, tg *url.URL, jar *cookieJar, id, adv string) (string, error) {
 	body, err := json.Marshal(Handler{HandlerID: id, Advertisement: adv})
 	if err != nil {
 		return "", err
@@ -75,7 +75,7 @@ func (t *trunk) registerOne(ctx context.Context, tg *url.URL, id, adv string) (s
 	at := tg.JoinPath("handlers")
 	rep, err := t.Do(ctx, request{
 		Method: http.MethodPost, URL: at.String(), Resource: tg.String(),
-		Body: body, ContentType: "application/json",
+		Body: body, ContentType: "application/json", Jar: jar,
 	})
 	if err != nil {
 		return "", err

@@ -27,8 +27,6 @@ type trunk struct {
 	as       authServer
 	asDue    time.Time
 
-	renewing sync.Mutex // one registration at a time
-
 	calls                        int
 	dialled, refused, reattached uint64
 	mediaPanics, unknownEvents   uint64
@@ -155,7 +153,7 @@ func (t *trunk) prepare(ctx context.Context) (time.Time, error) {
 		}
 	}
 	if k.handlers == nil {
-		if _, err := t.renewHandlers(ctx, nil); err != nil {
+		if _, err := t.registerHandlers(ctx, k.tg, nil); err != nil {
 			return time.Time{}, err
 		}
 	}
@@ -190,19 +188,11 @@ func (t *trunk) refresh(ctx context.Context, k *known) error {
 	return nil
 }
 
-// renewHandlers registers the handlers, unless somebody else has done so since
-// lost was in use.
-func (t *trunk) renewHandlers(ctx context.Context, lost handlers) (handlers, error) {
-	t.renewing.Lock()
-	defer t.renewing.Unlock()
-	k := t.snapshot()
-	if k.handlers != nil && lost != nil && k.handlers[bridge.PCMU] != lost[bridge.PCMU] {
-		return k.handlers, nil
-	}
-	if k.tg == nil {
-		return nil, bridge.CauseUnreachable.With("trunk %q: its TG is not known", t.cfg.Name)
-	}
-	h, err := t.register(ctx, k.tg)
+// registerHandlers registers the handlers. jar leads to the node that a call
+// needs them at: behind a balancer each node keeps its own, and one that names
+// them by client and handler-id, as ours does, gives the same URIs.
+func (t *trunk) registerHandlers(ctx context.Context, tg *url.URL, jar *cookieJar) (handlers, error) {
+	h, err := t.register(ctx, tg, jar)
 	if err != nil {
 		return nil, err
 	}

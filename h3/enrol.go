@@ -32,6 +32,8 @@ import (
 // identity is a certificate enrolled at a trunk, ready to sign.
 type identity struct {
 	signer              *stir.Signer
+	x5u                 string // where the peer publishes the chain
+	chain               []byte // PEM, leaf first
 	notBefore, notAfter time.Time
 }
 
@@ -99,10 +101,21 @@ func (t *trunk) enrol(ctx context.Context, tg *url.URL, anew bool) (*identity, e
 // cannot be had may be that of another, whose PASSporT we relay.
 const doubtPause = 10 * time.Minute
 
+// republish gives the peer the chain that it cannot find: another node of its
+// issued it, or it came up again with a new state directory. jar leads to the
+// node that asked. false: the peer does not take it back, or the certificate is
+// that of another, whose PASSporT we relay.
+func (t *trunk) republish(ctx context.Context, id *identity, passport string, jar *cookieJar) bool {
+	p, err := stir.ParsePassport(passport)
+	if err != nil || id == nil || p.Header.X5U != id.x5u {
+		return false
+	}
+	_, err = t.Do(ctx, request{Method: http.MethodPut, URL: id.x5u, Body: id.chain, ContentType: mediaPEM, Jar: jar})
+	return err == nil
+}
+
 // doubt enrols anew because a call was refused for a certificate that cannot be
-// fetched. The peer serves those it issued; one that came up again with a new
-// state directory does not know ours, and would refuse every call until it
-// expires.
+// fetched, and that the peer does not take back.
 func (t *trunk) doubt(used *identity) {
 	now := t.client.cfg.Now()
 	t.learn(func(n *known) {
@@ -159,7 +172,7 @@ func newIdentity(key crypto.Signer, chain []byte, x5u string) (*identity, error)
 	if err != nil {
 		return nil, err
 	}
-	return &identity{signer: signer, notBefore: certs[0].NotBefore, notAfter: certs[0].NotAfter}, nil
+	return &identity{signer: signer, x5u: x5u, chain: chain, notBefore: certs[0].NotBefore, notAfter: certs[0].NotAfter}, nil
 }
 
 // request makes a key and has the TG certify it.
@@ -172,16 +185,16 @@ func (t *trunk) request(ctx context.Context, tg *url.URL) (*identity, enrolled, 
 	if err != nil {
 		return nil, enrolled{}, err
 	}
-	at := tg.JoinPath("certs")
+	at, jar := tg.JoinPath("certs"), newCookieJar(bridge.Trace{})
 	rep, err := t.Do(ctx, request{
 		Method: http.MethodPost, URL: at.String(), Resource: tg.String(),
-		Body: csr, ContentType: "application/pkcs10",
+		Body: csr, ContentType: "application/pkcs10", Jar: jar,
 		Header: map[string]string{"Accept": "application/pem-certificate-chain, application/problem+json"},
 	})
 	if err != nil {
 		return nil, enrolled{}, err
 	}
-	if rep, err = t.awaitIssue(ctx, tg, at, rep); err != nil {
+	if rep, err = t.awaitIssue(ctx, tg, at, jar, rep); err != nil {
 		return nil, enrolled{}, err
 	}
 	x5u, err := x5uOf(rep, at, tg)
@@ -210,8 +223,9 @@ func (t *trunk) request(ctx context.Context, tg *url.URL) (*identity, enrolled, 
 	}, nil
 }
 
-// awaitIssue follows a 202 until the certificate is there (20-protocol.md A.4-55).
-func (t *trunk) awaitIssue(ctx context.Context, tg, at *url.URL, rep reply) (reply, error) {
+// awaitIssue follows a 202 until the certificate is there (20-protocol.md A.4-55),
+// at the node that was asked for it.
+func (t *trunk) awaitIssue(ctx context.Context, tg, at *url.URL, jar *cookieJar, rep reply) (reply, error) {
 	for range maxIssuePolls {
 		if rep.Status != http.StatusAccepted {
 			return rep, nil
@@ -226,7 +240,7 @@ func (t *trunk) awaitIssue(ctx context.Context, tg, at *url.URL, rep reply) (rep
 		if !pause(ctx, min(max(retryAfter(rep.Header.Get("Retry-After")), minIssueWait), maxIssueWait)) {
 			return reply{}, context.Cause(ctx)
 		}
-		rep, err = t.Do(ctx, request{Method: http.MethodGet, URL: next.String(), Resource: tg.String()})
+		rep, err = t.Do(ctx, request{Method: http.MethodGet, URL: next.String(), Resource: tg.String(), Jar: jar})
 		if err != nil {
 			return reply{}, err
 		}

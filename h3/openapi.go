@@ -217,6 +217,13 @@ func csrBody() *huma.RequestBody {
 	}
 }
 
+func chainBody() *huma.RequestBody {
+	return &huma.RequestBody{
+		Required: true, Description: "The chain, leaf first.",
+		Content: map[string]*huma.MediaType{mediaPEM: {Schema: &huma.Schema{Type: huma.TypeString}}},
+	}
+}
+
 func enrolReplies() map[string]*huma.Response {
 	out := replies(http.StatusOK, mediaPEM, "The chain, leaf first.")
 	out["200"].Headers = map[string]*huma.Param{

@@ -8,14 +8,11 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"regexp"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"riptide/bridge"
-	"riptide/bridge/store"
 	"riptide/policy/stir"
 )
 
@@ -77,24 +74,19 @@ func (s *Server) serveEnrol(w http.ResponseWriter, r *http.Request) {
 		refuse(bridge.CauseInternal.With("the certificate could not be issued")).write(w)
 		return
 	}
-	name, bundle := stir.Thumbprint(chain[0]), stir.EncodeChain(chain)
-	_, err = s.cfg.Store.Create(r.Context(), store.Certificates, name, bundle, certificateLife+certificateKept)
-	if err != nil && !errors.Is(err, store.ErrExists) {
+	file, err := s.published.put(r.Context(), chain)
+	if err != nil {
 		refuse(bridge.CauseStore.With("the certificate could not be stored")).write(w)
 		return
 	}
-	uri := s.base + pathCerts + name + ".pem"
+	uri := s.base + pathCerts + file
 	s.log.Info("certificate issued", "tg", group.cfg.Name, "client", clientOf(r.Context()), "subject", chain[0].Subject.CommonName, "x5u", uri)
 	w.Header().Set("Content-Type", mediaPEM)
 	w.Header().Set("Content-Location", uri)
 	w.Header().Set("Link", "<"+uri+`>; rel="`+relX5U+`"`)
 	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write(bundle)
+	_, _ = w.Write(stir.EncodeChain(chain))
 }
-
-// certificateKept is how long a chain stays published after its end, for those
-// who look into calls that were.
-const certificateKept = 7 * 24 * time.Hour
 
 // readCSR takes a request as DER, as PEM, or as JSON with either in it.
 func readCSR(r *http.Request) ([]byte, error) {
@@ -127,32 +119,4 @@ func parseCSR(contentType string, raw []byte) ([]byte, error) {
 		return block.Bytes, nil
 	}
 	return raw, nil
-}
-
-var certificateFile = regexp.MustCompile(`^([A-Za-z0-9_-]{16,128})\.pem$`)
-
-// serveCertificate publishes a chain. It never changes: its name is its hash.
-func (s *Server) serveCertificate(w http.ResponseWriter, r *http.Request) {
-	m := certificateFile.FindStringSubmatch(r.PathValue("file"))
-	if m == nil {
-		refuseHTTP(http.StatusNotFound, "no such certificate").write(w)
-		return
-	}
-	entry, err := s.cfg.Store.Get(r.Context(), store.Certificates, m[1])
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		refuseHTTP(http.StatusNotFound, "no such certificate").write(w)
-		return
-	case err != nil:
-		refuse(bridge.CauseStore.With("the certificate could not be read")).write(w)
-		return
-	}
-	w.Header().Set("Content-Type", mediaPEM)
-	w.Header().Set("Cache-Control", "public, max-age=86400, immutable")
-	w.Header().Set("ETag", `"`+m[1]+`"`)
-	if matches(r.Header.Get("If-None-Match"), `"`+m[1]+`"`) {
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	_, _ = w.Write(entry.Value)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -44,6 +45,13 @@ type handlerTable struct {
 
 func newHandlerTable(st store.Store, perClient int) *handlerTable {
 	return &handlerTable{store: st, perClient: perClient, byID: map[string]*registration{}}
+}
+
+// name is the id of a new registration. It follows from what the client says, so
+// that every node of an authority, and one that has lost its store, gives a
+// handler the same URI.
+func (r *registration) name() string {
+	return uuid.NewSHA1(uuid.NameSpaceURL, []byte(strings.Join([]string{r.Client, r.TG, r.Handler.HandlerID}, "\x00"))).String()
 }
 
 // errRegistration: a stored handler cannot be read by this release.
@@ -108,25 +116,25 @@ func (t *handlerTable) get(ctx context.Context, client, tg, id string) (*registr
 }
 
 // put stores a registration. A client that registers the same handler-id again
-// means the same device: it gets the old URI, and dead ones do not pile up.
+// means the same device: it gets the same URI, and dead ones do not pile up.
 func (t *handlerTable) put(ctx context.Context, r *registration) error {
 	t.mu.Lock()
 	count := 0
 	for _, other := range t.byID {
-		if other.Client != r.Client {
-			continue
-		}
-		count++
-		if r.ID == "" && other.TG == r.TG && other.Handler.HandlerID == r.Handler.HandlerID {
-			r.ID = other.ID
+		if other.Client == r.Client {
+			count++
 		}
 	}
-	t.mu.Unlock()
 	if r.ID == "" {
-		if count >= t.perClient {
-			return bridge.Cause{Code: "rate-limited"}.With("the client has %d handlers, which is the limit; DELETE those it does not need", count)
+		r.ID = r.name()
+		if other := t.byID[r.ID]; other != nil && other.Handler.HandlerID != r.Handler.HandlerID {
+			r.ID = uuid.NewString() // a PUT has given that URI to another handler
 		}
-		r.ID = uuid.NewString()
+	}
+	_, known := t.byID[r.ID]
+	t.mu.Unlock()
+	if !known && count >= t.perClient {
+		return bridge.Cause{Code: "rate-limited"}.With("the client has %d handlers, which is the limit; DELETE those it does not need", count)
 	}
 	r.Version = registrationVersion
 	value, err := json.Marshal(r)

@@ -39,6 +39,7 @@ type Server struct {
 	replays   *idempotency
 	customers *customers
 	grants    *grants
+	published Published
 	paces     map[string]pace // by client
 	media     *media.Server
 	stats     serverStats
@@ -73,15 +74,16 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		return nil, fmt.Errorf("RIPT server: %w", err)
 	}
 	s := &Server{
-		cfg:      cfg,
-		log:      cfg.Log,
-		base:     "https://" + cfg.Authority,
-		tgs:      map[string]*terminalGroup{},
-		calls:    newCallTable(cfg.Limits),
-		replays:  newIdempotency(cfg.Store),
-		tokenLog: rate.Sometimes{Interval: time.Second},
-		paces:    pacesOf(cfg.TGs, cfg.Limits),
-		drained:  make(chan struct{}),
+		cfg:       cfg,
+		log:       cfg.Log,
+		base:      "https://" + cfg.Authority,
+		tgs:       map[string]*terminalGroup{},
+		calls:     newCallTable(cfg.Limits),
+		replays:   newIdempotency(cfg.Store),
+		published: NewPublished(cfg.Authority, cfg.Store),
+		tokenLog:  rate.Sometimes{Interval: time.Second},
+		paces:     pacesOf(cfg.TGs, cfg.Limits),
+		drained:   make(chan struct{}),
 	}
 	s.strangers = &strangers{limit: cfg.Limits.Strangers, cut: func() {
 		s.stats.count(func(st *ServerState) { st.CutStrangers++ })

@@ -27,6 +27,14 @@ func (s *Server) addPublic(t *routes) {
 		Summary: "A certificate chain: the x5u of PASSporTs", Parameters: []*huma.Param{pathParam("file", "Thumbprint of the leaf, and .pem")},
 		Responses: replies(http.StatusOK, mediaPEM, "The chain, leaf first. It never changes."),
 	})
+	t.add(limitBody(s.servePublish, maxChainPEM), huma.Operation{
+		OperationID: "publish-certificate", Method: http.MethodPut, Path: pathCerts + "{file}",
+		Summary: "Publish a certificate chain again",
+		Description: "For a client whose call was refused with identity-info-unavailable because of its own certificate: another node of this authority " +
+			"issued it, or it was lost here. The chain must be one that this server's CA issued and that is valid now; the client then repeats the call.",
+		Parameters: []*huma.Param{pathParam("file", "Thumbprint of the leaf, and .pem")}, RequestBody: chainBody(),
+		Responses: replies(http.StatusNoContent, "", "It is published."),
+	})
 	t.add(serveProblem, huma.Operation{
 		OperationID: "get-problem-type", Method: http.MethodGet, Path: pathProblems + "{code}",
 		Summary: "What a problem type means", Parameters: []*huma.Param{pathParam("code", "The last segment of the type")},

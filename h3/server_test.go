@@ -10,13 +10,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
 	"net/url"
-	"path"
 	"strings"
 	"sync"
 	"testing"
@@ -191,11 +191,10 @@ func newRig(t *testing.T, changes ...func(*ServerConfig)) *rig {
 
 // chain is the verifier's x5u resolver: what the server publishes.
 func (r *rig) chain(ctx context.Context, x5u string) ([]*x509.Certificate, error) {
-	entry, err := r.store.Get(ctx, store.Certificates, strings.TrimSuffix(path.Base(x5u), ".pem"))
-	if err != nil {
-		return nil, err
+	if chain := NewPublished(testAuthority, r.store).Chain(ctx, x5u); chain != nil {
+		return chain, nil
 	}
-	return stir.ParseChain(entry.Value)
+	return nil, errors.New("nothing is published there")
 }
 
 func (r *rig) clients() {
