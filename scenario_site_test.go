@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,7 +40,7 @@ type siteOptions struct {
 func startSite(t testing.TB, o siteOptions) *pair {
 	t.Helper()
 	p := &pair{t: t, dir: t.TempDir()}
-	p.office, p.telco = p.siteNode("office"), p.siteNode("telco")
+	p.office, p.telco = siteNode(t, p.dir, "office"), siteNode(t, p.dir, "telco")
 	for _, n := range []node{p.office, p.telco} {
 		if err := setup.Create(setup.Options{Dir: n.dir, Node: n.name, Hosts: []string{"127.0.0.1"}, Now: time.Now().Add(-24 * time.Hour)}); err != nil {
 			t.Fatal(err)
@@ -48,8 +49,8 @@ func startSite(t testing.TB, o siteOptions) *pair {
 	if o.prepare != nil {
 		o.prepare(p.dir)
 	}
-	p.configure(p.office, p.telco, "pbx", o.from, "16384-24575", o.edit)
-	p.configure(p.telco, p.office, "carrier", o.to, "24576-32767", o.edit)
+	writeConfig(t, p.office, nodeConfig{peer: p.telco, trunk: "pbx", sipPeer: o.from, ports: "16384-24575", edit: o.edit})
+	writeConfig(t, p.telco, nodeConfig{peer: p.office, trunk: "carrier", sipPeer: o.to, ports: "24576-32767", edit: o.edit})
 	serveNode(t, p.telco)
 	serveNode(t, p.office)
 	p.telco.awaitReady(t, "")
@@ -57,40 +58,52 @@ func startSite(t testing.TB, o siteOptions) *pair {
 	return p
 }
 
-func (p *pair) siteNode(name string) node {
-	p.t.Helper()
-	addr := func() string { return fmt.Sprintf("127.0.0.1:%d", siptest.FreePorts(p.t, nil, "127.0.0.1", 1)) }
-	n := node{name: name, dir: filepath.Join(p.dir, name), sip: addr(), ript: addr(), admin: addr()}
+// siteNode gives a node a directory in dir and free addresses.
+func siteNode(t testing.TB, dir, name string) node {
+	t.Helper()
+	n := node{name: name, dir: filepath.Join(dir, name), sip: loopback(t), ript: loopback(t), admin: loopback(t)}
 	n.log = filepath.Join(n.dir, name+".log")
 	return n
 }
 
-// configure writes a node's riptide.yaml as `riptide demo` would, then edited.
-func (p *pair) configure(n, peer node, trunk, sipPeer, ports string, edit func(node, config string) string) {
-	p.t.Helper()
-	if sipPeer == "" {
-		sipPeer = fmt.Sprintf("127.0.0.1:%d", siptest.FreePorts(p.t, nil, "127.0.0.1", 1))
-	}
+// loopback is an address with a port that is free, for UDP and TCP.
+func loopback(t testing.TB) string {
+	t.Helper()
+	return fmt.Sprintf("127.0.0.1:%d", siptest.FreePorts(t, nil, "127.0.0.1", 1))
+}
+
+// nodeConfig says what is in a node's riptide.yaml.
+type nodeConfig struct {
+	peer           node
+	trunk, sipPeer string // the SIP side; sipPeer "" is nobody
+	ports          string // of RTP
+	media          string // of the RIPT trunk; default auto
+	edit           func(node, config string) string
+}
+
+// writeConfig writes a node's riptide.yaml as `riptide demo` would, then edited.
+func writeConfig(t testing.TB, n node, c nodeConfig) {
+	t.Helper()
 	tmpl, err := template.ParseFiles("demo.yaml.tmpl")
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	var b bytes.Buffer
 	err = tmpl.Option("missingkey=error").Execute(&b, map[string]any{
-		"Name": n.name, "Dir": n.dir, "SIP": n.sip, "RIPT": n.ript, "Admin": n.admin, "Ports": ports,
-		"SIPTrunk": trunk, "SIPPeer": sipPeer, "SIPTransport": "udp", "Match": []string{"127.0.0.0/8"},
-		"Peer": peer.name, "PeerRIPT": peer.ript, "PeerDir": peer.dir,
-		"Media": "auto", "LogLevel": "info", "Numbers": "+1202555xxxx",
+		"Name": n.name, "Dir": n.dir, "SIP": n.sip, "RIPT": n.ript, "Admin": n.admin, "Ports": c.ports,
+		"SIPTrunk": c.trunk, "SIPPeer": cmp.Or(c.sipPeer, loopback(t)), "SIPTransport": "udp", "Match": []string{"127.0.0.0/8"},
+		"Peer": c.peer.name, "PeerRIPT": c.peer.ript, "PeerDir": c.peer.dir,
+		"Media": cmp.Or(c.media, "auto"), "LogLevel": "info", "Numbers": "+1202555xxxx",
 	})
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	text := b.String()
-	if edit != nil {
-		text = edit(n.name, text)
+	if c.edit != nil {
+		text = c.edit(n.name, text)
 	}
 	if err := os.WriteFile(filepath.Join(n.dir, setup.ConfigFile), []byte(text), 0o600); err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 }
 

@@ -28,8 +28,8 @@ type Process struct {
 // stopPatience is how long a peer may take to end when asked to.
 const stopPatience = 5 * time.Second
 
-// Start runs a program in a namespace (nil: this one). What it prints goes to a
-// file in dir, which Log reads.
+// Start runs a program, by its name or path, in a namespace (nil: this one). What
+// it prints goes to a file in dir, which Log reads.
 func Start(t testing.TB, ns *Namespace, dir, name string, args ...string) *Process {
 	t.Helper()
 	path := Need(t, name)[0]
@@ -37,7 +37,7 @@ func Start(t testing.TB, ns *Namespace, dir, name string, args ...string) *Proce
 		args = append(ns.enter(path), args...)
 		path = Need(t, "nsenter")[0]
 	}
-	p := &Process{name: name, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
+	p := &Process{name: name, log: filepath.Join(dir, filepath.Base(name)+".log"), done: make(chan struct{})}
 	out, err := os.Create(p.log)
 	if err != nil {
 		t.Fatalf("start %s: %v", name, err)
