@@ -10,7 +10,7 @@ import (
 // What we understand, as peers are told.
 const (
 	allowed       = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE"
-	acceptedTypes = "application/sdp"
+	acceptedTypes = typeSDP + ", " + typePIDF + ", " + typeMultipart + "mixed"
 	supported     = "timer"
 )
 
@@ -169,13 +169,8 @@ func checkTimer(req *sipgo.Request) *refusal {
 }
 
 func isSDP(msg sipgo.Message) bool {
-	for _, name := range []string{"Content-Type", "c"} {
-		for _, v := range headerValues(msg, name) {
-			kind, _, _ := strings.Cut(v, ";")
-			return strings.EqualFold(strings.TrimSpace(kind), acceptedTypes)
-		}
-	}
-	return false
+	kind, _ := contentType(msg)
+	return kind == typeSDP
 }
 
 // sessionExpires reads the session interval and who refreshes it.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"riptide/bridge"
+	"riptide/policy"
 	"riptide/policy/stir"
 	"riptide/sip/rtp"
 )
@@ -68,7 +69,11 @@ type Trunk struct {
 	ProbeAfter      time.Duration // a peer silent for so long in a call is asked whether it lives; default 5 min
 	RequireIdentity bool          // refuse INVITEs without an Identity header (428)
 	AllowUnverified bool          // take calls whose Identity does not hold, marked as such
-	AllowAnonymous  bool          // take calls without a caller's number
+	AllowAnonymous  bool          // take calls of callers who want not to be shown; else 433
+	Number          policy.Number // stands for callers whose number even the trunk does not tell; "" = none
+
+	Facts       bridge.FactPolicy // which facts of a call the peer is believed, and told
+	HistoryInfo bool              // diversions are told as History-Info (RFC 7044) instead of Diversion
 }
 
 const (
@@ -112,6 +117,11 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 	}
 	if t.ProbeAfter == 0 {
 		t.ProbeAfter = defaultProbeAfter
+	}
+	for _, name := range t.Facts.Carry {
+		if !CanCarry(name) {
+			return nil, fmt.Errorf("trunk %q: header field %q belongs to routing, dialogs or identity and is not carried", t.Name, name)
+		}
 	}
 	if err := t.Numbers.check(); err != nil {
 		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)

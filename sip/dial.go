@@ -8,7 +8,6 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
-	"riptide/policy"
 	"riptide/policy/stir"
 	"riptide/sip/sdp"
 )
@@ -58,8 +57,9 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 	l := a.newLeg(m, t, nil, media, false)
 	l.info = bridge.LegInfo{
 		ID: m.callID, Protocol: "sip", Trunk: t.Name, From: in.From, To: in.To, Hops: in.Hops,
-		Identity: bridge.Identity{Passport: in.Passport},
+		Identity: bridge.Identity{Passport: in.Passport, Others: in.Others}, Facts: in.Facts, Trace: in.Trace,
 	}
+	l.session.local = in.Trace.ID
 	fail := func(err error) (bridge.Leg, error) {
 		l.cancel()
 		media.port.Close()
@@ -92,7 +92,7 @@ func (l *Leg) place(ctx context.Context) error {
 			return
 		}
 		invite := l.out.invite
-		invite.AppendHeader(l.agent.contact(l.trunk.Numbers.Format(l.info.From), l.flow.transport()))
+		invite.AppendHeader(l.agent.contact(l.contactUser(), l.flow.transport()))
 		l.out.tx, err = l.box.request(invite, l.flow, l.onAnswer, l.onSilence)
 		if err != nil {
 			err = bridge.CauseUnreachable.With("%v", err)
@@ -113,6 +113,16 @@ func (l *Leg) place(ctx context.Context) error {
 	return err
 }
 
+// contactUser is the user part of an INVITE's Contact. It tells no more of the
+// caller than From does.
+func (l *Leg) contactUser() string {
+	user := l.trunk.Numbers.Format(l.info.From)
+	if l.info.Facts.Anonymous() && !l.trunk.Facts.Trusts() || user == "" {
+		user = "anonymous"
+	}
+	return contactUser(user, l.trunk.Facts.Sendable(l.info.Facts))
+}
+
 // buildInvite makes the INVITE of a call, without Via and Contact, which
 // depend on the way it takes.
 func (a *Agent) buildInvite(in bridge.Intent, t *trunk, callID string, offer []byte) (*sipgo.Request, error) {
@@ -123,50 +133,51 @@ func (a *Agent) buildInvite(in bridge.Intent, t *trunk, callID string, offer []b
 	if in.To.IsE164() {
 		to.UriParams.Add("user", "phone")
 	}
-	req := sipgo.NewRequest(sipgo.INVITE, to)
+	f := t.Facts.Sendable(in.Facts)
+	target := *to.Clone()
+	target.User = calledUser(target.User, f)
+	req := sipgo.NewRequest(sipgo.INVITE, target)
 	forwards := sipgo.MaxForwardsHeader(min(max(in.Hops, 0), 70))
 	id := sipgo.CallIDHeader(callID)
 	req.AppendHeader(&forwards)
-	req.AppendHeader(a.fromHeader(in.From, t))
+	caller := a.callerHeaders(in, t, f)
+	req.AppendHeader(caller[0])
 	req.AppendHeader(&sipgo.ToHeader{Address: *to.Clone()})
 	req.AppendHeader(&id)
 	req.AppendHeader(&sipgo.CSeqHeader{SeqNo: 1, MethodName: sipgo.INVITE})
-	if in.From == "" {
-		req.AppendHeader(sipgo.NewHeader("Privacy", "id")) // RFC 3323
-	} else {
-		req.AppendHeader(sipgo.NewHeader("P-Asserted-Identity", "<"+a.callerURI(in.From, t)+">"))
+	rest, err := identityHeaders(in, t)
+	if err != nil {
+		return nil, err
 	}
-	if in.Passport != "" {
-		identity, err := stir.FormatIdentity(in.Passport)
-		if err != nil {
-			return nil, fmt.Errorf("identity of %s: %w", in.From, err)
-		}
-		req.AppendHeader(sipgo.NewHeader("Identity", identity))
+	location := newToken() + "@" + a.host
+	pidf := ""
+	if f.Location != nil {
+		pidf = f.Location.PIDF
 	}
-	req.AppendHeader(allowHeader)
-	req.AppendHeader(acceptHeader)
-	req.AppendHeader(sipgo.NewHeader("Content-Type", "application/sdp"))
-	req.SetBody(offer)
+	body, types := pack(offer, pidf, location)
+	rest = append(append(append(caller[1:], rest...), a.factHeaders(in, t, f, location)...), sessionID{local: in.Trace.ID}.headers()...)
+	for _, h := range append(append(rest, allowHeader, acceptHeader), types...) {
+		req.AppendHeader(h)
+	}
+	req.SetBody(body)
 	return req, nil
 }
 
-// fromHeader names the caller, or hides it by RFC 3323 section 4.1.1.3.
-func (a *Agent) fromHeader(n policy.Number, t *trunk) *sipgo.FromHeader {
-	h := &sipgo.FromHeader{DisplayName: "Anonymous", Address: sipgo.Uri{Scheme: "sip", User: "anonymous", Host: "anonymous.invalid"}}
-	if n != "" {
-		h.DisplayName = ""
-		h.Address = sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(n), Host: a.host}
+// identityHeaders are the PASSporTs of a call. They tell the caller's number as
+// well as any other header field does.
+func identityHeaders(in bridge.Intent, t *trunk) ([]sipgo.Header, error) {
+	if in.Passport == "" || in.Facts.Anonymous() && !t.Facts.Trusts() {
+		return nil, nil
 	}
-	h.Params.Add("tag", newToken())
-	return h
-}
-
-func (a *Agent) callerURI(n policy.Number, t *trunk) string {
-	u := sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(n), Host: a.host}
-	if n.IsE164() {
-		u.UriParams.Add("user", "phone")
+	var out []sipgo.Header
+	for _, passport := range append([]string{in.Passport}, in.Others...) {
+		identity, err := stir.FormatIdentity(passport)
+		if err != nil {
+			return nil, fmt.Errorf("identity of %s: %w", in.From, err)
+		}
+		out = append(out, sipgo.NewHeader("Identity", identity))
 	}
-	return u.String()
+	return out, nil
 }
 
 // Of the TCP attempt that a large INVITE makes on a UDP trunk. A firewall that
@@ -322,6 +333,7 @@ func (l *Leg) onSuccess(res *sipgo.Response) {
 	case l.state == inviting:
 		l.dlg = d
 		l.state = confirmed
+		l.session.remote = sessionOf(res)
 		l.take200(tag, res)
 	case l.state == ending && l.out.given != nil && len(l.out.answered) == 1:
 		// The answer crossed our CANCEL: the peer thinks it is in a call.
@@ -353,13 +365,15 @@ func (l *Leg) take200(tag string, res *sipgo.Response) {
 	l.stopTimers() // ringing is over
 	l.media.settle()
 	l.watch()
-	l.emit(bridge.Event{Kind: bridge.Answered, Plan: l.media.planCopy()})
+	facts := l.trunk.Facts.Accepted(factsOf(res, l.trunk.Numbers, l.trunk.Facts.Carry, ""))
+	facts.Session = l.session.remote
+	l.emit(bridge.Event{Kind: bridge.Answered, Plan: l.media.planCopy(), Facts: facts})
 }
 
 // dismiss hangs up a fork that lost.
 func (l *Leg) dismiss(d *dialog) {
 	req := d.request(sipgo.BYE)
-	for _, h := range reasonHeaders(bridge.Cause{Code: "answered-elsewhere"}, 0, "") {
+	for _, h := range append(reasonHeaders(bridge.Cause{Code: "answered-elsewhere"}, 0, ""), l.session.headers()...) {
 		req.AppendHeader(h)
 	}
 	req.SetBody(nil)

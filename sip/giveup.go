@@ -72,6 +72,7 @@ func (l *Leg) onSilence(err error) {
 func (l *Leg) causeOf(res *sipgo.Response) bridge.Cause {
 	r := parseReason(headerValues(res, "Reason"))
 	c := bridge.CauseFromSIP(res.StatusCode, r.q850)
+	c.Location = r.place
 	c.Text = strings.TrimSpace("trunk " + strconv.Quote(l.trunk.Name) + " answered " + strconv.Itoa(res.StatusCode) + " " + clip(res.Reason, 100))
 	switch {
 	case res.StatusCode == 401 || res.StatusCode == 407:

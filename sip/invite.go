@@ -2,7 +2,6 @@ package sip
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -40,7 +39,7 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 		s.refuse(refuse(400, "Bad Session Description", a.warning(399, c.Text)))
 		return
 	}
-	info, err := a.describe(req, t, offer)
+	info, err := a.describe(req, t, s.pidf, offer)
 	if err == nil && a.cfg.Admit != nil {
 		err = a.cfg.Admit(t.Name, s.flow.remote())
 	}
@@ -64,6 +63,9 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	}
 	l.info, l.invite, s.leg = info, s, l
 	l.dlg = dialogOfRequest(req, s.tag)
+	if info.Trace.ID != "" {
+		l.session = sessionID{local: bridge.NewSessionID(), remote: info.Trace.ID}
+	}
 	m.legs = append(m.legs, l)
 	s.respond(100, "", nil)
 	identities := append(headerValues(req, "Identity"), headerValues(req, "y")...)
@@ -99,21 +101,20 @@ func readOffer(req *sipgo.Request) (*sdp.Description, error) {
 }
 
 // describe reads from an INVITE what the bridge needs to know.
-func (a *Agent) describe(req *sipgo.Request, t *trunk, offer *sdp.Description) (bridge.LegInfo, error) {
+func (a *Agent) describe(req *sipgo.Request, t *trunk, pidf string, offer *sdp.Description) (bridge.LegInfo, error) {
 	info := bridge.LegInfo{ID: req.CallID().Value(), Protocol: "sip", Trunk: t.Name, Hops: bridge.DefaultHops}
 	if mf := req.MaxForwards(); mf != nil {
 		info.Hops = min(info.Hops, int(*mf))
 	}
 	to, toErr := t.Numbers.numberOf(&req.Recipient)
 	info.To = to
-	from, err := t.Numbers.caller(req)
-	switch {
-	case errors.Is(err, errAnonymous) && !t.AllowAnonymous:
-		return info, bridge.CauseAnonymous.With("trunk %q does not take anonymous calls", t.Name)
-	case errors.Is(err, errAnonymous):
-	case err != nil:
-		return info, bridge.CauseBadRequest.With("calling number of a call from trunk %q: %v", t.Name, err)
+	from, privacy, err := t.callerOf(req)
+	if err != nil {
+		return info, err
 	}
+	info.Facts = t.Facts.Accepted(factsOf(req, t.Numbers, t.Facts.Carry, pidf))
+	info.Facts.Privacy = privacy
+	info.Trace = bridge.TraceOfSession(sessionOf(req))
 	if info.From = from; toErr != nil {
 		return info, bridge.Cause{Code: "number-incomplete"}.With("called number of a call from trunk %q: %v", t.Name, toErr)
 	}
@@ -253,7 +254,7 @@ func (l *Leg) offered() bool { return len(l.invite.req.Body()) > 0 }
 
 // contactHeaders go with every answer that makes a dialog.
 func (l *Leg) contactHeaders(body []byte) []sipgo.Header {
-	headers := []sipgo.Header{l.agent.contact(l.dlg.local.User, l.flow.transport()), allowHeader, supportedHeader}
+	headers := append([]sipgo.Header{l.agent.contact(l.dlg.local.User, l.flow.transport()), allowHeader, supportedHeader}, l.session.headers()...)
 	if len(body) > 0 {
 		headers = append(headers, sipgo.NewHeader("Content-Type", "application/sdp"))
 	}
@@ -262,10 +263,10 @@ func (l *Leg) contactHeaders(body []byte) []sipgo.Header {
 
 // Answer implements bridge.Leg.
 func (l *Leg) Answer(ctx context.Context, a bridge.Answer) error {
-	return l.do(ctx, func() error { return l.answer(a.Media) })
+	return l.do(ctx, func() error { return l.answer(a.Media, a.Facts) })
 }
 
-func (l *Leg) answer(plan bridge.MediaPlan) error {
+func (l *Leg) answer(plan bridge.MediaPlan, facts bridge.Facts) error {
 	if !l.incoming {
 		return fmt.Errorf("answer call %s of trunk %q: the call was placed by us", l.info.ID, l.trunk.Name)
 	}
@@ -284,7 +285,10 @@ func (l *Leg) answer(plan bridge.MediaPlan) error {
 	}
 	l.last18 = nil
 	l.state = answered
+	if l.session.local != "" && facts.Session != "" {
+		l.session.local = facts.Session
+	}
 	headers := append(l.contactHeaders(body), timerHeaders(l.invite.req)...)
-	l.accept(l.invite, body, headers)
+	l.accept(l.invite, body, append(headers, l.agent.answerHeaders(l.trunk, facts)...))
 	return nil
 }

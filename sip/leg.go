@@ -55,6 +55,8 @@ type Leg struct {
 	changer *serverTx   // a re-INVITE or UPDATE that waits for the record
 	hangup  *bridge.Cause
 
+	session sessionID
+
 	spoke    time.Time // when the peer's last request in the dialog came
 	failures int       // probes without an answer, in a row
 
@@ -211,7 +213,7 @@ func (l *Leg) bye(c bridge.Cause) error {
 		status = 0 // a plain hang-up needs no SIP reason
 	}
 	req := l.dlg.request(sipgo.BYE)
-	for _, h := range reasonHeaders(c, status, phrase) {
+	for _, h := range append(reasonHeaders(c, status, phrase), l.session.headers()...) {
 		req.AppendHeader(h)
 	}
 	req.SetBody(nil)

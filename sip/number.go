@@ -162,36 +162,3 @@ func (r NumberRules) numberOf(u *sipgo.Uri) (policy.Number, error) {
 	}
 	return "", fmt.Errorf("%w: scheme %q", policy.ErrNumber, u.Scheme)
 }
-
-// errAnonymous says that the caller withholds the number.
-var errAnonymous = fmt.Errorf("caller is anonymous")
-
-// caller finds the calling number of an INVITE: P-Asserted-Identity, which
-// trunks vouch for (RFC 3325), else From. The wish for privacy (RFC 3323)
-// makes a caller anonymous even if the trunk told us the number.
-func (r NumberRules) caller(req *sipgo.Request) (policy.Number, error) {
-	for _, h := range req.GetHeaders("Privacy") {
-		for p := range strings.FieldsFuncSeq(h.Value(), func(c rune) bool { return c == ';' || c == ',' || c == ' ' }) {
-			switch strings.ToLower(p) {
-			case "id", "user", "header":
-				return "", errAnonymous
-			}
-		}
-	}
-	for _, h := range req.GetHeaders("P-Asserted-Identity") {
-		for _, v := range splitList(h.Value()) {
-			var u sipgo.Uri
-			if _, err := sipgo.ParseAddressValue(v, &u, &sipgo.HeaderParams{}); err != nil {
-				continue
-			}
-			if n, err := r.numberOf(&u); err == nil {
-				return n, nil
-			}
-		}
-	}
-	from := &req.From().Address
-	if strings.EqualFold(from.User, "anonymous") || strings.EqualFold(from.Host, "anonymous.invalid") {
-		return "", errAnonymous
-	}
-	return r.numberOf(from)
-}

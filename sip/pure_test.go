@@ -108,15 +108,16 @@ func TestCaller(t *testing.T) {
 		"asserted nonsense":  {[]string{from, "P-Asserted-Identity: nobody"}, "+12025550100", false},
 		"private number":     {[]string{"From: <sip:100@other.example>;tag=1"}, "100@pbx.example", false},
 		"anonymous":          {[]string{"From: \"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=1"}, "", true},
-		"anonymous asserted": {[]string{"From: <sip:anonymous@anonymous.invalid>;tag=1", "P-Asserted-Identity: <sip:+12025550111@x>"}, "+12025550111", false},
-		"privacy":            {[]string{from, "P-Asserted-Identity: <sip:+12025550111@x>", "Privacy: id"}, "", true},
-		"privacy list":       {[]string{from, "Privacy: critical;user"}, "", true},
+		"anonymous asserted": {[]string{"From: <sip:anonymous@anonymous.invalid>;tag=1", "P-Asserted-Identity: <sip:+12025550111@x>"}, "+12025550111", true},
+		"asserted anonymous": {[]string{from, "P-Asserted-Identity: <sip:anonymous@anonymous.invalid>"}, "+12025550100", false},
+		"privacy":            {[]string{from, "P-Asserted-Identity: <sip:+12025550111@x>", "Privacy: id"}, "+12025550111", true},
+		"privacy list":       {[]string{from, "Privacy: critical;user"}, "+12025550100", true},
 		"privacy none":       {[]string{from, "Privacy: none"}, "+12025550100", false},
 	} {
 		req := message(t, "INVITE sip:+12025550199@x SIP/2.0", tc.headers...).(*sipgo.Request)
-		got, err := NumberRules{Domain: "pbx.example"}.caller(req)
-		if got != tc.want || errors.Is(err, errAnonymous) != tc.anon {
-			t.Errorf("%s: %q, %v", name, got, err)
+		got, withheld, err := NumberRules{Domain: "pbx.example"}.withheldOf(req)
+		if got != tc.want || withheld != tc.anon || err != nil {
+			t.Errorf("%s: %q, withheld %v, %v", name, got, withheld, err)
 		}
 	}
 }
@@ -277,9 +278,18 @@ func FuzzMessage(f *testing.F) {
 			_ = encode(newResponse(req, r.status, r.phrase, nil))
 			return
 		}
-		if n, err := (NumberRules{Domain: "x.example"}).caller(req); err == nil && strings.ContainsAny(string(n), "\r\n<>") {
+		pidf, refused := unpack(req)
+		if refused != nil {
+			return
+		}
+		rules := NumberRules{Domain: "x.example"}
+		if n, _, err := rules.withheldOf(req); err == nil && strings.ContainsAny(string(n), "\r\n<>") {
 			t.Fatalf("number %q", n)
 		}
+		if err := factsOf(req, rules, []string{"Subject", "X-Any"}, pidf).Check(); err != nil {
+			t.Fatalf("facts: %v", err)
+		}
+		sessionOf(req)
 		checkMethod(req)
 		checkContent(req)
 		timerHeaders(req)

@@ -13,6 +13,7 @@ import (
 // reason is what Reason header fields say (RFC 3326). 0 means not said.
 type reason struct {
 	sip, q850 int
+	place     bridge.Place // of q850 (RFC 8606)
 	text      string
 }
 
@@ -23,7 +24,7 @@ func parseReason(values []string) reason {
 	for _, v := range values {
 		for _, one := range splitList(v) {
 			protocol, params, _ := strings.Cut(one, ";")
-			cause, text := reasonParams(params)
+			cause, text, place := reasonParams(params)
 			switch strings.ToUpper(strings.TrimSpace(protocol)) {
 			case "SIP":
 				if cause >= 100 && cause <= 699 && r.sip == 0 {
@@ -31,7 +32,7 @@ func parseReason(values []string) reason {
 				}
 			case "Q.850":
 				if cause >= 1 && cause <= 127 && r.q850 == 0 {
-					r.q850 = cause
+					r.q850, r.place = cause, place
 				}
 			default:
 				continue
@@ -44,7 +45,7 @@ func parseReason(values []string) reason {
 	return r
 }
 
-func reasonParams(params string) (cause int, text string) {
+func reasonParams(params string) (cause int, text string, place bridge.Place) {
 	for _, p := range splitOutside(params, ';') {
 		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
 		switch strings.ToLower(strings.TrimSpace(name)) {
@@ -52,9 +53,11 @@ func reasonParams(params string) (cause int, text string) {
 			cause, _ = strconv.Atoi(strings.TrimSpace(value))
 		case "text":
 			text = clip(unquote(strings.TrimSpace(value)), 200)
+		case "location":
+			place = bridge.PlaceFromSIP(strings.TrimSpace(value))
 		}
 	}
-	return cause, text
+	return cause, text, place
 }
 
 // ended is the cause of a BYE with this reason.
@@ -64,7 +67,7 @@ func (r reason) ended() bridge.Cause {
 		status = 0 // 200 "call completed" says nothing that a BYE does not
 	}
 	c := bridge.CauseFromSIP(status, r.q850)
-	c.Text = r.text
+	c.Text, c.Location = r.text, r.place
 	return c
 }
 
@@ -75,7 +78,7 @@ func (r reason) cancelled() bridge.Cause {
 	if r.sip == 200 || r.q850 == 26 {
 		c.Code = "answered-elsewhere"
 	}
-	c.Text, c.Q850 = r.text, r.q850
+	c.Text, c.Q850, c.Location = r.text, r.q850, r.place
 	return c
 }
 
@@ -85,7 +88,11 @@ func reasonHeaders(c bridge.Cause, status int, phrase string) []sipgo.Header {
 	if text == "" {
 		text = c.Title()
 	}
-	headers := []sipgo.Header{sipgo.NewHeader("Reason", fmt.Sprintf("Q.850;cause=%d;text=%s", c.Q850Cause(), quote(shorten(text, maxReasonText))))}
+	location := ""
+	if place := c.Location.SIP(); place != "" {
+		location = ";location=" + place
+	}
+	headers := []sipgo.Header{sipgo.NewHeader("Reason", fmt.Sprintf("Q.850;cause=%d%s;text=%s", c.Q850Cause(), location, quote(shorten(text, maxReasonText))))}
 	if status >= 300 {
 		headers = append(headers, sipgo.NewHeader("Reason", fmt.Sprintf("SIP;cause=%d;text=%s", status, quote(phrase))))
 	}

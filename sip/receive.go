@@ -157,6 +157,13 @@ func (m *mailbox) onRequest(req *sipgo.Request, f flow, t *trunk, broken error) 
 		m.onCancel(req, s)
 		return
 	}
+	if req.Method == sipgo.INVITE || req.Method == sipgo.UPDATE {
+		var r *refusal
+		if s.pidf, r = unpack(req); r != nil {
+			s.refuse(r)
+			return
+		}
+	}
 	localTag, _ := req.To().Params.Get("tag")
 	remoteTag, _ := req.From().Params.Get("tag")
 	if localTag == "" {
@@ -185,6 +192,9 @@ func (s *serverTx) refuseFor(c bridge.Cause) {
 	}
 	if status == 488 || status == 606 {
 		headers = append(headers, s.box.agent.warning(305, c.Text))
+	}
+	if s.leg != nil {
+		headers = append(headers, s.leg.session.headers()...)
 	}
 	s.respond(status, phrase, nil, headers...)
 }
@@ -236,6 +246,10 @@ func (m *mailbox) onACK(req *sipgo.Request, broken error) {
 		m.agent.counts.stray.Add(1)
 		return
 	}
+	if _, r := unpack(req); r != nil {
+		m.agent.counts.malformed.Add(1)
+		return
+	}
 	l.onACK(req)
 }
 
@@ -262,6 +276,10 @@ func (m *mailbox) onResponse(res *sipgo.Response, f flow, broken error) {
 	method := sipgo.RequestMethod(strings.TrimSpace(string(res.CSeq().MethodName)))
 	if broken != nil || res.SipVersion != "SIP/2.0" || res.StatusCode < 100 || res.StatusCode > 699 ||
 		len(res.GetHeaders("Via")) > 1 { // not ours alone: misrouted (RFC 3261 section 8.1.3.3)
+		m.agent.counts.malformed.Add(1)
+		return
+	}
+	if _, r := unpack(res); r != nil {
 		m.agent.counts.malformed.Add(1)
 		return
 	}

@@ -31,12 +31,14 @@ type dialogState struct {
 	Target    string   `json:"target"`
 	Routes    []string `json:"routes,omitempty"`
 
-	Transport string `json:"transport"`       // "UDP" or "TCP"
-	Peer      string `json:"peer"`            // address the peer's messages come from
-	Listen    string `json:"listen"`          // our address, to bind again
-	Via       string `json:"via,omitempty"`   // top Via of an INVITE of ours that has no answer
-	Session   uint64 `json:"session"`         // o= session id
-	SDP       uint64 `json:"sdp"`             // o= version last sent: the next one is higher
+	Transport string `json:"transport"`           // "UDP" or "TCP"
+	Peer      string `json:"peer"`                // address the peer's messages come from
+	Listen    string `json:"listen"`              // our address, to bind again
+	Via       string `json:"via,omitempty"`       // top Via of an INVITE of ours that has no answer
+	Session   uint64 `json:"session"`             // o= session id
+	SDP       uint64 `json:"sdp"`                 // o= version last sent: the next one is higher
+	SessionID string `json:"sessionId,omitempty"` // our half of Session-ID (RFC 7989)
+	PeerID    string `json:"peerSessionId,omitempty"`
 	Local     string `json:"local,omitempty"` // our description
 	Remote    string `json:"remote,omitempty"`
 
@@ -65,7 +67,7 @@ func (l *Leg) snapshot() dialogState {
 	s := dialogState{
 		Version: stateVersion, Role: "uas", State: stateNames[l.state], CallID: l.info.ID,
 		Transport: l.flow.transport(), Peer: l.flow.remote().String(), Listen: l.agent.addr.String(),
-		Session: l.media.id, SDP: l.media.version, Media: l.media.port.State(),
+		SessionID: l.session.local, PeerID: l.session.remote, Session: l.media.id, SDP: l.media.version, Media: l.media.port.State(),
 	}
 	if len(l.media.local.Media) > 0 {
 		s.Local = string(l.media.local.Bytes())

@@ -27,6 +27,7 @@ type serverTx struct {
 	expiry *time.Timer
 	tag    string // our tag in the answers to an INVITE; "" = any
 	leg    *Leg   // of an INVITE
+	pidf   string // location document that came with an INVITE
 }
 
 // serverKey identifies a request and its repetitions (RFC 3261 section
