@@ -29,6 +29,10 @@ type ClientConfig struct {
 	// every restart, another for every node.
 	HandlerID string
 
+	// Server is our own, nil if there is none: where the peers of trunks without
+	// Connect register, and what those with Inbound are to call.
+	Server *Server
+
 	// Now is the clock. Nil is time.Now.
 	Now func() time.Time
 
@@ -39,13 +43,21 @@ type ClientConfig struct {
 // TrunkConfig is one peer that calls are sent to.
 type TrunkConfig struct {
 	Name     string
-	Connect  string         // domain or https URL of the peer's authority
+	Connect  string         // domain or https URL of the peer's authority; "" = the TG it registers at our server
 	ClientID string         // as the peer's authorisation server knows us
 	Key      ClientKey      // proves it
 	Roots    *x509.CertPool // CAs of the peer's TLS certificate; nil = the system's
 
-	// Numbers are those we sign calls for; a certificate for them is enrolled
-	// at the peer. None: only PASSporTs that came with a call are relayed.
+	// Inbound registers our server's TG of this trunk at the peer.
+	Inbound bool
+
+	// Hosts are the host names of a registered TG that may have private addresses;
+	// the server takes registrations for no others. None: any name, with public
+	// addresses.
+	Hosts []string
+
+	// Numbers are those we sign calls for; a certificate for them is enrolled at
+	// the peer, or issued by our own server for a peer that registers there. None: only PASSporTs that came with a call are relayed.
 	Numbers []policy.Pattern
 
 	// Media is "auto", or "put-get" to leave WebTransport untried.
@@ -89,7 +101,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	c := &Client{cfg: cfg, trunks: map[string]*trunk{}}
 	for _, tc := range cfg.Trunks {
-		connect, err := tc.check()
+		connect, err := tc.check(cfg.Server)
 		if err != nil {
 			return nil, fmt.Errorf("RIPT trunk %q: %w", tc.Name, err)
 		}
@@ -107,13 +119,16 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	return c, nil
 }
 
-func (tc TrunkConfig) check() (*url.URL, error) {
+func (tc TrunkConfig) check(server *Server) (*url.URL, error) {
+	local := tc.Inbound || tc.Connect == ""
 	switch {
 	case tc.Name == "":
 		return nil, errors.New("it has no name")
+	case local && (server == nil || server.ours(tc.Name) == nil):
+		return nil, errors.New("our own server has no TG for it")
 	case tc.ClientID == "":
 		return nil, errors.New("`client id` is empty: it is the name under which the peer knows us")
-	case tc.Key.key == nil:
+	case tc.Key.key == nil && tc.Connect != "":
 		return nil, errors.New("it has no client key")
 	case tc.Media != "" && tc.Media != "auto" && tc.Media != "put-get":
 		return nil, fmt.Errorf("media %q: want auto or put-get", tc.Media)
@@ -122,6 +137,9 @@ func (tc TrunkConfig) check() (*url.URL, error) {
 		if _, _, ok := p.Block(); !ok {
 			return nil, fmt.Errorf("numbers: %q is neither a number nor a block such as +1202555xxxx: a certificate needs to know how many numbers it covers", p)
 		}
+	}
+	if tc.Connect == "" {
+		return nil, nil
 	}
 	connect, err := parseConnect(tc.Connect)
 	if err != nil {
@@ -145,6 +163,9 @@ func (tc TrunkConfig) tlsConfig() *tls.Config {
 func (c *Client) Run(ctx context.Context) {
 	for _, t := range c.trunks {
 		c.spawn(func() { t.keep(c.ctx) })
+	}
+	if c.cfg.Server != nil {
+		c.spawn(func() { c.watchPeers(c.ctx) })
 	}
 	select {
 	case <-ctx.Done():
@@ -207,8 +228,10 @@ type ClientState struct {
 type TrunkState struct {
 	Name               string    `json:"name"`
 	Ready              bool      `json:"ready"`
-	Reason             string    `json:"reason,omitempty"` // why not ready
-	Connect            string    `json:"connect"`
+	Reason             string    `json:"reason,omitempty"`       // why not ready
+	Connect            string    `json:"connect"`                // authority of the peer, "" while it is not known
+	Registration       string    `json:"registration,omitempty"` // of our TG at the peer, which knows from it where to call us
+	Unregistered       string    `json:"unregistered,omitempty"` // why there is none
 	TG                 string    `json:"tg,omitempty"`
 	CertificateExpires time.Time `json:"certificateExpires,omitzero"`
 	Connections        int       `json:"connections"`

@@ -83,6 +83,9 @@ func (t *trunk) check(in bridge.Intent) (known, error) {
 	if in.Passport == "" {
 		return k, bridge.CauseIdentityMissing.With("trunk %q: there is no RIPT call without a PASSporT", t.cfg.Name)
 	}
+	if k.destinations != nil && !k.destinations.Covers(in.To) {
+		return k, bridge.CauseDestination.With("trunk %q: %s is not among the numbers for which the peer has registered its TG; route it elsewhere", t.cfg.Name, in.To)
+	}
 	if d := k.doc.Outbound.Destinations; d != nil && !d.Covers(in.To) {
 		return k, bridge.CauseDestination.With("trunk %q: %s is not among the destinations its TG takes; route it elsewhere", t.cfg.Name, in.To)
 	}

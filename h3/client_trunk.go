@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"riptide/bridge"
+	"riptide/policy"
 )
 
 // trunk is one peer: what is known about it, and the loop that keeps that
@@ -27,6 +28,14 @@ type trunk struct {
 	as       authServer
 	asDue    time.Time
 
+	// Of our TG's registration at the peer; the first four are the loop's.
+	inbound         *registered
+	inboundDue      time.Time
+	inboundFailures int
+	trusted         string // origins of the peer that our server believes
+	inboundErr      error
+	registration    string // its URI, once it is confirmed
+
 	calls                        int
 	dialled, refused, reattached uint64
 	mediaPanics, unknownEvents   uint64
@@ -42,6 +51,10 @@ type known struct {
 	handlers handlers
 	identity *identity // nil where the trunk has no numbers
 
+	// Of a customer's registration.
+	revision     uint64
+	destinations *policy.NumberSet
+
 	doubted   bool      // the peer cannot get at our certificate: enrol anew
 	doubtedAt time.Time // when that was last so
 }
@@ -49,7 +62,11 @@ type known struct {
 func (t *trunk) init() {
 	cfg := t.client.cfg
 	t.kick = make(chan struct{}, 1)
-	t.pool = newPool(poolConfig{Trunk: t.cfg.Name, TLS: t.cfg.tlsConfig(), Resolve: cfg.Resolve, Now: cfg.Now})
+	resolve := cfg.Resolve
+	if t.toCustomer() {
+		resolve = publicOnly(resolve, t.cfg.Hosts)
+	}
+	t.pool = newPool(poolConfig{Trunk: t.cfg.Name, TLS: t.cfg.tlsConfig(), Resolve: resolve, Now: cfg.Now})
 	t.tokens = &tokenSource{
 		trunk: t.cfg.Name, clientID: t.cfg.ClientID, key: t.cfg.Key,
 		pool: t.pool, now: cfg.Now, metadata: t.authServer,
@@ -66,7 +83,15 @@ func (t *trunk) authServer(ctx context.Context) (authServer, error) {
 	if now.Before(due) {
 		return as, nil
 	}
-	as, err := t.AuthServer(ctx)
+	d := t.discovery
+	if t.toCustomer() {
+		tg := t.snapshot().tg
+		if tg == nil {
+			return authServer{}, bridge.CauseUnreachable.With("trunk %q: %v", t.cfg.Name, errUnregistered)
+		}
+		d.connect = origin(tg)
+	}
+	as, err := d.AuthServer(ctx)
 	if err != nil {
 		return authServer{}, err
 	}
@@ -112,7 +137,11 @@ func (t *trunk) note(ctx context.Context, due time.Time, err error) time.Duratio
 		}
 		return max(due.Sub(t.client.cfg.Now()), time.Second)
 	}
-	if before == nil || before.Error() != err.Error() {
+	switch {
+	case before != nil && before.Error() == err.Error():
+	case errors.Is(err, errUnregistered):
+		log.Info("RIPT trunk waits for its peer", "err", err)
+	default:
 		log.Warn("RIPT trunk is not ready", "err", err)
 	}
 	t.failures++
@@ -136,7 +165,11 @@ func (t *trunk) wake() {
 func (t *trunk) prepare(ctx context.Context) (time.Time, error) {
 	k := t.snapshot()
 	now := t.client.cfg.Now()
-	if k.tg == nil {
+	if t.toCustomer() {
+		if err := t.findCustomer(ctx, &k); err != nil {
+			return time.Time{}, err
+		}
+	} else if k.tg == nil {
 		root, err := t.Root(ctx)
 		if err != nil {
 			return time.Time{}, err
@@ -158,7 +191,7 @@ func (t *trunk) prepare(ctx context.Context) (time.Time, error) {
 		}
 	}
 	if len(t.cfg.Numbers) > 0 && (k.identity == nil || k.doubted || !now.Before(k.identity.due())) {
-		id, err := t.enrol(ctx, k.tg, k.doubted)
+		id, err := t.identify(ctx, k)
 		if err != nil {
 			return time.Time{}, err
 		}
@@ -169,7 +202,7 @@ func (t *trunk) prepare(ctx context.Context) (time.Time, error) {
 	if _, err := t.tokens.Token(ctx, k.tg.String()); err != nil {
 		return time.Time{}, err
 	}
-	return earliest(k.docDue, k.identity.due(), t.tokens.Expires(ctx, k.tg.String())), nil
+	return earliest(k.docDue, k.identity.due(), t.tokens.Expires(ctx, k.tg.String()), t.keepInbound(ctx, k)), nil
 }
 
 // refresh reads the TG document anew. A TG that is gone is looked for again
@@ -223,7 +256,7 @@ func (t *trunk) usable() (known, error) {
 	if t.err != nil {
 		return k, fmt.Errorf("trunk %q is not ready: %w", t.cfg.Name, t.err)
 	}
-	return k, bridge.CauseUnreachable.With("trunk %q is not ready: still connecting to %s", t.cfg.Name, t.connect.Host)
+	return k, bridge.CauseUnreachable.With("trunk %q is not ready: still connecting to %s", t.cfg.Name, t.peerHost())
 }
 
 func (t *trunk) ready() error {
@@ -242,15 +275,20 @@ func (t *trunk) ready() error {
 }
 
 func (t *trunk) state() TrunkState {
-	s := TrunkState{Name: t.cfg.Name, Connect: t.connect.Host, Ready: true}
+	s := TrunkState{Name: t.cfg.Name, Ready: true}
 	if err := t.ready(); err != nil {
 		s.Ready, s.Reason = false, err.Error()
 	}
 	s.Connections, s.Streams = t.pool.Counts()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	s.Connect = t.peerHost()
 	if t.known.tg != nil {
 		s.TG = t.known.tg.String()
+	}
+	s.Registration = t.registration
+	if t.inboundErr != nil {
+		s.Unregistered = t.inboundErr.Error()
 	}
 	if t.known.identity != nil {
 		s.CertificateExpires = t.known.identity.notAfter
@@ -258,6 +296,26 @@ func (t *trunk) state() TrunkState {
 	s.Calls, s.Dialled, s.Refused, s.Reattached = t.calls, t.dialled, t.refused, t.reattached
 	s.MediaPanics, s.UnknownEvents = t.mediaPanics, t.unknownEvents
 	return s
+}
+
+// identify gets the certificate with which we sign calls over the trunk.
+func (t *trunk) identify(ctx context.Context, k known) (*identity, error) {
+	if t.toCustomer() {
+		return t.certify(ctx)
+	}
+	return t.enrol(ctx, k.tg, k.doubted)
+}
+
+// peerHost is the authority of the peer, as far as it is known. The caller holds
+// the trunk's lock.
+func (t *trunk) peerHost() string {
+	switch {
+	case t.connect != nil:
+		return t.connect.Host
+	case t.known.tg != nil:
+		return t.known.tg.Host
+	}
+	return ""
 }
 
 // gone tells that a resource exists no more.

@@ -16,6 +16,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -32,6 +33,9 @@ type terminalGroup struct {
 	doc  TG
 	etag string
 	adv  advert.Advert // what our end of its calls can do
+
+	// peer, of a customer TG, believes the provider's CA too; nil before it is known.
+	peer atomic.Pointer[stir.Verifier]
 }
 
 func (s *Server) newTG(cfg TGConfig) (*terminalGroup, error) {

@@ -237,6 +237,9 @@ func (s *Server) identify(ctx context.Context, g *terminalGroup, req CallRequest
 	from := p.Claims.From()
 	tokens := append([]string{req.Passport}, req.Passports...)
 	found := s.cfg.Verifier.VerifyAll(ctx, tokens, stir.Call{From: from, To: to}, s.cfg.Now())
+	if peer := g.peer.Load(); peer != nil && found.Verdict.Status == stir.CredentialUnsupported {
+		found = peer.VerifyAll(ctx, tokens, stir.Call{From: from, To: to}, s.cfg.Now())
+	}
 	if v := found.Verdict; v.Status != stir.Valid {
 		return "", bridge.Identity{}, bridge.Cause{Code: bridge.Code(v.Status)}.With("%s", v.Reason)
 	}

@@ -1,6 +1,8 @@
 package h3
 
 import (
+	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -13,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"riptide/bridge"
+	"riptide/policy"
 	"riptide/policy/stir"
 )
 
@@ -61,7 +64,7 @@ func (s *Server) serveEnrol(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
-	chain, err := s.cfg.CA.Issue(csr, group.cfg.Origins, certificateLife, s.cfg.Now())
+	chain, uri, err := s.issue(r.Context(), csr, group.cfg.Origins)
 	switch {
 	case errors.Is(err, stir.ErrNumberNotAllowed):
 		refuse(bridge.CauseCaller.With("the request asks for numbers outside the TG's origins")).write(w)
@@ -69,23 +72,32 @@ func (s *Server) serveEnrol(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, stir.ErrCSR):
 		refuse(bridge.CauseBadRequest.With("the certificate request cannot be used: it needs an ECDSA key on P-256, a valid signature and a TNAuthList")).write(w)
 		return
+	case errors.Is(err, bridge.CauseStore):
+		refuse(bridge.CauseOf(err)).write(w)
+		return
 	case err != nil:
 		s.log.Error("certificate not issued", "tg", group.cfg.Name, "error", err)
 		refuse(bridge.CauseInternal.With("the certificate could not be issued")).write(w)
 		return
 	}
-	file, err := s.published.put(r.Context(), chain)
-	if err != nil {
-		refuse(bridge.CauseStore.With("the certificate could not be stored")).write(w)
-		return
-	}
-	uri := s.base + pathCerts + file
 	s.log.Info("certificate issued", "tg", group.cfg.Name, "client", clientOf(r.Context()), "subject", chain[0].Subject.CommonName, "x5u", uri)
 	w.Header().Set("Content-Type", mediaPEM)
 	w.Header().Set("Content-Location", uri)
 	w.Header().Set("Link", "<"+uri+`>; rel="`+relX5U+`"`)
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = w.Write(stir.EncodeChain(chain))
+}
+
+// issue certifies numbers and publishes the chain, which is at x5u from then on.
+func (s *Server) issue(ctx context.Context, csr []byte, allowed policy.NumberSet) (chain []*x509.Certificate, x5u string, err error) {
+	if chain, err = s.cfg.CA.Issue(csr, allowed, certificateLife, s.cfg.Now()); err != nil {
+		return nil, "", err
+	}
+	file, err := s.published.put(ctx, chain)
+	if err != nil {
+		return nil, "", bridge.CauseStore.With("the certificate could not be stored")
+	}
+	return chain, s.base + pathCerts + file, nil
 }
 
 // readCSR takes a request as DER, as PEM, or as JSON with either in it.

@@ -108,9 +108,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 			return nil, fmt.Errorf("RIPT server: %w", err)
 		}
 		s.tgs[tg.Name] = group
-		if !tg.Customer {
-			resources[tg.ClientID] = append(resources[tg.ClientID], group.uri)
-		}
+		resources[tg.ClientID] = append(resources[tg.ClientID], group.uri)
 	}
 	for client := range resources {
 		resources[client] = append(resources[client], s.rootURIs()...)

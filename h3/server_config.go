@@ -70,8 +70,8 @@ type TGConfig struct {
 	Hosts []string
 
 	// Customer says that this is our own TG at a provider's (core draft,
-	// "Consumer TG Registration"): no OAuth client is needed, since the tokens
-	// that we register let the provider in; and we vouch for no numbers there.
+	// "Consumer TG Registration"): it needs no OAuth client, since the tokens that
+	// we register let the provider in; and we vouch for no numbers there.
 	Customer bool
 }
 

@@ -179,6 +179,9 @@ func TestCustomerTGRefused(t *testing.T) {
 		}
 	}
 	// One customer TG does not serve two TGs of ours.
+	if resp, body := r.customer("POST", customersURL, "", customerDoc(nil)); resp.StatusCode != 200 {
+		t.Errorf("again: %d %s", resp.StatusCode, body)
+	}
 	resp, body := r.customer("POST", customersURL, "", customerDoc(func(d map[string]any) { d["providertg"] = testTG + "-2" }))
 	anyProblem(t, resp, body, http.StatusConflict)
 	// Nor does it without a token for the root, or for a client that has no TG.
