@@ -10,6 +10,7 @@ import (
 	"github.com/pion/rtp"
 
 	"riptide/bridge"
+	"riptide/sip/sdp"
 )
 
 // inMemory is a port without sockets and goroutines.
@@ -68,6 +69,7 @@ func FuzzReports(f *testing.F) {
 		{&rtcp.SenderReport{SSRC: 7, NTPTime: 1 << 40, Reports: []rtcp.ReceptionReport{{SSRC: 1, TotalLost: 3, LastSenderReport: 9}}}, rtcp.NewCNAMESourceDescription(7, "x")},
 		{&rtcp.ReceiverReport{SSRC: 7, Reports: []rtcp.ReceptionReport{{SSRC: 1}, {SSRC: 2}}}, &rtcp.Goodbye{Sources: []uint32{7}}},
 		{&rtcp.ReceiverReport{SSRC: 7}, &rtcp.PictureLossIndication{}},
+		{&rtcp.FullIntraRequest{SenderSSRC: 7, FIR: []rtcp.FIREntry{{SSRC: 1, SequenceNumber: 3}, {SSRC: 1, SequenceNumber: 4}}}},
 	} {
 		b, err := rtcp.Marshal(packets)
 		if err != nil {
@@ -84,5 +86,12 @@ func FuzzReports(f *testing.F) {
 			t.Fatalf("%+v", st)
 		}
 		p.audio.report(start)
+		v := p.newStream(bridge.Video)
+		v.rc.out, v.tx.out = full{}, full{}
+		v.configure(sdp.Stream{Remote: said, Send: []sdp.Format{{Payload: 112, Name: "VP8", Clock: 90000, Channels: 1}}})
+		v.onRTCP(b, said, start)
+		if n := p.Stats().Requested; n > maxPacket/8 {
+			t.Fatalf("%d requests in one datagram", n)
+		}
 	})
 }

@@ -287,3 +287,6 @@ func TestNTPTime(t *testing.T) {
 		t.Errorf("half a second into 1970 is %x", got)
 	}
 }
+
+// addrAfter is where the reports of a stream go.
+func addrAfter(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), a.Port()+1) }
