@@ -131,6 +131,7 @@ var causeTable = []causeRow{
 var (
 	CauseNormal            = Cause{Code: "normal"}
 	CauseCancelled         = Cause{Code: "cancelled"}
+	CauseElsewhere         = Cause{Code: "answered-elsewhere"}
 	CauseBusy              = Cause{Code: "busy"}
 	CauseDeclined          = Cause{Code: "declined"}
 	CauseNoAnswer          = Cause{Code: "no-answer"}

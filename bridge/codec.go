@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"riptide/bridge/format"
 )
 
 // Codec names a media format by its number in the RIPT payload type registry
@@ -44,19 +46,18 @@ func (k Kind) String() string {
 type codecTraits struct {
 	name  string // as SDP (RFC 4855) and advertisements write it
 	kind  Kind
-	clock int  // Hz
-	aside bool // accompanies a conversation, carries none
+	clock int // Hz
 }
 
 var codecs = map[Codec]codecTraits{
-	PCMU:           {name: "PCMU", clock: 8000},
-	PCMA:           {name: "PCMA", clock: 8000},
-	G722:           {name: "G722", clock: 8000}, // sic (RFC 3551 section 4.5.2)
-	ComfortNoise:   {name: "CN", clock: 8000, aside: true},
-	Opus:           {name: "opus", clock: 48000},
-	TelephoneEvent: {name: "telephone-event", clock: 8000, aside: true},
-	H264:           {name: "H264", kind: Video, clock: 90000},
-	VP8:            {name: "VP8", kind: Video, clock: 90000},
+	PCMU:           {name: format.PCMU, clock: 8000},
+	PCMA:           {name: format.PCMA, clock: 8000},
+	G722:           {name: format.G722, clock: 8000}, // sic (RFC 3551 section 4.5.2)
+	ComfortNoise:   {name: format.ComfortNoise, clock: 8000},
+	Opus:           {name: format.Opus, clock: 48000},
+	TelephoneEvent: {name: format.TelephoneEvent, clock: 8000},
+	H264:           {name: format.H264, kind: Video, clock: 90000},
+	VP8:            {name: format.VP8, kind: Video, clock: 90000},
 }
 
 // Codecs are all codecs of this release, by their numbers.
@@ -97,11 +98,11 @@ func (c Codec) ClockRate() int {
 // one (comfort noise, telephone events), and from video.
 func (c Codec) Speech() bool {
 	t, ok := codecs[c]
-	return ok && t.kind == Audio && !t.aside
+	return ok && t.kind == Audio && !format.Aside(t.name)
 }
 
 // Aside tells codecs that accompany a conversation: digits and comfort noise.
-func (c Codec) Aside() bool { return codecs[c].aside }
+func (c Codec) Aside() bool { return format.Aside(codecs[c].name) }
 
 // Converts tells whether package transcode has the codec. The others pass
 // through, or not at all.

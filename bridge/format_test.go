@@ -7,10 +7,11 @@ import (
 	"testing"
 
 	"riptide/bridge"
+	"riptide/bridge/format"
 )
 
-// format reads "H264 profile-level-id=4366366 packetization-mode=1".
-func format(t testing.TB, s string) bridge.Format {
+// formatOf reads "H264 profile-level-id=4366366 packetization-mode=1".
+func formatOf(t testing.TB, s string) bridge.Format {
 	t.Helper()
 	words := strings.Fields(s)
 	c, ok := bridge.CodecNamed(words[0])
@@ -56,8 +57,8 @@ func TestFormatCommon(t *testing.T) {
 		{"baseline is not constrained", "H264 profile-level-id=4325407", "H264 profile-level-id=4382751", ""}, // 42001F, 42E01F
 		// 42E01F and 4D801F are both constrained baseline (RFC 6184 table 5).
 		{"one profile, two spellings", "H264 profile-level-id=4382751", "H264 profile-level-id=5079071", "H264 profile-level-id=4382751"},
-		{"nothing said is baseline level 1", "H264", "H264 profile-level-id=4325407", "H264 profile-level-id=4325386"},
-		{"nothing said, both", "H264", "H264", "H264 profile-level-id=4325386"},
+		{"nothing said is baseline level 1", "H264", "H264 profile-level-id=4325407", "H264"},
+		{"nothing said, both", "H264", "H264", "H264"},
 		// 42E00B is level 1.1, 42F00B is level 1b, 42E00A is level 1.
 		{"level 1b below 1.1", "H264 profile-level-id=4382731", "H264 profile-level-id=4386827", "H264 profile-level-id=4386827"},
 		{"level 1b above 1", "H264 profile-level-id=4386827", "H264 profile-level-id=4382730", "H264 profile-level-id=4382730"},
@@ -68,7 +69,7 @@ func TestFormatCommon(t *testing.T) {
 		{"beyond the level, both", "H264 profile-level-id=4382751 max-fs=8160", "H264 profile-level-id=4382751 max-fs=3600", "H264 profile-level-id=4382751 max-fs=3600"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, ok := format(t, c.a).Common(format(t, c.b))
+			got, ok := formatOf(t, c.a).Common(formatOf(t, c.b))
 			switch {
 			case c.want == "" && ok:
 				t.Errorf("%s with %s: %v, want no match", c.a, c.b, got)
@@ -76,7 +77,7 @@ func TestFormatCommon(t *testing.T) {
 			case !ok:
 				t.Errorf("%s with %s: no match, want %s", c.a, c.b, c.want)
 			default:
-				if want := format(t, c.want); got.Codec != want.Codec || !slices.Equal(got.Params, want.Params) {
+				if want := formatOf(t, c.want); got.Codec != want.Codec || !slices.Equal(got.Params, want.Params) {
 					t.Errorf("%s with %s: %v, want %v", c.a, c.b, got, want)
 				}
 			}
@@ -92,7 +93,7 @@ func FuzzFormatCommon(f *testing.F) {
 	f.Fuzz(func(t *testing.T, pa, ma, wa, pb, mb, wb int64) {
 		make := func(p, m, w int64) bridge.Format {
 			return bridge.Format{Codec: bridge.H264, Params: []bridge.Param{
-				{Name: bridge.ParamProfileLevelID, Value: p}, {Name: bridge.ParamPacketizationMode, Value: m}, {Name: "max-width", Value: w},
+				{Name: format.ProfileLevelID, Value: p}, {Name: format.PacketizationMode, Value: m}, {Name: "max-width", Value: w},
 			}}
 		}
 		a, b := make(pa, ma, wa), make(pb, mb, wb)

@@ -159,10 +159,11 @@ func (k EventKind) String() string {
 type Event struct {
 	Kind  EventKind
 	At    time.Time
-	Plan  *MediaPlan // media agreed with the peer so far; set on Answered, MediaChanged, and when early media flows
-	Cause Cause      // of Ended
-	Held  bool       // of MediaChanged: the peer wants to hear nothing
-	Facts Facts      // of Answered: what the called side's network says
+	Plan  *MediaPlan  // media agreed with the peer so far; set on Answered, MediaChanged, and when early media flows
+	Cause Cause       // of Ended
+	Held  bool        // of MediaChanged: the peer wants to hear nothing
+	Offer *MediaOffer // of MediaChanged: what the peer can do from now on, if that is known
+	Facts Facts       // of Answered: what the called side's network says
 
 	Target policy.Number // of Transfer
 	// Transferred, of Transfer, is told once whether it is done; nil means that

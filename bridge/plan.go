@@ -3,6 +3,8 @@ package bridge
 import (
 	"slices"
 	"time"
+
+	"riptide/bridge/format"
 )
 
 // MediaOffer is what one leg's peer is able to send and receive, best first.
@@ -36,9 +38,9 @@ const DefaultPtime = 20 * time.Millisecond
 func (p MediaPlan) Equal(q MediaPlan) bool {
 	video := (p.Video == nil) == (q.Video == nil)
 	if p.Video != nil && q.Video != nil {
-		video = p.Video.Codec == q.Video.Codec && slices.Equal(p.Video.Params, q.Video.Params)
+		video = p.Video.Codec == q.Video.Codec && format.Equal(p.Video.Params, q.Video.Params)
 	}
-	return video && p.Speech == q.Speech && slices.Equal(p.Limits, q.Limits) && p.Digits == q.Digits &&
+	return video && p.Speech == q.Speech && format.Equal(p.Limits, q.Limits) && p.Digits == q.Digits &&
 		p.ComfortNoise == q.ComfortNoise && p.Ptime == q.Ptime && p.Sealed == q.Sealed
 }
 

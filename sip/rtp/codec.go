@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"riptide/bridge"
+	"riptide/bridge/format"
 	"riptide/sip/sdp"
 )
 
@@ -172,7 +173,7 @@ type number struct{ base, digits int }
 // numbers; what is none (parameter sets out of band) is sent in band as well.
 var videoParams = map[bridge.Codec]map[string]number{
 	bridge.H264: { // RFC 6184 section 8.1
-		bridge.ParamProfileLevelID: {16, 6}, bridge.ParamPacketizationMode: {10, 1},
+		format.ProfileLevelID: {16, 6}, format.PacketizationMode: {10, 1},
 		"max-mbps": {10, 1}, "max-fs": {10, 1}, "max-br": {10, 1},
 	},
 	bridge.VP8: {"max-fr": {10, 1}, "max-fs": {10, 1}}, // RFC 7741 section 6.1
@@ -227,9 +228,9 @@ func opusLimits(f sdp.Format) (limits []bridge.Param) {
 		switch {
 		case err != nil:
 		case name == opusRate && value > 0:
-			limits = append(limits, bridge.Param{Name: bridge.ParamBitRate, Value: int64(value)})
+			limits = append(limits, bridge.Param{Name: format.BitRate, Value: int64(value)})
 		case name == opusStereo && value == 1:
-			limits = append(limits, bridge.Param{Name: bridge.ParamChannels, Value: 2})
+			limits = append(limits, bridge.Param{Name: format.Channels, Value: 2})
 		}
 	}
 	return limits
@@ -237,10 +238,10 @@ func opusLimits(f sdp.Format) (limits []bridge.Param) {
 
 // opusParams adds the limits to what we say of Opus anyway.
 func opusParams(params string, limits bridge.Format) string {
-	if rate, ok := limits.Param(bridge.ParamBitRate); ok && rate > 0 {
+	if rate, ok := limits.Param(format.BitRate); ok && rate > 0 {
 		params += fmt.Sprintf(";%s=%d", opusRate, rate)
 	}
-	if channels, _ := limits.Param(bridge.ParamChannels); channels > 1 {
+	if channels, _ := limits.Param(format.Channels); channels > 1 {
 		params += ";" + opusStereo + "=1"
 	}
 	return params
