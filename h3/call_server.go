@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"riptide/bridge"
-	"riptide/h3/media"
 )
 
 // Times of a call's signalling.
@@ -41,7 +40,7 @@ type serverCall struct {
 	id, uri    string
 	client, tg string
 	info       bridge.LegInfo
-	port       *media.Port
+	media      *agreement
 	now        func() time.Time
 	maxByways  int
 	retire     func(*serverCall) // called once, when the call is over
@@ -52,16 +51,19 @@ type serverCall struct {
 	events chan bridge.Event
 	ended  chan struct{} // closed when the phase is over
 
-	mu     sync.Mutex
-	phase  phase
-	desc   CallDescription
-	last   Event // the latest state event: what a new byway begins with
-	seq    uint64
-	heard  seqFilter
-	byways map[*reverseByway]struct{}
-	puts   int
-	lost   *time.Timer
-	told   chan struct{} // closed when the last byway of a call that is over has gone
+	mu          sync.Mutex
+	phase       phase
+	desc        CallDescription
+	terms       terms
+	last        Event  // the latest state event: what a new byway begins with
+	changed     Event  // the latest change of the agreement, if there was one: what follows it
+	unconfirmed string // tag of an agreement that is not announced yet
+	seq         uint64
+	heard       seqFilter
+	byways      map[*reverseByway]struct{}
+	puts        int
+	lost        *time.Timer
+	told        chan struct{} // closed when the last byway of a call that is over has gone
 
 	transferring bool
 }
@@ -90,7 +92,7 @@ func newServerCall(desc CallDescription, info bridge.LegInfo, now func() time.Ti
 
 // announce gives an event the next number and sends it on every byway. State
 // events become the state. The caller holds mu, or is alone.
-func (c *serverCall) announce(ev Event) {
+func (c *serverCall) announce(ev Event) Event {
 	c.seq++
 	ev.Direction, ev.Call, ev.Seq, ev.Timestamp = serverToClient, c.uri, c.seq, c.now().UTC()
 	if stateEvent(ev.Type) {
@@ -105,15 +107,22 @@ func (c *serverCall) announce(ev Event) {
 			close(b.behind)
 		}
 	}
+	return ev
 }
 
 // progress announces how far the call is, unless the client knows it already.
 // A call that rings goes on ringing: 183 after 180 is an announcement.
-func (c *serverCall) progress(alerting, early bool) error {
+func (c *serverCall) progress(p bridge.Progress) error {
+	alerting, early := p.Alerting, p.Early != nil
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != live {
 		return bridge.CauseCancelled.With("the caller has ended call %s", c.uri)
+	}
+	if early {
+		if err := c.replan(*p.Early); err != nil {
+			return err
+		}
 	}
 	state := eventProceeding
 	if alerting || c.desc.State == eventAlerting {
@@ -127,14 +136,17 @@ func (c *serverCall) progress(alerting, early bool) error {
 	return nil
 }
 
-func (c *serverCall) answer(f bridge.Facts) error {
+func (c *serverCall) answer(a bridge.Answer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != live {
 		return bridge.CauseCancelled.With("the caller has ended call %s", c.uri)
 	}
+	if err := c.replan(a.Media); err != nil {
+		return err
+	}
 	if c.desc.State != eventAnswered {
-		c.desc.Facts = c.facts.Sendable(f)
+		c.desc.Facts = c.facts.Sendable(a.Facts)
 		c.announce(Event{Type: eventAnswered, Facts: c.desc.Facts})
 		c.desc.Answered = c.last.Timestamp
 	}
@@ -212,7 +224,8 @@ func (c *serverCall) finish(cause bridge.Cause) {
 	close(c.ended)
 	c.settle()
 	c.mu.Unlock()
-	c.port.Close()
+	c.media.end()
+	c.media.port.Close()
 	c.retire(c)
 }
 
@@ -267,6 +280,9 @@ func (c *serverCall) openReverse() (*reverseByway, error) {
 	}
 	b := &reverseByway{queue: make(chan Event, bywayQueue), behind: make(chan struct{})}
 	b.queue <- c.last
+	if c.changed.Seq > 0 {
+		b.queue <- c.changed // who was away when it came follows all the same
+	}
 	c.byways[b] = struct{}{}
 	c.settle()
 	return b, nil
@@ -331,5 +347,7 @@ func (c *serverCall) command(ctx context.Context, ev Event) {
 func (c *serverCall) describe() CallDescription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.desc
+	d := c.desc
+	d.ETag = c.tag()
+	return d
 }

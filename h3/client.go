@@ -60,6 +60,9 @@ type TrunkConfig struct {
 	// the peer, or issued by our own server for a peer that registers there. None: only PASSporTs that came with a call are relayed.
 	Numbers []policy.Pattern
 
+	// Codecs are what may be spoken there, best first; empty is everything.
+	Codecs []bridge.Codec
+
 	// Media is "auto", or "put-get" to leave WebTransport untried.
 	Media string
 

@@ -89,9 +89,6 @@ func (t *trunk) check(in bridge.Intent) (known, error) {
 	if d := k.doc.Outbound.Destinations; d != nil && !d.Covers(in.To) {
 		return k, bridge.CauseDestination.With("trunk %q: %s is not among the destinations its TG takes; route it elsewhere", t.cfg.Name, in.To)
 	}
-	if _, ok := k.handlers.For(in.Media); !ok {
-		return k, bridge.CauseMediaIncompatible.With("trunk %q: none of the codecs %v can be carried", t.cfg.Name, in.Media.Speech)
-	}
 	return k, nil
 }
 
@@ -102,19 +99,27 @@ func (t *trunk) check(in bridge.Intent) (known, error) {
 // What the peer must know for a call, handlers and certificate, it was told
 // before. A balancer may lead the call to a node that was not, which then gets
 // it, once, by the cookies of the call.
-func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (*clientLeg, error) {
+func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (_ *clientLeg, err error) {
 	key, jar := uuid.NewString(), newCookieJar(in.Trace.Child())
+	h, err := t.handlerFor(ctx, k.tg, k.handlers, in.Media, jar)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			h.release()
+		}
+	}()
 	var renewed, published, sent bool
 	for posts := 1; ; posts++ {
-		handler, _ := k.handlers.For(in.Media)
-		rep, wasSent, err := t.post(ctx, caller, in, k, handler, key, jar)
+		rep, wasSent, err := t.post(ctx, caller, in, k, h.at(), key, jar)
 		sent = sent || wasSent
 		switch {
 		case err == nil:
-			return t.accept(in, k, rep, jar)
+			return t.accept(in, k, rep, jar, h)
 		case handlerLost(err) && !renewed:
 			renewed = true
-			if k.handlers, err = t.registerHandlers(ctx, k.tg, jar); err != nil {
+			if err = t.registerAgain(ctx, k.tg, h, jar); err != nil {
 				return nil, err
 			}
 			key = uuid.NewString() // another body: another request
@@ -203,7 +208,7 @@ func (t *trunk) post(ctx, caller context.Context, in bridge.Intent, k known, han
 }
 
 // accept reads the 201 strictly: a call that we cannot follow is ended.
-func (t *trunk) accept(in bridge.Intent, k known, rep reply, jar *cookieJar) (*clientLeg, error) {
+func (t *trunk) accept(in bridge.Intent, k known, rep reply, jar *cookieJar, h *handler) (*clientLeg, error) {
 	at := k.tg.JoinPath("calls")
 	fail := func(format string, args ...any) error {
 		return bridge.CausePeerError.With("trunk %q: POST %s: %s", t.cfg.Name, at, fmt.Sprintf(format, args...))
@@ -223,6 +228,9 @@ func (t *trunk) accept(in bridge.Intent, k known, rep reply, jar *cookieJar) (*c
 			Identity: bridge.Identity{Passport: in.Passport, Others: in.Others}, Media: in.Media, Hops: in.Hops,
 			Facts: in.Facts, Trace: in.Trace,
 		},
+		handler:     h,
+		adaptations: make(chan adapted, 1),
+
 		events: make(chan bridge.Event, eventQueue),
 		ending: make(chan bridge.Cause, 1),
 		done:   make(chan struct{}),
@@ -235,7 +243,8 @@ func (t *trunk) accept(in bridge.Intent, k known, rep reply, jar *cookieJar) (*c
 		}
 	}
 	if err == nil {
-		if l.plan, err = planOf(l.desc, in.Media); err != nil {
+		l.desc.Handler, l.tag = h.at(), l.desc.tagOr(rep.Header.Get("ETag"))
+		if l.first.d, l.first.plan, err = l.agreedAtFirst(); err != nil {
 			err = fail("%v", err)
 		}
 	}

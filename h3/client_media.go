@@ -8,7 +8,6 @@ import (
 
 	"github.com/quic-go/webtransport-go"
 
-	"riptide/h3/advert"
 	"riptide/h3/media"
 )
 
@@ -16,7 +15,8 @@ import (
 // the carriers of the place where the call is now.
 type callMedia struct {
 	*media.Port
-	leg *clientLeg
+	leg    *clientLeg
+	agreed *agreement
 
 	mu       sync.Mutex
 	carriers *media.Client
@@ -27,7 +27,8 @@ type callMedia struct {
 
 // openMedia begins at once: the peer may send before it answers.
 func (t *trunk) openMedia(l *clientLeg) *callMedia {
-	m := &callMedia{leg: l, Port: media.NewPort(media.ConfigOf(directive(l.desc.ClientDirectives), directive(l.desc.ServerDirectives)))}
+	agreed := newAgreement(l.first.d, l.first.plan, media.Config{})
+	m := &callMedia{leg: l, agreed: agreed, Port: agreed.port}
 	m.carry(l.uri, 0)
 	return m
 }
@@ -68,6 +69,7 @@ func (m *callMedia) Close() {
 		return
 	}
 	m.closed = true
+	m.agreed.end()
 	m.Port.Close()
 	if m.carriers != nil {
 		m.carriers.Close()
@@ -126,13 +128,3 @@ func (t *trunk) webTransport() bool {
 
 // parkedGets is how many GETs the TG wants parked; 0 leaves the default.
 func (t *trunk) parkedGets() int { return t.snapshot().doc.ParkedGets }
-
-// directive is one as far as it can be read: that of the peer is told for
-// diagnosis only.
-func directive(s string) advert.Directive {
-	d, err := advert.ParseDirective(s)
-	if err != nil {
-		return nil
-	}
-	return d
-}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"riptide/bridge"
-	"riptide/h3/media"
+	"riptide/h3/advert"
 )
 
 // countingSink counts frames.
@@ -153,8 +153,10 @@ func TestHoldLimit(t *testing.T) {
 	expectClosed(t, leg)
 }
 
-func TestPlanOf(t *testing.T) {
+func TestFollowed(t *testing.T) {
 	t.Parallel()
+	both, err := advert.ParseAdvert("1 in: PCMU; PCMA; telephone-event; CN; 1 out: PCMU; PCMA; telephone-event; CN; 2 in: VP8; 2 out: VP8;")
+	must(t, err)
 	for _, tc := range []struct {
 		directive string
 		want      string // "" = refused
@@ -162,10 +164,13 @@ func TestPlanOf(t *testing.T) {
 		{"1 to 1: PCMU; telephone-event; CN;", "PCMU digits noise"},
 		{"1 to 3: pcma;", "PCMA"},
 		{"1 to 1: PCMA; PCMU;", "PCMA"},
+		{"1 to 1: PCMU; 2 to 2: VP8;", "PCMU VP8"},
+		{"1 to 1: PCMU; 2 to 2: VP8,max-width=640;", "PCMU VP8"},
 		{"1 to 1: CN;", ""}, {"2 to 1: PCMU;", ""}, {"1 to 1: PCMU; 1 to 2: PCMU;", ""}, {"1 to 1: opus;", ""},
+		{"1 to 1: PCMU; 3 to 2: VP8;", ""}, {"1 to 1: PCMU,sealed;", ""}, {"2 to 2: VP8;", ""},
 		{"", ""}, {"nonsense", ""}, {"1 to 1:", ""},
 	} {
-		plan, err := planOf(CallDescription{ClientDirectives: tc.directive}, bridge.MediaOffer{})
+		_, plan, err := followed(tc.directive, "1 to 1: nonsense", both)
 		got := ""
 		if err == nil {
 			got = plan.Speech.String()
@@ -175,6 +180,9 @@ func TestPlanOf(t *testing.T) {
 			if plan.ComfortNoise {
 				got += " noise"
 			}
+			if plan.Video != nil {
+				got += " " + plan.Video.Codec.String()
+			}
 		}
 		if got != tc.want {
 			t.Errorf("%q: %q, %v; want %q", tc.directive, got, err, tc.want)
@@ -182,14 +190,18 @@ func TestPlanOf(t *testing.T) {
 	}
 }
 
-func FuzzPlanOf(f *testing.F) {
+func FuzzFollowed(f *testing.F) {
+	mine, err := advert.ParseAdvert("1 in: PCMU; opus,ch=2; 1 out: PCMU; opus,ch=2; 2 in: VP8; H264; 2 out: VP8; H264;")
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Add("1 to 1: PCMU; telephone-event; CN;", "1 to 1: PCMU;")
+	f.Add("1 to 1: opus,br=1; 2 to 2: H264;", "2 to 2: VP8;")
 	f.Fuzz(func(t *testing.T, client, server string) {
-		plan, err := planOf(CallDescription{ClientDirectives: client}, bridge.MediaOffer{})
+		_, plan, err := followed(client, server, mine)
 		if err == nil && !plan.Speech.Speech() {
 			t.Errorf("plan %+v of %q", plan, client)
 		}
-		_ = media.ConfigOf(directive(client), directive(server))
 	})
 }
 

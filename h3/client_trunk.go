@@ -48,7 +48,7 @@ type known struct {
 	tg       *url.URL
 	doc      *tgDocument
 	docDue   time.Time
-	handlers handlers
+	handlers *handlers
 	identity *identity // nil where the trunk has no numbers
 
 	// Of a customer's registration.
@@ -186,7 +186,7 @@ func (t *trunk) prepare(ctx context.Context) (time.Time, error) {
 		}
 	}
 	if k.handlers == nil {
-		if _, err := t.registerHandlers(ctx, k.tg, nil); err != nil {
+		if _, err := t.register(ctx, k.tg); err != nil {
 			return time.Time{}, err
 		}
 	}
@@ -219,18 +219,6 @@ func (t *trunk) refresh(ctx context.Context, k *known) error {
 	k.doc, k.docDue = doc, t.client.cfg.Now().Add(doc.Fresh)
 	t.learn(func(n *known) { n.doc, n.docDue = k.doc, k.docDue })
 	return nil
-}
-
-// registerHandlers registers the handlers. jar leads to the node that a call
-// needs them at: behind a balancer each node keeps its own, and one that names
-// them by client and handler-id, as ours does, gives the same URIs.
-func (t *trunk) registerHandlers(ctx context.Context, tg *url.URL, jar *cookieJar) (handlers, error) {
-	h, err := t.register(ctx, tg, jar)
-	if err != nil {
-		return nil, err
-	}
-	t.learn(func(n *known) { n.handlers = h })
-	return h, nil
 }
 
 func (t *trunk) snapshot() known {

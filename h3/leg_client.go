@@ -8,9 +8,11 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"riptide/bridge"
+	"riptide/h3/agree"
 )
 
 // holdLimit is how long a call may be without a byway: the peer ends it then
@@ -25,8 +27,10 @@ const eventQueue = 16
 type clientLeg struct {
 	t     *trunk
 	info  bridge.LegInfo
-	plan  bridge.MediaPlan
-	desc  CallDescription
+	first struct { // the agreement the call began with
+		d    agree.Directives
+		plan bridge.MediaPlan
+	}
 	tg    *url.URL
 	jar   *cookieJar
 	media *callMedia
@@ -47,11 +51,17 @@ type clientLeg struct {
 	failures     int       // attempts to attach in a row that got no connection
 	flaps        int       // links in a row that did not last
 
-	mu    sync.Mutex // for Record
-	uri   string
-	epoch uint64 // grows with every migration
-	sent  uint64 // seq of the last event sent
-	state string
+	adapting    atomic.Bool  // the peer has been asked for other media
+	adaptations chan adapted // one element
+
+	mu      sync.Mutex // for Record
+	desc    CallDescription
+	tag     string   // of the agreement on media
+	handler *handler // of the call
+	uri     string
+	epoch   uint64 // grows with every migration
+	sent    uint64 // seq of the last event sent
+	state   string
 }
 
 const (
@@ -121,11 +131,14 @@ func (l *clientLeg) Record() bridge.LegRecord {
 		Epoch: l.epoch, Sent: l.sent,
 	}
 	l.mu.Unlock()
+	plan := l.first.plan
+	if l.media != nil {
+		_, plan = l.media.agreed.current()
+	}
 	if u, err := url.Parse(s.Call); err == nil {
 		s.Cookies = l.jar.Values(u)
 	}
 	state, _ := json.Marshal(s) // strings and numbers only
-	plan := l.plan
 	return bridge.LegRecord{
 		Protocol: l.info.Protocol, Trunk: l.info.Trunk, ID: l.info.ID,
 		From: l.info.From, To: l.info.To, Plan: &plan, State: state,
@@ -163,6 +176,7 @@ func (l *clientLeg) finish(c *bridge.Cause) {
 	}
 	close(l.events)
 	close(l.done)
+	l.give(l.held())
 	l.media.Close()
 }
 
@@ -187,7 +201,7 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 				ponged = true
 			default:
 				l.lastGood = l.t.client.cfg.Now()
-				if out := l.handle(k, r.event); out != nil {
+				if out := l.handle(ctx, k, r.event); out != nil {
 					return *out
 				}
 			}
@@ -195,6 +209,10 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 			return l.lost(k, attached, err)
 		case err := <-l.replies:
 			l.reply(k, err)
+		case a := <-l.adaptations:
+			if out := l.adaptedTo(ctx, k, a); out != nil {
+				return *out
+			}
 		case c := <-l.ending:
 			return l.hangUp(ctx, k, c)
 		case <-ping.C:
@@ -223,7 +241,7 @@ func (l *clientLeg) lost(k *link, attached bool, err error) outcome {
 }
 
 // handle acts on an event of the peer; not nil: this link is done with.
-func (l *clientLeg) handle(k *link, ev Event) *outcome {
+func (l *clientLeg) handle(ctx context.Context, k *link, ev Event) *outcome {
 	if ev.Direction == clientToServer || !l.seen.Fresh(ev.Seq) {
 		return nil
 	}
@@ -248,6 +266,8 @@ func (l *clientLeg) handle(k *link, ev Event) *outcome {
 		pong := l.event(eventPong)
 		pong.Nonce = ev.Nonce
 		k.post(pong)
+	case eventHandlerChanged:
+		return l.handlerChanged(ctx, k, ev)
 	case eventMigrate:
 		l.migrate(ev.URI)
 		return &outcome{moved: true}
@@ -272,15 +292,10 @@ func (l *clientLeg) advance(rank int, ev Event) *outcome {
 		out.Facts = l.t.cfg.Facts.Accepted(ev.Facts.Cleaned())
 	}
 	if l.early || rank == rankAnswered {
-		plan := l.plan
+		_, plan := l.media.agreed.current()
 		out.Plan = &plan
 	}
-	if len(l.events) >= eventQueue-1 {
-		c := bridge.CausePeerError.With("trunk %q: call %s: the peer sends events faster than they can be handled", l.info.Trunk, l.info.ID)
-		return &outcome{over: true, cause: &c}
-	}
-	l.events <- out
-	return nil
+	return l.tell(out)
 }
 
 // migrate takes a new call URI, if it is one that our token may go to

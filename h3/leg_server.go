@@ -12,23 +12,29 @@ type serverLeg struct {
 	call *serverCall
 }
 
-var _ bridge.Leg = serverLeg{}
+var (
+	_ bridge.Leg     = serverLeg{}
+	_ bridge.Adapter = serverLeg{}
+)
 
 func (l serverLeg) Info() bridge.LegInfo        { return l.call.info }
 func (l serverLeg) Events() <-chan bridge.Event { return l.call.events }
-func (l serverLeg) Media() bridge.MediaPort     { return l.call.port }
+func (l serverLeg) Media() bridge.MediaPort     { return l.call.media.port }
 
 // Progress announces that the called party is being looked for, or rung, and
 // whether early media flows.
 func (l serverLeg) Progress(_ context.Context, p bridge.Progress) error {
-	return l.call.progress(p.Alerting, p.Early != nil)
+	return l.call.progress(p)
 }
 
-// Answer announces the answer. The plan is the one that the directives of the
-// 201 were made from: Info offered nothing else.
+// Answer announces the answer. Where the plan is another than that of the
+// directives in force, new ones go out first.
 func (l serverLeg) Answer(_ context.Context, a bridge.Answer) error {
-	return l.call.answer(a.Facts)
+	return l.call.answer(a)
 }
+
+// Adapt gives the client other directives.
+func (l serverLeg) Adapt(_ context.Context, o bridge.MediaOffer) error { return l.call.adapt(o) }
 
 // End announces the end on every open byway and waits, within limits, until
 // they have carried it.

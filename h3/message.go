@@ -63,9 +63,10 @@ type Outbound struct {
 
 // Handler is a handler description. Advertisement is of package h3/advert.
 type Handler struct {
-	URI           string `json:"uri,omitempty"`
-	HandlerID     string `json:"handler-id"`
-	Advertisement string `json:"advertisement"`
+	URI           string   `json:"uri,omitempty"`
+	HandlerID     string   `json:"handler-id"`
+	Advertisement string   `json:"advertisement"`
+	Media         []string `json:"media,omitempty"` // carriers the client can do, the best first
 }
 
 // CallRequest is the body of POST {tg}/calls.
@@ -82,6 +83,12 @@ type CallRequest struct {
 	Facts     bridge.Facts `json:"facts,omitzero"`
 }
 
+// CallUpdate is the body of POST on a call: what to change.
+type CallUpdate struct {
+	Handler string `json:"handler,omitempty"` // the client's, at the same TG; needs If-Match
+	Session string `json:"session,omitempty"` // trunk session that is to carry the media
+}
+
 // CallDescription is the document of a call, and the body of the 201.
 type CallDescription struct {
 	URI              string        `json:"uri"`
@@ -92,6 +99,7 @@ type CallDescription struct {
 	State            string        `json:"state"` // the last state event: "proceeding" …, "ended"
 	ClientDirectives string        `json:"clientDirectives"`
 	ServerDirectives string        `json:"serverDirectives"`
+	ETag             string        `json:"etag,omitempty"` // of handler and directives
 	Created          time.Time     `json:"created"`
 	Answered         time.Time     `json:"answered,omitzero"`
 	EndedAt          time.Time     `json:"endedAt,omitzero"`
@@ -146,6 +154,12 @@ type Event struct {
 	EndedBy     bridge.Party  `json:"endedBy,omitempty"`     // of events that end a call
 	Facts       bridge.Facts  `json:"facts,omitzero"`        // of answered
 	Destination policy.Number `json:"destination,omitempty"` // of transfer-and-takeback
+
+	// Of handler-changed: the agreement on media from now on.
+	Handler          string `json:"handler,omitempty"`
+	ClientDirectives string `json:"clientDirectives,omitempty"`
+	ServerDirectives string `json:"serverDirectives,omitempty"`
+	ETag             string `json:"etag,omitempty"`
 }
 
 // Reason says why, in events that end a call and in problems.

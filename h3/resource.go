@@ -22,7 +22,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"riptide/bridge"
-	"riptide/h3/advert"
 	"riptide/policy/stir"
 )
 
@@ -32,14 +31,13 @@ type terminalGroup struct {
 	uri  string
 	doc  TG
 	etag string
-	adv  advert.Advert // what our end of its calls can do
 
 	// peer, of a customer TG, believes the provider's CA too; nil before it is known.
 	peer atomic.Pointer[stir.Verifier]
 }
 
 func (s *Server) newTG(cfg TGConfig) (*terminalGroup, error) {
-	g := &terminalGroup{cfg: cfg, uri: s.base + pathTGPrefix + cfg.Name, adv: serverAdvert()}
+	g := &terminalGroup{cfg: cfg, uri: s.base + pathTGPrefix + cfg.Name}
 	g.doc = TG{
 		URI:          g.uri,
 		Name:         cfg.Name,

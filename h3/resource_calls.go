@@ -12,7 +12,8 @@ import (
 	"github.com/google/uuid"
 
 	"riptide/bridge"
-	"riptide/h3/advert"
+	"riptide/h3/agree"
+	"riptide/h3/media"
 	"riptide/policy"
 	"riptide/policy/stir"
 )
@@ -27,15 +28,12 @@ const acceptLimit = 10 * time.Second
 // maxHops keeps a client from giving its call more than anybody would.
 const maxHops = 70
 
-type callPath struct {
-	TG string `path:"tg" maxLength:"64"`
-	ID string `path:"call" maxLength:"64"`
-}
-
 type callBody struct {
 	Status       int
 	Location     string `header:"Location"`
+	ETag         string `header:"ETag"`
 	CacheControl string `header:"Cache-Control"`
+	Vary         string `header:"Vary"`
 	Body         CallDescription
 }
 
@@ -53,21 +51,6 @@ func (s *Server) addCalls(api huma.API) {
 	}) (*callBody, error) {
 		trace, _ := bridge.ParseTrace(in.Traceparent, in.Tracestate) // what is none begins one
 		return s.placeOnce(ctx, in.TG, in.Key, trace, &in.Body)
-	})
-	huma.Register(api, huma.Operation{
-		OperationID: "get-call", Method: http.MethodGet, Path: path + "/{call}", Summary: "A call, or how it ended",
-	}, func(ctx context.Context, in *callPath) (*callBody, error) {
-		c, ended := s.calls.find(clientOf(ctx), in.TG, in.ID, s.cfg.Now())
-		out := &callBody{Status: http.StatusOK, CacheControl: "no-store"}
-		switch {
-		case c != nil:
-			out.Body = c.describe()
-		case ended != nil:
-			out.Body = *ended
-		default:
-			return nil, refuse(noCall())
-		}
-		return out, nil
 	})
 }
 
@@ -93,6 +76,7 @@ func (s *Server) placeOnce(ctx context.Context, tg, key string, trace bridge.Tra
 		if err := json.Unmarshal(old.Body, &out.Body); err != nil {
 			return nil, fmt.Errorf("decode stored call: %w", err)
 		}
+		out.ETag = out.Body.ETag
 		return out, nil
 	}
 	defer attempt.forget() // whatever happens
@@ -105,7 +89,8 @@ func (s *Server) placeOnce(ctx context.Context, tg, key string, trace bridge.Tra
 		return nil, refuse(cause)
 	}
 	s.stats.count(func(st *ServerState) { st.Placed++ })
-	out := &callBody{Status: http.StatusCreated, Location: c.uri, CacheControl: "no-store", Body: c.describe()}
+	desc := c.describe()
+	out := &callBody{Status: http.StatusCreated, Location: c.uri, ETag: desc.ETag, CacheControl: "no-store", Body: desc}
 	if err := attempt.done(ctx, c.uri, out.Body); err != nil {
 		s.log.Warn("a retry of this request would place a second call", "call", c.uri, "error", err)
 	}
@@ -167,14 +152,15 @@ func (s *Server) admit(ctx context.Context, g *terminalGroup, req CallRequest) (
 	if err != nil {
 		return nil, err
 	}
-	toServer, toClient, err := advert.Negotiate(h.adv, g.adv)
+	t := terms{handler: s.handlerURI(h), client: h.adv, codecs: g.cfg.Codecs}
+	d, plan, err := t.decide()
 	if err != nil {
-		return nil, bridge.CauseMediaIncompatible.With("handler %s: %v", h.ID, err)
+		return nil, fmt.Errorf("handler %s: %w", h.ID, err)
 	}
 	if err := s.calls.reserve(); err != nil {
 		return nil, err
 	}
-	c := s.newCall(g, h, from, to, toServer, toClient)
+	c := s.newCall(g, t, from, to, d, plan)
 	c.info.Hops = hops
 	c.info.Identity = identity
 	c.info.Facts, c.facts = g.cfg.Facts.Accepted(req.Facts), g.cfg.Facts
@@ -182,19 +168,19 @@ func (s *Server) admit(ctx context.Context, g *terminalGroup, req CallRequest) (
 	return c, nil
 }
 
-func (s *Server) newCall(g *terminalGroup, h *registration, from, to policy.Number, toServer, toClient advert.Directive) *serverCall {
+func (s *Server) newCall(g *terminalGroup, t terms, from, to policy.Number, d agree.Directives, plan bridge.MediaPlan) *serverCall {
 	id := uuid.NewString()
 	desc := CallDescription{
-		URI: g.uri + "/calls/" + id, Handler: s.handlerURI(h), Direction: "outbound", From: from, To: to,
-		ClientDirectives: toServer.String(), ServerDirectives: toClient.String(), Created: s.cfg.Now().UTC(),
+		URI: g.uri + "/calls/" + id, Handler: t.handler, Direction: "outbound", From: from, To: to,
+		ClientDirectives: d.ToServer.String(), ServerDirectives: d.ToClient.String(), Created: s.cfg.Now().UTC(),
 	}
 	info := bridge.LegInfo{
 		ID: desc.URI, Protocol: protocolRIPT, Trunk: g.cfg.Trunk, From: from, To: to,
-		Media: offerOf(toServer, toClient),
+		Media: t.offer(plan.Sealed),
 	}
 	c := newServerCall(desc, info, s.cfg.Now)
-	c.id, c.client, c.tg = id, g.cfg.ClientID, g.cfg.Name
-	c.port = s.newPort(toServer, toClient, c.mediaPanic)
+	c.id, c.client, c.tg, c.terms = id, g.cfg.ClientID, g.cfg.Name, t
+	c.media = newAgreement(d, plan, media.Config{Server: true, Panic: c.mediaPanic})
 	return c
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"riptide/bridge"
+	"riptide/h3/agree"
 	"riptide/h3/media"
 )
 
@@ -17,9 +18,13 @@ func timedCall(t *testing.T) *serverCall {
 	t.Helper()
 	c := newServerCall(CallDescription{URI: "https://ript.test/c"}, bridge.LegInfo{}, time.Now)
 	c.maxByways = 4
-	c.port = media.NewPort(media.Config{Server: true})
+	c.media = testAgreement()
 	t.Cleanup(func() { c.finish(bridge.CauseNormal) })
 	return c
+}
+
+func testAgreement() *agreement {
+	return newAgreement(agree.Directives{}, testPlan, media.Config{Server: true})
 }
 
 // TestSignallingLost ends a call without byways after 30 s, and none before.
@@ -174,7 +179,7 @@ func TestEndedCallsAreForgotten(t *testing.T) {
 	end := func(id string) {
 		must(t, table.reserve())
 		c := newServerCall(CallDescription{URI: id}, bridge.LegInfo{}, func() time.Time { return now })
-		c.id, c.client, c.tg, c.port = id, "me", "tg", media.NewPort(media.Config{Server: true})
+		c.id, c.client, c.tg, c.media = id, "me", "tg", testAgreement()
 		table.add(c)
 		c.finish(bridge.CauseNormal)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,7 +151,7 @@ func TestPlacedCall(t *testing.T) {
 	if info.Identity.Verdict.Status != stir.Valid || info.Identity.Verdict.Attestation != "A" || info.Identity.Passport == "" {
 		t.Errorf("identity %+v", info.Identity.Verdict)
 	}
-	if m := info.Media; len(m.Speech) != 1 || m.Speech[0] != bridge.PCMA || !m.Digits || !m.ComfortNoise {
+	if m := info.Media; !slices.Equal(m.Speech, []bridge.Codec{bridge.PCMA, bridge.PCMU}) || !m.Digits || !m.ComfortNoise {
 		t.Errorf("media %+v", m)
 	}
 	var state serverLegState
@@ -327,7 +328,7 @@ func TestMediaIncompatible(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	token := r.token(testTG)
-	resp, _ := r.do(r.h3, exchange{method: "POST", url: testTG + "/handlers", token: token, body: Handler{HandlerID: "odd", Advertisement: "1 in: opus;\n1 out: opus;"}})
+	resp, _ := r.do(r.h3, exchange{method: "POST", url: testTG + "/handlers", token: token, body: Handler{HandlerID: "odd", Advertisement: "1 in: wonder9;\n1 out: wonder9;"}})
 	resp, body := r.do(r.h3, exchange{method: "POST", url: testTG + "/calls", token: token,
 		header: map[string]string{headerIdempotencyKey: uuid.NewString()},
 		body:   CallRequest{Handler: resp.Header.Get("Location"), Destination: testTo, Passport: r.passport(testFrom, testTo, time.Now())}})

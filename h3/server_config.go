@@ -62,6 +62,7 @@ type TGConfig struct {
 	ClientID     string // the OAuth client it belongs to
 	Origins      policy.NumberSet
 	Destinations policy.NumberSet
+	Codecs       []bridge.Codec    // what calls may use, best first; empty = everything, as the client prefers
 	Media        []string          // carriers, default "webtransport" and "put-get"
 	Facts        bridge.FactPolicy // which facts of a call the client is believed, and told
 

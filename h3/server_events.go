@@ -221,5 +221,5 @@ func (s *Server) serveMedia(w http.ResponseWriter, r *http.Request) {
 		refuseHTTP(http.StatusNotImplemented, "this TG has no WebTransport; use GET and PUT").write(w)
 		return
 	}
-	s.media.Serve(w, r, c.port)
+	s.media.Serve(w, r, c.media.port)
 }

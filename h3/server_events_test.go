@@ -125,7 +125,7 @@ func TestCalledSideEnds(t *testing.T) {
 		out.send(Event{Type: eventPing, Seq: 1})
 		in.next(eventPong)
 		if tc.answered {
-			must(t, leg.Answer(t.Context(), bridge.Answer{}))
+			must(t, leg.Answer(t.Context(), bridge.Answer{Media: answerPCMA}))
 			in.next(eventAnswered)
 		}
 		must(t, leg.End(t.Context(), tc.cause.EndedBy(bridge.ByCallee)))
@@ -140,7 +140,7 @@ func TestCalledSideEnds(t *testing.T) {
 		}
 		expectLegOver(t, leg)
 		must(t, leg.End(t.Context(), bridge.CauseNormal)) // twice does no harm
-		if err := leg.Answer(t.Context(), bridge.Answer{}); !errors.Is(err, bridge.CauseCancelled) {
+		if err := leg.Answer(t.Context(), bridge.Answer{Media: answerPCMA}); !errors.Is(err, bridge.CauseCancelled) {
 			t.Errorf("answer of an ended call: %v", err)
 		}
 		r.expectEnded(d.URI, token, tc.cause.Code, bridge.ByCallee)
@@ -249,7 +249,7 @@ func TestRubbishByways(t *testing.T) {
 			break
 		}
 	}
-	must(t, leg.Answer(t.Context(), bridge.Answer{}))
+	must(t, leg.Answer(t.Context(), bridge.Answer{Media: answerPCMA}))
 	in.next(eventAnswered)
 }
 

@@ -34,7 +34,7 @@ func TestShutdown(t *testing.T) {
 		streams, legs = append(streams, in), append(legs, leg)
 	}
 	d, answered := r.place(r.h3, token)
-	must(t, answered.Answer(t.Context(), bridge.Answer{}))
+	must(t, answered.Answer(t.Context(), bridge.Answer{Media: answerPCMA}))
 	last := r.listen(r.h3, d.URI, token)
 	last.next(eventAnswered)
 	handler := r.register(token, testTG)
@@ -121,7 +121,7 @@ func TestGoroutinesReturn(t *testing.T) {
 			d, leg := r.place(c, token)
 			in := r.listen(c, d.URI, token)
 			in.next(eventProceeding)
-			must(t, leg.Answer(t.Context(), bridge.Answer{}))
+			must(t, leg.Answer(t.Context(), bridge.Answer{Media: answerPCMA}))
 			in.next(eventAnswered)
 			must(t, leg.End(t.Context(), bridge.CauseNormal))
 			in.next(eventEnd)
@@ -160,3 +160,7 @@ func TestShutdownBeforeServe(t *testing.T) {
 		must(t, <-served)
 	}
 }
+
+// answerPCMA is the plan of an answer to the handler of the tests, which prefers
+// A-law.
+var answerPCMA = bridge.MediaPlan{Speech: bridge.PCMA, Ptime: bridge.DefaultPtime}

@@ -38,6 +38,7 @@ func (s *Server) tree() http.Handler {
 	s.addCustomerTGs(t.api)
 	s.addHandlers(t.api)
 	s.addCalls(t.api)
+	s.addCall(t.api)
 	s.addCerts(t)
 	s.addEvents(t)
 	s.addMedia(t)

@@ -3,6 +3,8 @@ package advert
 import (
 	"strconv"
 	"strings"
+
+	"riptide/bridge/format"
 )
 
 // Limits of a document, the same for advertisements and directives.
@@ -11,20 +13,9 @@ const (
 	MaxLines = 64
 )
 
-// Names of the codecs this release knows, as they are written.
-const (
-	PCMU           = "PCMU"
-	PCMA           = "PCMA"
-	ComfortNoise   = "CN"
-	TelephoneEvent = "telephone-event"
-)
-
-// canonical maps lower-case names to the registered spelling.
-var canonical = map[string]string{
-	"pcmu": PCMU, "pcma": PCMA, "cn": ComfortNoise, "telephone-event": TelephoneEvent,
-	"g722": "G722", "opus": "opus", "l16": "L16",
-	"h264": "H264", "av1": "AV1", "vp8": "VP8", "vp9": "VP9",
-}
+// Sealed is the flag of a codec whose media the ends of the call encrypt between
+// themselves. A codec with the flag and the same codec without are two.
+const Sealed = "sealed"
 
 // Param is one parameter of a codec. A parameter with a value is a maximum
 // ("at most"); one without is a flag.
@@ -59,15 +50,6 @@ type Stream struct {
 
 // Directive is what one end of a call is told to send.
 type Directive []Stream
-
-// Name is the canonical spelling of a codec's name.
-func Name(s string) string {
-	s = strings.ToLower(s)
-	if c, ok := canonical[s]; ok {
-		return c
-	}
-	return s
-}
 
 // Append adds the advertisement in its written form.
 func (a Advert) Append(dst []byte) []byte {
@@ -110,16 +92,23 @@ func (d Directive) String() string { return string(d.Append(nil)) }
 func appendCodecs(dst []byte, codecs []Codec) []byte {
 	for _, c := range codecs {
 		dst = append(dst, ' ')
-		dst = append(dst, Name(c.Name)...)
-		for _, p := range c.Params {
-			dst = append(dst, ',')
-			dst = append(dst, strings.ToLower(p.Name)...)
-			if p.HasValue {
-				dst = append(dst, '=')
-				dst = strconv.AppendInt(dst, p.Value, 10)
-			}
-		}
-		dst = append(dst, ';')
+		dst = append(c.append(dst), ';')
 	}
 	return dst
 }
+
+func (c Codec) append(dst []byte) []byte {
+	dst = append(dst, format.Canonical(c.Name)...)
+	for _, p := range c.Params {
+		dst = append(dst, ',')
+		dst = append(dst, strings.ToLower(p.Name)...)
+		if p.HasValue {
+			dst = append(dst, '=')
+			dst = strconv.AppendInt(dst, p.Value, 10)
+		}
+	}
+	return dst
+}
+
+// String is the codec as a line has it.
+func (c Codec) String() string { return string(c.append(nil)) }

@@ -3,44 +3,42 @@ package advert
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+
+	"riptide/bridge/format"
 )
 
 // ErrNoCommonCodec is wrapped by the error of Negotiate.
 var ErrNoCommonCodec = errors.New("no codec in common")
 
-// defaults of the parameters of the registry that have one. What has none is
-// not limited when it is absent.
-var defaults = map[string]int64{"ch": 1}
-
-// maxima are the parameters of the registry: two families of names for the
-// size of pictures are in use, both are understood. Others are ignored.
-var maxima = map[string]bool{
-	"br": true, "ch": true, "ss": true,
-	"max-res": true, "max-width": true, "max-height": true, "max-fps": true,
-}
-
-// Negotiate decides what each end sends: for every source of the one end and
-// sink of the other, the first codec in the order of the client's handler that
-// both can do, and with it telephone-event and CN where both list them. A
-// parameter of a directive is at most what either end advertised.
+// Negotiate decides what each end sends. Every source of the one end is paired
+// with the first free sink of the other that it shares a codec with. Of the
+// codecs they share, those that can flow both ways come first, then the order of
+// the client's handler decides; telephone-event and CN accompany speech where
+// both list them. A parameter of a directive is at most what either end
+// advertised (format.Common), and a sealed codec matches a sealed one only.
 //
-// clientDirective is what the client sends (its sources to the server's
-// sinks), serverDirective what the server sends. A direction that only one end
-// offers at all stays empty; one that both offer but share no codec for is an
-// error that wraps ErrNoCommonCodec.
-func Negotiate(client, server Advert) (clientDirective, serverDirective Directive, err error) {
-	clientDirective, err = direct(client.lines(false), server.lines(true), true)
+// toServer is what the client sends (its sources to the server's sinks),
+// toClient what the server sends. A direction that only one end offers at all
+// stays empty; one that both offer but share no codec for is an error that wraps
+// ErrNoCommonCodec. Of streams beyond the first, those without a match are left
+// out: a call whose ends share no video goes on with audio.
+func Negotiate(client, server Advert) (toServer, toClient Directive, err error) {
+	up := pairing{sources: client.lines(false), sinks: server.lines(true), clientSends: true}
+	down := pairing{sources: server.lines(false), sinks: client.lines(true)}
+	toServer, err = up.direct(down.shared())
 	if err != nil {
 		return nil, nil, fmt.Errorf("client to server: %w", err)
 	}
-	serverDirective, err = direct(server.lines(false), client.lines(true), false)
+	toClient, err = down.direct(toServer.chosen())
 	if err != nil {
 		return nil, nil, fmt.Errorf("server to client: %w", err)
 	}
-	if len(clientDirective)+len(serverDirective) == 0 {
+	if len(toServer)+len(toClient) == 0 {
 		return nil, nil, fmt.Errorf("%w: no source of one end has a sink at the other", ErrNoCommonCodec)
 	}
-	return clientDirective, serverDirective, nil
+	return toServer, toClient, nil
 }
 
 func (a Advert) lines(in bool) []Line {
@@ -53,109 +51,156 @@ func (a Advert) lines(in bool) []Line {
 	return out
 }
 
-// direct pairs each source with the first free sink it shares a codec with.
-func direct(sources, sinks []Line, sourceIsClient bool) (Directive, error) {
-	var out Directive
-	used := make([]bool, len(sinks))
-	for _, src := range sources {
-		for i, sink := range sinks {
-			if used[i] {
-				continue
-			}
-			first, second := src.Codecs, sink.Codecs
-			if !sourceIsClient {
-				first, second = second, first
-			}
-			if codecs := common(first, second); codecs != nil {
-				used[i] = true
-				out = append(out, Stream{Source: src.ID, Sink: sink.ID, Codecs: codecs})
-				break
-			}
-		}
-	}
-	if len(out) == 0 && len(sources) > 0 && len(sinks) > 0 {
-		return nil, fmt.Errorf("%w: %s against %s", ErrNoCommonCodec, names(sources), names(sinks))
-	}
-	return out, nil
+// pairing is one direction of a negotiation.
+type pairing struct {
+	sources, sinks []Line
+	clientSends    bool
 }
 
-// common is the chosen codec and what accompanies it, or nil.
-func common(client, server []Codec) []Codec {
+// ends are a source and a sink in the order client, server.
+func (p pairing) ends(source, sink Line) (client, server []Codec) {
+	if p.clientSends {
+		return source.Codecs, sink.Codecs
+	}
+	return sink.Codecs, source.Codecs
+}
+
+// shared are the codecs that could flow in this direction at all.
+func (p pairing) shared() []Codec {
 	var out []Codec
-	for _, c := range client {
-		if s, ok := find(server, c.Name); ok && !accompanies(c.Name) {
-			out = append(out, limit(c, s))
-			break
-		}
-	}
-	if out == nil {
-		return nil
-	}
-	for _, name := range []string{TelephoneEvent, ComfortNoise} {
-		c, here := find(client, name)
-		s, there := find(server, name)
-		if here && there {
-			out = append(out, limit(c, s))
+	for _, source := range p.sources {
+		for _, sink := range p.sinks {
+			client, server := p.ends(source, sink)
+			for _, c := range client {
+				if _, ok := Match(c, server); ok {
+					out = append(out, c)
+				}
+			}
 		}
 	}
 	return out
 }
 
-// accompanies tells codecs that never carry a conversation by themselves.
-func accompanies(name string) bool {
-	return Name(name) == TelephoneEvent || Name(name) == ComfortNoise
+// direct pairs each source with the first free sink it shares a codec with,
+// one of prefer if possible.
+func (p pairing) direct(prefer []Codec) (Directive, error) {
+	var out Directive
+	used := make([]bool, len(p.sinks))
+	for _, source := range p.sources {
+		for i, sink := range p.sinks {
+			if used[i] {
+				continue
+			}
+			if codecs := choose(source, sink, p, prefer); codecs != nil {
+				used[i] = true
+				out = append(out, Stream{Source: source.ID, Sink: sink.ID, Codecs: codecs})
+				break
+			}
+		}
+	}
+	if len(out) == 0 && len(p.sources) > 0 && len(p.sinks) > 0 {
+		return nil, fmt.Errorf("%w: %s against %s", ErrNoCommonCodec, list(p.sources), list(p.sinks))
+	}
+	return out, nil
 }
 
-func find(codecs []Codec, name string) (Codec, bool) {
-	for _, c := range codecs {
-		if Name(c.Name) == Name(name) {
-			return c, true
+// choose is the chosen codec and what accompanies it, or nil.
+func choose(source, sink Line, p pairing, prefer []Codec) []Codec {
+	client, server := p.ends(source, sink)
+	main, ok := first(client, server, prefer)
+	if !ok {
+		if main, ok = first(client, server, client); !ok {
+			return nil
+		}
+	}
+	out := []Codec{main}
+	for _, c := range client {
+		// Digits and noise of a sealed call are sealed as well.
+		if !format.Aside(c.Name) || c.Sealed() != main.Sealed() || slices.ContainsFunc(out, c.same) {
+			continue
+		}
+		if with, ok := Match(c, server); ok {
+			out = append(out, with)
+		}
+	}
+	return out
+}
+
+// first is the first codec in the client's order that the server has and that
+// one of prefer fits.
+func first(client, server, prefer []Codec) (Codec, bool) {
+	for _, c := range client {
+		if format.Aside(c.Name) {
+			continue
+		}
+		if _, ok := Match(c, prefer); !ok {
+			continue
+		}
+		if common, ok := Match(c, server); ok {
+			return common, true
 		}
 	}
 	return Codec{}, false
 }
 
-// limit is the codec with the lower of the two maxima of each parameter; what
-// comes out at its default is left out.
-func limit(a, b Codec) Codec {
-	out := Codec{Name: Name(a.Name)}
-	for _, p := range a.Params {
-		other, both := b.param(p.Name)
-		out.add(p, other, both)
+// Match finds the first of codecs that fits c, and returns what both can do.
+func Match(c Codec, codecs []Codec) (Codec, bool) {
+	for _, d := range codecs {
+		if !c.same(d) || c.Sealed() != d.Sealed() {
+			continue
+		}
+		params, ok := format.Common(c.Name, c.Values(), d.Values())
+		if !ok {
+			continue
+		}
+		out := Codec{Name: c.Name}
+		for _, p := range params {
+			out.Params = append(out.Params, Param{Name: p.Name, Value: p.Value, HasValue: true})
+		}
+		if c.Sealed() {
+			out.Params = append(out.Params, Param{Name: Sealed})
+		}
+		return out, true
 	}
-	for _, p := range b.Params {
-		if _, both := a.param(p.Name); !both {
-			out.add(p, Param{}, false)
+	return Codec{}, false
+}
+
+// Sealed tells whether the codec has that flag.
+func (c Codec) Sealed() bool {
+	return slices.ContainsFunc(c.Params, func(p Param) bool { return p.Name == Sealed })
+}
+
+// same tells whether both are the same codec, whatever their parameters.
+func (c Codec) same(d Codec) bool { return strings.EqualFold(c.Name, d.Name) }
+
+// Values are the parameters that have one.
+func (c Codec) Values() []format.Param {
+	var out []format.Param
+	for _, p := range c.Params {
+		if p.HasValue {
+			out = append(out, format.Param{Name: p.Name, Value: p.Value})
 		}
 	}
 	return out
 }
 
-func (c *Codec) add(p, other Param, both bool) {
-	if !maxima[p.Name] || !p.HasValue {
-		return
+// chosen are the codecs of a directive.
+func (d Directive) chosen() []Codec {
+	var out []Codec
+	for _, s := range d {
+		out = append(out, s.Codecs...)
 	}
-	def, hasDefault := defaults[p.Name]
-	switch {
-	case both && other.HasValue:
-		p.Value = min(p.Value, other.Value)
-	case hasDefault:
-		p.Value = min(p.Value, def)
-	}
-	if hasDefault && p.Value == def {
-		return
-	}
-	c.Params = append(c.Params, p)
+	return out
 }
 
-func names(lines []Line) string {
+func list(lines []Line) string {
 	var out []byte
 	for _, l := range lines {
 		for _, c := range l.Codecs {
 			if len(out) > 0 {
 				out = append(out, ' ')
 			}
-			out = append(out, Name(c.Name)...)
+			out = append(out, c.Name...)
 		}
 	}
 	if len(out) > 200 {

@@ -6,6 +6,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"riptide/bridge/format"
 )
 
 // ErrSyntax is wrapped by every error of ParseAdvert and ParseDirective. The
@@ -203,7 +205,7 @@ func (p *parser) codec() (Codec, error) {
 	if name == "" {
 		return Codec{}, p.fail("want the name of a codec")
 	}
-	c := Codec{Name: Name(name)}
+	c := Codec{Name: format.Canonical(name)}
 	for p.take(',') {
 		param := Param{Name: p.word()}
 		if param.Name == "" {

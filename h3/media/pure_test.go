@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"riptide/bridge"
-	"riptide/h3/advert"
 	"riptide/h3/chunk"
 )
 
@@ -161,34 +160,5 @@ func TestOutstandingSurvivesAnyRange(t *testing.T) {
 	o.ack(&chunk.Ack{Ranges: []chunk.Range{{First: 0, Last: 1000}}}, time.Unix(1e9, 1))
 	if o.largestAcked != 1000 || o.peerLost() != 0 {
 		t.Errorf("acked %d, lost %d", o.largestAcked, o.peerLost())
-	}
-}
-
-func TestAdvertOfOffer(t *testing.T) {
-	o := bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMA, bridge.PCMU}, Digits: true, ComfortNoise: true}
-	a := AdvertOf(o)
-	if got := OfferOf(a); !reflect.DeepEqual(got, o) {
-		t.Errorf("got %+v", got)
-	}
-	send, receive, err := advert.Negotiate(a, a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, plan, err := Directed(send, receive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := (bridge.MediaPlan{Speech: bridge.PCMA, Digits: true, ComfortNoise: true, Ptime: bridge.DefaultPtime}); !plan.Equal(want) {
-		t.Errorf("plan %+v", plan)
-	}
-	if c.Audio.Send != (Stream{1, 1}) || c.Video.Send != (Stream{}) || !reflect.DeepEqual(c.Audio.Accept, []bridge.Codec{bridge.PCMA, bridge.TelephoneEvent, bridge.ComfortNoise}) {
-		t.Errorf("configuration %+v", c)
-	}
-	video, err := advert.ParseDirective("1 to 1: H264; 2 to 2: CN;")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := Directed(video, receive); err == nil {
-		t.Error("a directive without audio was taken")
 	}
 }

@@ -1,0 +1,167 @@
+package h3
+
+import (
+	"slices"
+
+	"riptide/bridge"
+	"riptide/h3/advert"
+	"riptide/h3/agree"
+)
+
+// terms are what the media of a call can be at this end: the client's handler
+// against what our end can do.
+type terms struct {
+	handler string // URI
+	client  advert.Advert
+	codecs  []bridge.Codec // our policy
+}
+
+// decide makes directives within the terms, the best that both can do.
+func (t terms) decide() (agree.Directives, bridge.MediaPlan, error) {
+	d, err := agree.Decide(t.client, agree.Server(t.client, t.codecs), t.codecs)
+	if err != nil {
+		return agree.Directives{}, bridge.MediaPlan{}, err
+	}
+	plan, err := d.Plan(true)
+	return d, plan, err
+}
+
+// afresh makes directives for a call that runs already. The codec in use stays
+// in use wherever the handler has it: the other side of the call need not change
+// then. Video that the other side did not want does not come back to the same
+// handler.
+func (t terms) afresh(running bridge.MediaPlan, same bool) (agree.Directives, bridge.MediaPlan, error) {
+	order := []bridge.Codec{running.Speech}
+	if running.Video != nil {
+		order = append(order, running.Video.Codec)
+	}
+	all := t.codecs
+	if len(all) == 0 {
+		all = bridge.Codecs()
+	}
+	for _, c := range all {
+		if !slices.Contains(order, c) && !(c.Kind() == bridge.Video && same && running.Video == nil) {
+			order = append(order, c)
+		}
+	}
+	d, err := agree.Decide(t.client, agree.Server(t.client, t.codecs), order)
+	if err == nil {
+		var plan bridge.MediaPlan
+		if plan, err = d.Plan(true); err == nil && plan.Speech == running.Speech {
+			return d, plan, nil
+		}
+	}
+	return t.decide()
+}
+
+// offer is what the bridge may plan for the client, sealed or not.
+func (t terms) offer(sealed bool) bridge.MediaOffer {
+	return agree.Offer(agree.Ordered(t.client, t.codecs), sealed)
+}
+
+// directFor makes directives for a plan of the bridge's.
+func (t terms) directFor(plan bridge.MediaPlan) (agree.Directives, bridge.MediaPlan, error) {
+	d, err := agree.Decide(t.client, agree.Advert(plan.Offer()), nil)
+	if err != nil {
+		return agree.Directives{}, bridge.MediaPlan{}, err
+	}
+	got, err := d.Plan(true)
+	return d, got, err
+}
+
+// follow is what can be had of an offer of the bridge's: its first codec that
+// the client's handler has.
+func (t terms) follow(o bridge.MediaOffer) (agree.Directives, bridge.MediaPlan, error) {
+	can := t.offer(o.Sealed)
+	for _, c := range o.Speech {
+		want := bridge.MediaPlan{Speech: c, Limits: o.Limit(c).Params, Ptime: o.Ptime, Sealed: o.Sealed}
+		if len(o.Video) > 0 {
+			want.Video = &o.Video[0]
+		}
+		if plan, err := bridge.PlanFor(can, want); err == nil && plan.Speech == c {
+			return t.directFor(plan)
+		}
+	}
+	return agree.Directives{}, bridge.MediaPlan{}, bridge.CauseMediaIncompatible.With("handler %s has none of %v", t.handler, o.Speech)
+}
+
+// sameMedia tells whether two plans need no other directives: what they differ
+// in is for one end to know.
+func sameMedia(p, q bridge.MediaPlan) bool {
+	video := p.Video == nil && q.Video == nil ||
+		p.Video != nil && q.Video != nil && p.Video.Codec == q.Video.Codec
+	return video && p.Speech == q.Speech && p.Sealed == q.Sealed
+}
+
+// agreed says what the call is to be on from now: it changes the description,
+// the port, and tells the bridge, if told is not nil, with a function that is
+// called when the change is on record. The caller holds mu, and announces it.
+func (c *serverCall) agreed(t terms, d agree.Directives, plan bridge.MediaPlan) {
+	c.terms = t
+	c.desc.Handler = t.handler
+	c.desc.ClientDirectives, c.desc.ServerDirectives = d.ToServer.String(), d.ToClient.String()
+	c.media.change(d, plan)
+}
+
+// announceChange tells every byway of the agreement in force. The caller holds
+// mu.
+func (c *serverCall) announceChange() {
+	ev := Event{
+		Type: eventHandlerChanged, Handler: c.desc.Handler, ETag: c.tag(),
+		ClientDirectives: c.desc.ClientDirectives, ServerDirectives: c.desc.ServerDirectives,
+	}
+	c.changed = c.announce(ev)
+}
+
+// tag is the entity tag of the agreement. The caller holds mu.
+func (c *serverCall) tag() string {
+	return agreementTag(c.desc.Handler, c.desc.ClientDirectives, c.desc.ServerDirectives)
+}
+
+// replan puts a plan of the bridge's in force, if the client's directives say
+// otherwise: it answered with another codec than was foreseen, or without the
+// video. The caller holds mu.
+func (c *serverCall) replan(plan bridge.MediaPlan) error {
+	if _, now := c.media.current(); sameMedia(now, plan) {
+		return nil
+	}
+	d, got, err := c.terms.directFor(plan)
+	if err != nil {
+		return err
+	}
+	c.agreed(c.terms, d, got)
+	c.announceChange()
+	return nil
+}
+
+// tellChange tells the bridge what the client's media are now. It is false
+// where the bridge has not yet taken up the last changes. The caller holds mu.
+func (c *serverCall) tellChange(stored func()) bool {
+	if len(c.events) >= callEvents {
+		return false
+	}
+	_, plan := c.media.current()
+	offer := c.terms.offer(plan.Sealed)
+	c.events <- bridge.Event{Kind: bridge.MediaChanged, At: c.now(), Plan: &plan, Offer: &offer, Stored: stored}
+	return true
+}
+
+// adapt is the bridge's wish for other media (bridge.Adapter). A handler that
+// does not have it leaves everything as it is.
+func (c *serverCall) adapt(o bridge.MediaOffer) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase != live {
+		return bridge.CauseCancelled.With("the caller has ended call %s", c.uri)
+	}
+	if len(c.events) >= callEvents {
+		return bridge.CauseOverloaded.With("call %s changes its media faster than that can be handled", c.uri)
+	}
+	before, _ := c.media.current()
+	if d, plan, err := c.terms.follow(o); err == nil && !d.Equal(before) {
+		c.agreed(c.terms, d, plan)
+		c.announceChange()
+	}
+	c.tellChange(nil)
+	return nil
+}
