@@ -63,6 +63,10 @@ func (l *listener) Push(f *bridge.Frame) {
 	defer l.mu.Unlock()
 	g := *f
 	g.Payload = append([]byte(nil), f.Payload...)
+	if f.Sealed != nil {
+		sealed := *f.Sealed
+		g.Sealed = &sealed
+	}
 	l.frames = append(l.frames, g)
 }
 
@@ -84,7 +88,12 @@ func speech(n int) *bridge.Frame {
 
 // pair joins a client's and a server's port by wires, in a synctest bubble.
 func pair(t *testing.T, lose func([]byte) bool) (client, server *Port, end func()) {
-	client, server = NewPort(Config{}), NewPort(Config{Server: true})
+	return pairOf(Config{}, Config{Server: true}, lose)
+}
+
+// pairOf is the same of configured ports.
+func pairOf(c, s Config, lose func([]byte) bool) (client, server *Port, end func()) {
+	client, server = NewPort(c), NewPort(s)
 	a, b := wires()
 	a.lose = lose
 	var wg sync.WaitGroup

@@ -47,6 +47,42 @@ func TestNumbering(t *testing.T) {
 	}
 }
 
+// A source may change between codecs whose clocks run at different rates, and
+// digits beside Opus have a clock of their own: what goes out goes on steadily.
+func TestNumberingOfSeveralRates(t *testing.T) {
+	type step struct {
+		codec  bridge.Codec
+		ts     uint64
+		outTS  uint64
+		rebase bool // another source
+	}
+	for name, steps := range map[string][]step{
+		"digits beside Opus":         {{bridge.Opus, 48000, 48000, false}, {bridge.Opus, 48960, 48960, false}, {bridge.TelephoneEvent, 8160, 8160, false}, {bridge.Opus, 50880, 50880, false}},
+		"and after another source":   {{bridge.Opus, 48000, 48000, false}, {bridge.Opus, 960000, 48960, true}, {bridge.TelephoneEvent, 160320, 8480, false}, {bridge.Opus, 962880, 51840, false}},
+		"G.711 to Opus":              {{bridge.PCMU, 8000, 8000, false}, {bridge.PCMU, 8160, 8160, false}, {bridge.Opus, 8322, 49920, false}, {bridge.Opus, 9282, 50880, false}},
+		"Opus to G.711":              {{bridge.Opus, 48000, 48000, false}, {bridge.PCMA, 48160, 8160, false}, {bridge.PCMA, 48320, 8320, false}},
+		"noise beside Opus":          {{bridge.Opus, 48000, 48000, false}, {bridge.ComfortNoise, 8160, 8160, false}, {bridge.Opus, 49920, 49920, false}},
+		"video":                      {{bridge.H264, 1 << 40, 1 << 40, false}, {bridge.H264, 1<<40 + 1800, 1<<40 + 1800, false}},
+		"video and another source":   {{bridge.VP8, 90000, 90000, false}, {bridge.VP8, 5, 91800, true}, {bridge.VP8, 1805, 93600, false}},
+		"packets of one picture":     {{bridge.VP8, 90000, 90000, false}, {bridge.VP8, 90000, 90000, false}},
+		"a digit that began earlier": {{bridge.Opus, 480000, 480000, false}, {bridge.TelephoneEvent, 72000, 72000, false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var n numbering
+			now, seq := time.Unix(1e9, 0), uint64(7)
+			for i, s := range steps {
+				if seq++; s.rebase {
+					seq += 1 << 40
+				}
+				if _, ts, ok := n.next(s.codec, seq, s.ts, now); !ok || ts != s.outTS {
+					t.Fatalf("step %d: %d, %v; want %d", i, ts, ok, s.outTS)
+				}
+				now = now.Add(20 * time.Millisecond)
+			}
+		})
+	}
+}
+
 func TestTracker(t *testing.T) {
 	for name, tc := range map[string]struct {
 		in   []uint64

@@ -112,10 +112,14 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // call makes the server's end of a call.
 func (s *site) call(id string, panicked func()) *Port {
-	p := NewPort(Config{Server: true, Panic: panicked})
+	return s.host(id, NewPort(Config{Server: true, Panic: panicked}))
+}
+
+// host puts the server's end of a call on the site.
+func (s *site) host(id string, p *Port) *Port {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ports[id] = p
-	s.mu.Unlock()
 	return p
 }
 
