@@ -109,6 +109,8 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 			trunks = append(trunks, sip.Trunk{
 				Name: t.Name, Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
 				RingTimeout: t.SIP.RingTimeout, RequireIdentity: t.SIP.Identity == "required",
+				AllowAnonymous: t.SIP.Anonymous == "allow", Number: oneNumber(t.SIP.Number),
+				Facts: factPolicy(t.Facts), HistoryInfo: t.SIP.Diversions == "history-info",
 			})
 		}
 	}
@@ -140,6 +142,7 @@ func (a *appliance) makeClient(cfg *configs.Config, logger *slog.Logger) error {
 		trunks = append(trunks, h3.TrunkConfig{
 			Name: t.Name, Connect: t.RIPT.Connect, ClientID: t.RIPT.Client, Key: key,
 			Roots: t.RIPT.RootCAs.Pool, Numbers: t.RIPT.Numbers, Media: t.RIPT.Media,
+			Facts: factPolicy(t.Facts),
 		})
 	}
 	var err error
@@ -178,6 +181,7 @@ func (a *appliance) makeServer(ctx context.Context, cfg *configs.Config, verifie
 			Name: t.Name, Trunk: t.Name, ClientID: acc.Client,
 			Origins:      policy.NumberSet{Allow: acc.Callers},
 			Destinations: policy.NumberSet{Allow: acc.Destinations, Except: acc.Except},
+			Facts:        factPolicy(t.Facts),
 		})
 		keys, err := keySet(acc.PublicKeys)
 		if err != nil {
@@ -232,7 +236,7 @@ func (a *appliance) trunks(cfg *configs.Config) map[string]bridge.Trunk {
 func makePolicy(cfg *configs.Config) (*policy.Policy, error) {
 	p := &policy.Policy{Trunks: make(map[string]policy.Trunk, len(cfg.Trunks))}
 	for _, t := range cfg.Trunks {
-		trunk := policy.Trunk{Name: t.Name}
+		trunk := policy.Trunk{Name: t.Name, Transfer: t.Transfer == "allow"}
 		if t.SIP != nil {
 			trunk.Callers = policy.NumberSet{Allow: t.SIP.Callers}
 		}
@@ -242,6 +246,33 @@ func makePolicy(cfg *configs.Config) (*policy.Policy, error) {
 		p.Routes = append(p.Routes, policy.Route{From: r.From, To: r.To, Via: r.Trunk})
 	}
 	return p, nil
+}
+
+// factPolicy is a trunk's lists of facts as the edges want them.
+func factPolicy(f configs.Facts) bridge.FactPolicy {
+	names := func(words []string) []bridge.Fact {
+		var out []bridge.Fact
+		for _, w := range words {
+			switch w {
+			case "all":
+				return bridge.FactNames()
+			case "none":
+				return nil
+			}
+			out = append(out, bridge.Fact(w))
+		}
+		return out
+	}
+	return bridge.FactPolicy{Accept: names(f.Accept), Send: names(f.Send), Carry: f.Carry}
+}
+
+// oneNumber is the number of a pattern that holds just one, "" for none.
+func oneNumber(p policy.Pattern) policy.Number {
+	start, _, ok := p.Block()
+	if !ok {
+		return ""
+	}
+	return policy.Number("+" + start)
 }
 
 // identityRoots are those whose PASSporTs we accept: the configured ones, and

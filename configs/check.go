@@ -97,6 +97,7 @@ func (d *decoder) checkTrunks(c *Config) {
 	for i := range c.Trunks {
 		t := &c.Trunks[i]
 		key := "trunks." + t.Name
+		d.checkFacts(key+".facts", &t.Facts)
 		switch {
 		case t.SIP != nil && t.RIPT != nil:
 			d.problem(key, "both sip and ript", "make two trunks of it and join them with routes")
@@ -110,8 +111,30 @@ func (d *decoder) checkTrunks(c *Config) {
 	}
 }
 
+// checkFacts: "all" and "none" stand alone, and header fields that the bridge
+// owns are not carried.
+func (d *decoder) checkFacts(key string, f *Facts) {
+	alone := func(name string, list []string) {
+		for i, word := range list {
+			if (word == "all" || word == "none") && len(list) > 1 {
+				d.problem(fmt.Sprintf("%s.%s[%d]", key, name, i), word+" beside others", "write it alone, or leave it out")
+			}
+		}
+	}
+	alone("accept", f.Accept)
+	alone("send", f.Send)
+	for i, name := range f.Carry {
+		if name != "" && !policy.CanCarry(name) {
+			d.problem(fmt.Sprintf("%s.carry[%d]", key, i), fmt.Sprintf("%q is no header field that can be carried", clip(name)), "name one that routing, dialogs and identity do not own; what is a fact has its own name under accept and send")
+		}
+	}
+}
+
 func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[netip.Prefix]string) {
 	s := t.SIP
+	if _, size, ok := s.Number.Block(); s.Number != "" && (!ok || size != 1) {
+		d.problem(key+".number", fmt.Sprintf("%q is not one number", s.Number), "write one with its plus, as in +12025550100")
+	}
 	if s.Peer.Host == "" {
 		if !d.has(key + ".peer") {
 			d.problem(key, "peer is missing", "add peer: the host:port of the PBX or carrier")

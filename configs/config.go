@@ -70,6 +70,17 @@ type Trunk struct {
 	Name string
 	SIP  *SIPTrunk  `yaml:"sip"`
 	RIPT *RIPTTrunk `yaml:"ript"`
+
+	Facts    Facts  `yaml:"facts"`
+	Transfer string `yaml:"transfer" oneof:"refuse allow"` // may its parties have the other one connected elsewhere
+}
+
+// Facts says what a peer is believed, and told, about calls beside who calls
+// whom. The names are those of the protocol's members.
+type Facts struct {
+	Accept []string `yaml:"accept" oneof:"all none routing carrier trunkGroup category line diversions priority location languages callerName privacy charging connected"`
+	Send   []string `yaml:"send" oneof:"all none routing carrier trunkGroup category line diversions priority location languages callerName privacy charging connected"`
+	Carry  []string `yaml:"carry"` // names of SIP header fields
 }
 
 // SIPTrunk is a peer on the legacy side.
@@ -80,6 +91,9 @@ type SIPTrunk struct {
 	Callers     []policy.Pattern `yaml:"callers"` // caller numbers it may use
 	RingTimeout time.Duration    `yaml:"ring-timeout"`
 	Identity    string           `yaml:"identity" oneof:"optional required"`
+	Anonymous   string           `yaml:"anonymous" oneof:"refuse allow"` // callers who want not to be shown
+	Number      policy.Pattern   `yaml:"number"`                         // stands for callers that the peer does not name; one number
+	Diversions  string           `yaml:"diversions" oneof:"diversion history-info"`
 }
 
 // RIPTTrunk is a peer on the web side: one we connect to, one that connects to
@@ -186,7 +200,22 @@ func (c *Config) fill() {
 	}
 }
 
+// defaultFacts harm nobody if they are wrong: they name people, and do not
+// route, bill or rank a call.
+func defaultFacts() []string {
+	return []string{"callerName", "connected", "diversions", "languages", "location", "privacy"}
+}
+
 func (t *Trunk) fill(node string) {
+	if len(t.Facts.Accept) == 0 {
+		t.Facts.Accept = defaultFacts()
+	}
+	if len(t.Facts.Send) == 0 {
+		t.Facts.Send = defaultFacts()
+	}
+	if t.Transfer == "" {
+		t.Transfer = "refuse"
+	}
 	if s := t.SIP; s != nil {
 		if s.Transport == "" {
 			s.Transport = "udp"
@@ -196,6 +225,12 @@ func (t *Trunk) fill(node string) {
 		}
 		if s.Identity == "" {
 			s.Identity = "optional"
+		}
+		if s.Anonymous == "" {
+			s.Anonymous = "refuse"
+		}
+		if s.Diversions == "" {
+			s.Diversions = "diversion"
 		}
 		if ip, err := netip.ParseAddr(s.Peer.Host); err == nil && len(s.Match) == 0 {
 			s.Match = []netip.Prefix{netip.PrefixFrom(ip, ip.BitLen())}

@@ -95,7 +95,7 @@ func (d *decoder) value(key string, n ast.Node, v reflect.Value, tag reflect.Str
 	case v.Kind() == reflect.Slice && tag.Get("keyed") != "":
 		d.keyed(key, n, v, tag.Get("keyed"))
 	case v.Kind() == reflect.Slice:
-		d.list(key, n, v)
+		d.list(key, n, v, tag)
 	default:
 		d.scalar(key, n, v, tag)
 	}
@@ -175,7 +175,7 @@ func (d *decoder) keyed(key string, n ast.Node, v reflect.Value, nameField strin
 }
 
 // list decodes a sequence. A single value is a list of one.
-func (d *decoder) list(key string, n ast.Node, v reflect.Value) {
+func (d *decoder) list(key string, n ast.Node, v reflect.Value, tag reflect.StructTag) {
 	var nodes []ast.Node
 	switch s := n.(type) {
 	case *ast.SequenceNode:
@@ -191,7 +191,7 @@ func (d *decoder) list(key string, n ast.Node, v reflect.Value) {
 		if item != nil {
 			d.at[path] = placeOf(item)
 		}
-		d.value(path, item, elem, "")
+		d.value(path, item, elem, tag)
 		v.Set(reflect.Append(v, elem)) // wrong ones too, as zero values, so that indices stay
 	}
 }

@@ -19,6 +19,19 @@ zebra: 1
 		`x.yaml:2:31: sip.match: unknown key; it belongs at trunks.NAME.sip.match`,
 		`x.yaml:3:1: zebra: unknown key; known here: admin, identity, limits, log, node, ript, routes, sip, state, trunks`,
 	}},
+	{"facts", `trunks:
+  pbx:
+    sip: {peer: 192.0.2.1, callers: "*", number: "+1202555xxxx"}
+    facts: {accept: [all, line], send: callername, carry: [Contact, "a b", X-Mine]}
+    transfer: yes
+`, []string{
+		`x.yaml:3:50: trunks.pbx.sip.number: "+1202555xxxx" is not one number; write one with its plus, as in +12025550100`,
+		`x.yaml:4:22: trunks.pbx.facts.accept[0]: all beside others; write it alone, or leave it out`,
+		`x.yaml:4:40: trunks.pbx.facts.send[0]: "callername": not one of the values; write all or none or routing or carrier or trunkGroup or category or line or diversions or priority or location or languages or callerName or privacy or charging or connected (did you mean callerName?)`,
+		`x.yaml:4:60: trunks.pbx.facts.carry[0]: "Contact" is no header field that can be carried; name one that routing, dialogs and identity do not own; what is a fact has its own name under accept and send`,
+		`x.yaml:4:69: trunks.pbx.facts.carry[1]: "a b" is no header field that can be carried; name one that routing, dialogs and identity do not own; what is a fact has its own name under accept and send`,
+		`x.yaml:5:15: trunks.pbx.transfer: "yes": not one of the values; write refuse or allow`,
+	}},
 	{"a tab", "\ufeffnode: a\n# all well\n\t# a comment\nsip:\n  listen: 127.0.0.1:5060\n\tmedia: {}\n", []string{
 		`x.yaml:6:1: not YAML: indented with a tab; indent with spaces`,
 	}},

@@ -39,6 +39,11 @@ trunks:
       callers: [+12025550123, "+1202555xxxx", "*"]
       ring-timeout: 30s
       identity: required
+      anonymous: allow
+      number: "+12025550100"
+      diversions: history-info
+    facts: {accept: all, send: [callerName, privacy], carry: [X-Account, Subject]}
+    transfer: allow
   telco:
     ript:
       connect: https://Peer.example:9443/
@@ -74,11 +79,15 @@ func TestParseEveryKey(t *testing.T) {
 		Trunks: []Trunk{
 			{Name: "pbx", SIP: &SIPTrunk{Peer: HostPort{"127.0.0.1", 5080}, Transport: "tcp",
 				Match:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
-				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required"}},
+				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required",
+				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info"},
+				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},
+				Transfer: "allow"},
 			{Name: "telco", RIPT: &RIPTTrunk{Connect: "https://peer.example:9443", Client: "box-7",
 				Numbers: []policy.Pattern{"+1202555xxxx"}, Roots: "/etc/riptide/ca.pem", Media: "put-get",
 				Accept: &Accept{Client: "tel", Key: "/etc/riptide/telco.pub", Callers: []policy.Pattern{"+1202555xxxx"},
-					Destinations: []policy.Pattern{"+1*"}, Except: []policy.Pattern{"+1900*"}}}},
+					Destinations: []policy.Pattern{"+1*"}, Except: []policy.Pattern{"+1900*"}}},
+				Facts: Facts{Accept: defaultFacts(), Send: defaultFacts()}, Transfer: "refuse"},
 		},
 		Routes: []Route{{"pbx", "+*", "telco"}, {"telco", "+1*", "pbx"}},
 		Limits: Limits{7},

@@ -119,7 +119,7 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 		t.ProbeAfter = defaultProbeAfter
 	}
 	for _, name := range t.Facts.Carry {
-		if !CanCarry(name) {
+		if !policy.CanCarry(name) {
 			return nil, fmt.Errorf("trunk %q: header field %q belongs to routing, dialogs or identity and is not carried", t.Name, name)
 		}
 	}

@@ -238,7 +238,7 @@ func chargingOf(msg sipgo.Message) *bridge.Charging {
 func carriedOf(msg sipgo.Message, names []string) map[string][]string {
 	var out map[string][]string
 	for _, name := range names {
-		if values := headerValues(msg, name); len(values) > 0 && CanCarry(name) {
+		if values := headerValues(msg, name); len(values) > 0 && policy.CanCarry(name) {
 			if out == nil {
 				out = map[string][]string{}
 			}
@@ -246,30 +246,6 @@ func carriedOf(msg sipgo.Message, names []string) map[string][]string {
 		}
 	}
 	return out
-}
-
-// owned are the header fields that belong to transactions, dialogs, security
-// and bodies, which are ours on either side, and those that are facts already.
-var owned = strings.Fields(`
-	accept accept-contact accept-encoding accept-language alert-info allow allow-events authentication-info authorization
-	call-id call-info contact content-disposition content-encoding content-id content-language content-length content-type cseq
-	date diversion error-info event expires feature-caps flow-timer from geolocation geolocation-error geolocation-routing
-	history-info identity identity-info in-reply-to info-package join max-forwards mime-version min-expires min-se
-	p-asserted-identity p-charging-vector p-preferred-identity path permission-missing privacy proxy-authenticate
-	proxy-authorization proxy-require rack reason record-route recv-info refer-sub refer-to referred-by reject-contact replaces
-	request-disposition require resource-priority retry-after route rseq security-client security-server security-verify
-	server service-route session-expires session-id sip-etag sip-if-match subscription-state supported target-dialog timestamp
-	to trigger-consent unsupported user-agent via warning www-authenticate`)
-
-// CanCarry tells whether a header field may be listed to be carried. Those that
-// routing, dialogs and identity own may not.
-func CanCarry(name string) bool {
-	if name == "" || strings.ContainsFunc(name, func(c rune) bool {
-		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && !strings.ContainsRune("-.!%*_+`'~", c)
-	}) {
-		return false
-	}
-	return len(name) > 1 && !slices.Contains(owned, canonicalName(name)) // one letter is the short form of an owned one
 }
 
 // withheldOf finds who calls, and whether that may be shown: the asserted

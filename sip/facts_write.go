@@ -151,7 +151,7 @@ func commonHeaders(f bridge.Facts) []sipgo.Header {
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Carried)) {
 		for _, v := range f.Carried[name] {
-			if CanCarry(name) {
+			if policy.CanCarry(name) {
 				out = append(out, sipgo.NewHeader(name, v))
 			}
 		}
