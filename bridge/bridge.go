@@ -99,7 +99,8 @@ func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 		return err
 	}
 	c := b.newCall(leg, decision, passport)
-	c.terms, c.offered = terms, media.Offer
+	c.terms = terms
+	c.tuned[sideA].can, c.tuned[sideB].can = info.Media.Restrict(terms.CallerCodecs), media.Offer
 	if err := b.admit(c); err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ type call struct {
 	toA, toB     *pump
 	planA, planB *MediaPlan
 	terms        Negotiation // who can do what; Called is not set
-	offered      MediaOffer  // to leg B
+	tuned        [2]tuning   // of the two sides
 	summary      Summary
 	stop         chan Cause   // from Shutdown; one element
 	dialling     chan dialled // one element; nil once it was received
@@ -244,7 +244,11 @@ func (c *call) handle(ctx context.Context, from side, ev Event, ok bool) (over b
 		c.note(ctx)
 	}
 	stored(&ev)
-	if err := c.act(ctx, t.do, ev); err != nil {
+	err := c.act(ctx, t.do, ev)
+	if err == nil && ev.Plan != nil {
+		err = c.settle(ctx, from, ev)
+	}
+	if err != nil {
 		return true, CauseOf(err).EndedBy(ByBridge), nil
 	}
 	return false, Cause{}, nil

@@ -235,6 +235,7 @@ func (c *call) transferAnswered(ctx context.Context, ev Event) (over bool, cause
 		c.b, c.toB, c.planB = t.leg, toNew, ev.Plan
 		c.terms.CalledCodecs = t.terms.CalledCodecs
 	}
+	c.tuned[t.from] = tuning{can: c.offerFor(t.terms)}
 	c.numbers[t.from] = t.target
 	c.join()
 	c.summary.Moves = append(c.summary.Moves, Move{By: t.from.party(), Target: t.target, Trunk: t.leg.Info().Trunk, At: c.bridge.cfg.Now()})
@@ -245,6 +246,9 @@ func (c *call) transferAnswered(ctx context.Context, ev Event) (over bool, cause
 	t.told(nil)
 	if !t.left {
 		c.dismiss(ctx, old, CauseNormal.With("transferred to %s", t.target).EndedBy(ByBridge))
+	}
+	if err := c.settle(ctx, t.from, ev); err != nil {
+		return true, CauseOf(err).EndedBy(ByBridge)
 	}
 	return false, Cause{}
 }
