@@ -96,6 +96,24 @@ func (p *Port) detach(c carrier) {
 	p.renumber()
 }
 
+// takeOver attaches a carrier of a server that the client has opened beside its
+// requests: the GETs parked so far have done their duty.
+func (p *Port) takeOver(c carrier, epoch uint64, peer string) {
+	p.attach(c, epoch, peer)
+	if p.carriers.uses(c) {
+		p.lot.retire()
+	}
+}
+
+// handBack takes it back. If the client has parked no GET, packets wait in the
+// ring until it is here again.
+func (p *Port) handBack(c carrier) {
+	p.detach(c)
+	if !p.lot.ready() {
+		p.lot.retire()
+	}
+}
+
 func (cs *carriers) changed() {
 	if n := len(cs.all); n > 0 {
 		cs.name, cs.peer = cs.all[n-1].about().rung.Carrier(), cs.all[n-1].peer

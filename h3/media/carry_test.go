@@ -20,9 +20,11 @@ func TestCarriersBothWays(t *testing.T) {
 		opt          Options
 		want         string
 	}{
-		"webtransport": {true, Options{}, "webtransport"},
-		"put-get":      {true, Options{PutGet: true}, "put/get"},
-		"no support":   {false, Options{Ladder: &Ladder{}}, "put/get"},
+		"trunk":        {true, Options{}, "trunk-session"},
+		"webtransport": {true, Options{Rungs: Rungs("webtransport")}, "webtransport"},
+		"striped":      {true, Options{Rungs: Rungs("striped")}, "striped"},
+		"put-get":      {true, Options{Rungs: Rungs("put-get")}, "put/get"},
+		"no support":   {false, Options{Ladder: &Ladder{}}, "striped"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -30,7 +32,11 @@ func TestCarriersBothWays(t *testing.T) {
 			server := s.call("1", nil)
 			client := NewPort(Config{})
 			defer client.Close()
-			c, err := Dial(context.Background(), s.connect(t), s.url("1"), client, tc.opt)
+			pool := s.connect(t)
+			if tc.want == "trunk-session" {
+				tc.opt.Sessions = pool.sessions(t)
+			}
+			c, err := Dial(context.Background(), pool, s.url("1"), client, tc.opt)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +76,7 @@ func TestCarriersBothWays(t *testing.T) {
 					t.Errorf("the %s's call is over and was carried by %q", name, st.Carrier)
 				}
 			}
-			if !tc.webTransport && tc.opt.Ladder.Verdict(s.addr) != Fails {
+			if !tc.webTransport && tc.opt.Ladder.Verdict(s.addr, WebTransport) != Fails {
 				t.Error("the missing WebTransport was not remembered")
 			}
 		})
@@ -83,7 +89,7 @@ func TestTheSessionDiesInMidCall(t *testing.T) {
 	server, client := s.call("1", nil), NewPort(Config{})
 	defer client.Close()
 	pool := s.connect(t)
-	c, err := Dial(context.Background(), pool, s.url("1"), client, Options{})
+	c, err := Dial(context.Background(), pool, s.url("1"), client, Options{Rungs: []Rung{WebTransport, PutGet}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,14 +301,14 @@ func TestAnUnansweredSessionDelaysNothing(t *testing.T) {
 	pool := s.connect(t)
 	pool.hang = true
 	ladder := &Ladder{}
-	c, err := Dial(context.Background(), pool, s.url("1"), client, Options{Ladder: ladder})
+	c, err := Dial(context.Background(), pool, s.url("1"), client, Options{Rungs: []Rung{WebTransport, PutGet}, Ladder: ladder})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	client.Push(speech(0))
 	eventually(t, "arrival", func() bool { return server.Stats().Received == 1 })
-	eventually(t, "verdict", func() bool { return ladder.Verdict(s.addr) == Fails })
+	eventually(t, "verdict", func() bool { return ladder.Verdict(s.addr, WebTransport) == Fails })
 	talk(server, 0, 30, 4*time.Millisecond)
 	settled(t, "server to client", server, client, 30)
 }
@@ -332,38 +338,45 @@ func TestALargePacketCrosses(t *testing.T) {
 	}
 }
 
-func TestADeadSessionIsGivenUp(t *testing.T) {
+func TestADeadCarrierIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPort(Config{})
 		defer p.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		c := &Client{p: p, ctx: ctx, authority: "peer", opt: Options{Ladder: &Ladder{}}}
-		began := time.Now()
-		c.watch(make(chan struct{}))
-		if d := time.Since(began); d < deadSession || d > 2*deadSession {
-			t.Errorf("given up after %v", d)
-		}
-		if c.opt.Ladder.Verdict("peer") != Fails {
-			t.Error("and will be tried again at once")
-		}
-		// One from which something comes is kept.
-		var peer sync.WaitGroup
-		defer peer.Wait()
-		peer.Go(func() {
-			for ctx.Err() == nil {
-				p.receive((&chunk.Chunk{
-					Seq: chunk.FullNumber(1), Timestamp: chunk.FullNumber(1), PayloadType: uint64(bridge.PCMU),
-					Source: 1, Sink: 1, Media: []byte{},
-				}).Append(nil), WebTransport)
-				time.Sleep(time.Second)
+		dead := fakeWay{d: &datagrams{p: p, s: &blocked{}}}
+		c := &Client{p: p, ctx: ctx, authority: "peer", opt: Options{Ladder: &Ladder{}, Rungs: Rungs("webtransport")}}
+		c.ride(dead)
+		for time.Since(c.now.since) <= deadCarrier {
+			c.watch()
+			if c.now == nil {
+				t.Fatal("given up too early")
 			}
-		})
-		time.AfterFunc(time.Minute, cancel)
-		began = time.Now()
-		c.watch(make(chan struct{}))
-		if d := time.Since(began); d != time.Minute {
-			t.Errorf("given up after %v, and it was alive", d)
+			time.Sleep(watchEvery)
 		}
+		c.watch()
+		if c.now != nil || c.opt.Ladder.Verdict("peer", WebTransport) != Fails {
+			t.Error("it is kept, or will be tried again at once")
+		}
+		c.ride(dead)
+		for range 60 { // one from which something comes is kept
+			p.receive((&chunk.Chunk{
+				Seq: chunk.FullNumber(1), Timestamp: chunk.FullNumber(1), PayloadType: uint64(bridge.PCMU),
+				Source: 1, Sink: 1, Media: []byte{},
+			}).Append(nil), WebTransport)
+			time.Sleep(watchEvery)
+			c.watch()
+		}
+		if c.now == nil {
+			t.Error("given up, and it was alive")
+		}
+		c.ending.Wait()
 	})
 }
+
+type fakeWay struct{ d *datagrams }
+
+func (w fakeWay) carrier() carrier      { return w.d }
+func (w fakeWay) over() <-chan struct{} { return nil }
+func (w fakeWay) move() <-chan struct{} { return nil }
+func (w fakeWay) close()                {}

@@ -27,38 +27,58 @@ type Dialer interface {
 	Session(ctx context.Context, url string, h http.Header) (*webtransport.Session, error)
 }
 
+// Joiner puts the call on a trunk session, by POST to the call's URI, and
+// returns its tag there.
+type Joiner interface {
+	Join(ctx context.Context, session string, h http.Header) (tag uint64, err error)
+}
+
 // Conns is what a Client needs of the connections to the server.
 type Conns interface {
 	Doer
 	Dialer
+	Joiner
 }
 
 // Options of a Client. The zero value is right for a new call.
 type Options struct {
-	// PutGet keeps to one request per chunk (configuration `media: put-get`).
-	PutGet bool
-	// Parked is how many GETs to park; default DefaultParked, at most MaxParked.
+	// Rungs the call may use, the best first; empty means all of them.
+	Rungs []Rung
+	// Parked is how many GETs the server wants parked at most; 0 is
+	// DefaultParked.
 	Parked int
+	// Draft says that the server knows the draft only, where it is promised that
+	// many GETs. In our profile they are as many as the round trip needs.
+	Draft bool
 	// Epoch to begin with: after a migration one more than Client.Epoch of the
 	// Client before.
 	Epoch uint64
 	// Ladder remembers what works; nil remembers nothing.
 	Ladder *Ladder
+	// Sessions are the trunk sessions to the call's TG; nil: there are none.
+	Sessions *Sessions
+	// Seat and Tag are the call's place on one of them, if the request that made
+	// the call has given it one. The Client releases the seat.
+	Seat *Seat
+	Tag  uint64
 }
 
-// DefaultParked is how many GETs a client parks on a call.
+// DefaultParked is how many GETs a client parks on a call at most.
 const DefaultParked = 20
 
 const (
-	dialBudget  = 300 * time.Millisecond // for WebTransport; then requests carry the media until it is there
+	dialBudget  = 300 * time.Millisecond // for a better rung; then requests carry the media until it is there
 	dialLimit   = 3 * time.Second        // then it is not coming
-	overlap     = time.Second            // how long GETs stay parked after WebTransport took over
-	retryFirst  = 2 * time.Second        // to WebTransport, after a session has died
+	overlap     = 2 * time.Second        // how long the old carrier is listened to after a change
+	retryFirst  = 2 * time.Second        // to a rung that has failed
 	retryLast   = time.Minute
-	deadSession = 3 * time.Second // without a sign of life, while we send
+	watchEvery  = time.Second
+	deadCarrier = 3 * time.Second // without a sign of life, while we send
 )
 
-// Client carries a call's media to a server, on the best carrier that works.
+// Client carries a call's media to a server, on the best rung of the ladder
+// that works. It climbs and falls while the call runs: the new carrier is there
+// before the old one goes.
 type Client struct {
 	conns     Conns
 	url       string
@@ -66,37 +86,86 @@ type Client struct {
 	p         *Port
 	opt       Options
 
-	ctx      context.Context
-	cancel   context.CancelFunc
-	done     chan struct{}
-	epoch    uint64
-	requests *requests // nil while WebTransport carries the media
-	ending   sync.WaitGroup
-	worked   bool // there was a session
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
+	ending sync.WaitGroup // old carriers, while they are listened to
+
+	// Of run.
+	epoch   uint64 // the highest used
+	started bool   // it was used
+	now     *riding
+	attempt *attempt
+	due     time.Time // when requests have to take over, if nothing is there by then
+	retry   [len(rungs)]struct {
+		at   time.Time // not before
+		wait time.Duration
+	}
+}
+
+// way is an open carrier of a client, and what keeps it open.
+type way interface {
+	carrier() carrier      // that of the port
+	over() <-chan struct{} // closed when it carries no more
+	move() <-chan struct{} // closed when another of the same rung would be better; nil: never
+	close()                // ends it and waits
+}
+
+// riding is the way in use.
+type riding struct {
+	way
+	since time.Time
+}
+
+func (r *riding) rung() Rung { return r.carrier().about().rung }
+
+// attempt is the opening of a way, in the background.
+type attempt struct {
+	rung   Rung
+	epoch  uint64
+	cancel context.CancelFunc
+	result chan opened
+}
+
+type opened struct {
+	way way
+	err error
 }
 
 // Dial starts to carry the media of the call at uri, {call}/media. It returns
-// at once. WebTransport carries the media where it works; requests do until it
-// is there, if that takes long or nothing is known of the peer yet. The Client ends with ctx, with p, or by Close.
+// at once. If the best rung is not there soon, or nothing is known of the peer
+// yet, requests carry the media until it is. The Client ends with ctx, with p,
+// or by Close.
 func Dial(ctx context.Context, conns Conns, uri string, p *Port, opt Options) (*Client, error) {
 	u, err := url.Parse(uri)
+	if err == nil && (u.Scheme != "https" || u.Host == "") {
+		err = fmt.Errorf("%q is no https URI", uri)
+	}
 	if err != nil {
+		opt.Seat.Release()
 		return nil, fmt.Errorf("media of call: %w", err)
 	}
-	if u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("media of call: %q is no https URI", uri)
+	if len(opt.Rungs) == 0 {
+		opt.Rungs = Rungs(Auto)
 	}
-	if opt.Parked <= 0 {
-		opt.Parked = DefaultParked
+	if opt.Ladder == nil {
+		opt.Ladder = &Ladder{}
 	}
-	opt.Parked = min(opt.Parked, MaxParked)
 	ctx, cancel := context.WithCancel(ctx)
 	c := &Client{
-		conns: conns, url: uri, authority: u.Host, p: p, opt: opt,
+		conns: conns, url: uri, authority: Authority(u), p: p, opt: opt,
 		ctx: ctx, cancel: cancel, done: make(chan struct{}), epoch: opt.Epoch,
 	}
 	go c.run()
 	return c, nil
+}
+
+// Authority is the host and port of a URI, as the Ladder knows it.
+func Authority(u *url.URL) string {
+	if u.Port() != "" {
+		return u.Host
+	}
+	return u.Host + ":443"
 }
 
 // Close ends the carriers and waits until they have.
@@ -116,137 +185,242 @@ func (c *Client) run() {
 	defer close(c.done)
 	stop := context.AfterFunc(c.p.ctx, c.cancel)
 	defer stop()
-	defer c.ending.Wait()
-	defer c.endRequests()
-	verdict := c.opt.Ladder.Verdict(c.authority)
-	if c.opt.PutGet || verdict == Fails {
-		c.startRequests()
-		<-c.ctx.Done()
+	defer c.end()
+	c.begin()
+	watch := time.NewTicker(watchEvery)
+	defer watch.Stop()
+	for c.ctx.Err() == nil {
+		c.climb()
+		due := c.fallBack()
+		over, move := c.signals()
+		var result <-chan opened
+		if c.attempt != nil {
+			result = c.attempt.result
+		}
+		select {
+		case <-c.ctx.Done():
+		case o := <-result:
+			c.arrived(o)
+		case <-over:
+			c.lost()
+		case <-move:
+		case <-due:
+		case <-watch.C:
+			c.watch()
+		}
+	}
+}
+
+// begin takes the seat that came with the call, or decides how long to wait for
+// the best rung.
+func (c *Client) begin() {
+	if c.opt.Seat != nil {
+		if c.opt.Seat.take(c.p, c.opt.Tag, c.nextEpoch()) {
+			c.ride(seatWay{c.opt.Seat})
+			return
+		}
+		c.opt.Seat.Release()
+	}
+	c.due = time.Now().Add(dialBudget)
+	if r, ok := c.better(time.Now()); ok && c.opt.Ladder.Verdict(c.authority, r) == Unknown && c.opt.Ladder.Probe(c.authority, r) {
+		c.due = time.Now()
+	}
+}
+
+// nextEpoch is that of the next carrier. Each has one of its own, so that the
+// server follows when the call falls as well as when it climbs.
+func (c *Client) nextEpoch() uint64 {
+	if c.started {
+		c.epoch++
+	}
+	c.started = true
+	return c.epoch
+}
+
+// signals of the way in use.
+func (c *Client) signals() (over, move <-chan struct{}) {
+	if c.now == nil {
+		return nil, nil
+	}
+	if move = c.now.move(); c.attempt != nil || time.Now().Before(c.retry[c.now.rung()].at) {
+		move = nil // it is being seen to
+	}
+	return c.now.over(), move
+}
+
+// climb tries the best rung above the one in use that may be worth it.
+func (c *Client) climb() {
+	now := time.Now()
+	if c.attempt != nil {
 		return
 	}
-	if verdict == Unknown && c.opt.Ladder.Probe(c.authority) {
-		c.startRequests() // else the ring holds what is said until the session is there
+	r, ok := c.better(now)
+	if !ok {
+		return
 	}
-	for wait := retryFirst; ; wait = min(2*wait, retryLast) {
-		began := time.Now()
-		supported := c.session()
-		if c.ctx.Err() != nil {
-			return
-		}
-		c.startRequests()
-		if !supported {
-			<-c.ctx.Done()
-			return
-		}
-		if time.Since(began) > retryLast {
-			wait = retryFirst
-		}
-		select {
-		case <-c.ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-	}
+	ctx, cancel := context.WithTimeout(c.ctx, dialLimit)
+	a := &attempt{rung: r, epoch: c.nextEpoch(), cancel: cancel, result: make(chan opened, 1)}
+	c.attempt = a
+	go func() {
+		w, err := c.open(ctx, r, a.epoch)
+		a.result <- opened{w, err}
+	}()
 }
 
-// session runs one WebTransport session to its end. It tells whether another
-// attempt has a chance.
-func (c *Client) session() (supported bool) {
-	ctx, cancel := context.WithTimeout(c.ctx, dialLimit)
-	defer cancel()
-	s, err := c.dial(ctx)
-	if err != nil {
-		if notSupported(err) {
-			c.opt.Ladder.Learn(c.authority, Fails, failsFor)
-			return false
+// better is the rung to try next.
+func (c *Client) better(now time.Time) (Rung, bool) {
+	for _, r := range c.opt.Rungs {
+		if c.now != nil {
+			at := c.now.rung()
+			if r < at || r == at && !closed(c.now.move()) {
+				break
+			}
 		}
-		if c.ctx.Err() == nil {
-			c.opt.Ladder.Unanswered(c.authority)
+		if r == PutGet || now.Before(c.retry[r].at) || r == Trunk && c.opt.Sessions == nil {
+			continue
 		}
-		return c.worked || c.opt.Ladder.Verdict(c.authority) == Works
+		switch c.opt.Ladder.Verdict(c.authority, r) {
+		case Works:
+			return r, true
+		case Unknown:
+			// Of the calls that run somehow, one finds out for all.
+			if c.now == nil || c.opt.Ladder.Probe(c.authority, r) {
+				return r, true
+			}
+		}
 	}
-	if s.SessionState().ApplicationProtocol != Protocol {
-		_ = s.CloseWithError(0, "want "+Protocol)
-		c.opt.Ladder.Learn(c.authority, Fails, failsFor)
+	return PutGet, false
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
 		return false
 	}
-	c.opt.Ladder.Learn(c.authority, Works, worksFor)
-	c.worked = true
-	d := c.p.begin(s, c.epoch, s.RemoteAddr().String())
-	carried := make(chan struct{})
-	go func() {
-		defer close(carried)
-		_ = c.p.carry(d) // how a session ends makes no difference to the call
-	}()
-	c.watch(carried)
-	_ = s.CloseWithError(0, "")
-	<-carried
-	// GETs still parked from before the session may have been sent home.
-	c.endRequests()
-	c.epoch++
-	return true
 }
 
-// dial opens a session. One that is late is not given up: where the peer is
-// busy, twenty parked GETs for every call would be all it takes to keep it so.
-func (c *Client) dial(ctx context.Context) (*webtransport.Session, error) {
-	var s *webtransport.Session
-	var err error
-	dialled := make(chan struct{})
-	go func() {
-		defer close(dialled)
-		s, err = c.conns.Session(ctx, c.url, c.header())
-	}()
-	budget := time.NewTimer(dialBudget)
-	defer budget.Stop()
-	select {
-	case <-dialled:
-	case <-budget.C:
-		c.startRequests()
-		<-dialled
+// fallBack makes requests carry the media if nothing else does, or will soon.
+// The channel says when to look again.
+func (c *Client) fallBack() <-chan time.Time {
+	if c.now != nil {
+		return nil
 	}
-	return s, err
+	if wait := time.Until(c.due); c.attempt != nil && wait > 0 {
+		return time.After(wait)
+	}
+	// The rung that is being tried shall win when it is there.
+	epoch := c.epoch
+	if c.attempt == nil {
+		epoch = c.nextEpoch()
+	}
+	c.ride(newRequests(c, epoch))
+	return nil
 }
 
-// watch returns when the session is over, or as good as.
-func (c *Client) watch(carried <-chan struct{}) {
-	began := time.Now()
-	tick := time.NewTicker(overlap)
-	defer tick.Stop()
-	for {
+// ride makes w the way in use, and lets go of the one before.
+func (c *Client) ride(w way) {
+	old := c.now
+	c.now = &riding{way: w, since: time.Now()}
+	if old != nil {
+		c.retire(old.way)
+	}
+}
+
+// retire stops sending on a way at once, and listens to it for a while: what
+// the server sent before it followed us is still to come.
+func (c *Client) retire(w way) {
+	c.p.detach(w.carrier())
+	c.ending.Go(func() {
+		wait := time.NewTimer(overlap)
+		defer wait.Stop()
 		select {
-		case <-carried:
-			return
+		case <-wait.C:
+		case <-w.over():
 		case <-c.ctx.Done():
-			return
-		case <-tick.C:
 		}
-		c.endRequests() // the server has sent its GETs home, or will not use them
-		q := c.p.Quiet()
-		if now := time.Now(); now.Sub(began) > deadSession && now.Sub(q.Received) > deadSession && now.Sub(q.Acked) > deadSession {
-			c.opt.Ladder.Learn(c.authority, Fails, sessionsDied)
-			return
+		w.close()
+	})
+}
+
+// arrived is for the end of an attempt.
+func (c *Client) arrived(o opened) {
+	a := c.attempt
+	c.attempt = nil
+	a.cancel()
+	retry := &c.retry[a.rung]
+	if o.err == nil {
+		c.opt.Ladder.Learn(c.authority, a.rung, Works, worksFor)
+		c.ride(o.way)
+		return
+	}
+	if c.ctx.Err() != nil {
+		return
+	}
+	retry.wait = min(max(retryFirst, 2*retry.wait), retryLast)
+	retry.at = time.Now().Add(retry.wait)
+	c.learn(a.rung, o.err)
+}
+
+// lost is for a way that has ended by itself.
+func (c *Client) lost() {
+	was := c.now
+	c.now = nil
+	r, lasted := was.rung(), time.Since(was.since)
+	c.due = time.Now()
+	if retry := &c.retry[r]; r != Trunk || lasted < deadCarrier {
+		if lasted > retryLast {
+			retry.wait = 0
 		}
+		retry.wait = min(max(retryFirst, 2*retry.wait), retryLast)
+		retry.at = time.Now().Add(retry.wait)
+	} else {
+		c.due = time.Now().Add(dialBudget) // the next session is on its way for all
+	}
+	if best, ok := c.better(time.Now()); ok && c.opt.Ladder.Verdict(c.authority, best) == Works {
+		c.due = time.Now().Add(dialBudget)
+	}
+	c.p.detach(was.carrier())
+	c.ending.Go(was.close)
+}
+
+// watch gives up a carrier that is as good as dead, and keeps the GETs in step
+// with the round trip.
+func (c *Client) watch() {
+	if c.now == nil {
+		return
+	}
+	if q, ok := c.now.way.(*requests); ok {
+		q.resize(c.p.Stats().RoundTrip)
+		return
+	}
+	q, now := c.p.Quiet(), time.Now()
+	if now.Sub(c.now.since) > deadCarrier && now.Sub(q.Received) > deadCarrier && now.Sub(q.Acked) > deadCarrier {
+		c.opt.Ladder.Learn(c.authority, c.now.rung(), Fails, carrierDied)
+		c.lost()
 	}
 }
 
-func (c *Client) header() http.Header {
+// end closes everything.
+func (c *Client) end() {
+	c.cancel()
+	if a := c.attempt; a != nil {
+		if o := <-a.result; o.err == nil {
+			c.ending.Go(o.way.close)
+		}
+		a.cancel()
+	}
+	if c.now != nil {
+		c.p.detach(c.now.carrier())
+		c.ending.Go(c.now.close)
+	}
+	c.ending.Wait()
+}
+
+// header of a request that opens a carrier.
+func header(epoch uint64) http.Header {
 	h := http.Header{}
-	h.Set(EpochHeader, strconv.FormatUint(c.epoch, 10))
+	h.Set(EpochHeader, strconv.FormatUint(epoch, 10))
 	return h
-}
-
-func (c *Client) startRequests() {
-	if c.requests == nil {
-		c.requests = newRequests(c)
-	}
-}
-
-// endRequests stops the requests. PUTs in flight run on until the call ends.
-func (c *Client) endRequests() {
-	if q := c.requests; q != nil {
-		c.requests = nil
-		q.stop()
-		c.ending.Go(q.wg.Wait)
-	}
 }

@@ -10,20 +10,20 @@ import (
 )
 
 func TestAHundredCallsAtOnce(t *testing.T) {
-	for name, putGet := range map[string]bool{"webtransport": false, "put-get": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, rung := range []Rung{Trunk, WebTransport, Striped, PutGet} {
+		t.Run(rung.String(), func(t *testing.T) {
 			base := runtime.NumGoroutine()
-			t.Run("calls", func(t *testing.T) { hundredCalls(t, putGet) })
+			t.Run("calls", func(t *testing.T) { hundredCalls(t, rung) })
 			eventually(t, fmt.Sprintf("goroutines back to %d", base), func() bool { return runtime.NumGoroutine() <= base })
 		})
 	}
 }
 
-func hundredCalls(t *testing.T, putGet bool) {
+func hundredCalls(t *testing.T, rung Rung) {
 	const calls = 100
 	// Requests cost ten times as much as datagrams.
 	frames, gap, perConn := 50, 20*time.Millisecond, 10
-	if putGet {
+	if rung == PutGet {
 		frames, gap, perConn = 25, 60*time.Millisecond, 4
 	}
 	s := newSite(t, true)
@@ -34,12 +34,18 @@ func hundredCalls(t *testing.T, putGet bool) {
 	}
 	var all []call
 	var pool *conns
+	var sessions *Sessions
 	for n := range calls {
 		if n%perConn == 0 {
 			pool = s.connect(t)
 		}
+		if sessions == nil {
+			sessions = pool.sessions(t)
+		}
 		server, client := s.call(fmt.Sprint(n), nil), NewPort(Config{})
-		c, err := Dial(context.Background(), pool, s.url(fmt.Sprint(n)), client, Options{PutGet: putGet, Ladder: ladder})
+		c, err := Dial(context.Background(), pool.of(fmt.Sprint(n)), s.url(fmt.Sprint(n)), client, Options{
+			Rungs: Rungs(rung.String()), Ladder: ladder, Sessions: sessions,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,6 +74,9 @@ func hundredCalls(t *testing.T, putGet bool) {
 			sent, dropped = sent+a.Sent, dropped+a.SendDropped
 			received, lost = received+b.Received+b.Late, lost+b.Lost
 		}
+	}
+	if name := all[0].server.Stats().Carrier; name != rung.Carrier() {
+		t.Errorf("carried by %s", name)
 	}
 	t.Logf("sent %d, dropped by the sender %d, received %d, lost %d", sent, dropped, received, lost)
 	if sent+dropped != uint64(2*calls*frames) || sent+dropped != received+lost {

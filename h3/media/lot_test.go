@@ -89,23 +89,23 @@ func TestCarriersByRank(t *testing.T) {
 
 func TestLadder(t *testing.T) {
 	var none *Ladder
-	none.Learn("a", Works, worksFor)
-	none.Forget("a")
-	if none.Verdict("a") != Unknown {
+	none.Learn("a", WebTransport, Works, worksFor)
+	none.Renew("a")
+	if none.Verdict("a", WebTransport) != Unknown {
 		t.Error("nothing was remembered")
 	}
 	var l Ladder
-	l.Learn("a", Works, worksFor)
-	l.Learn("b", Fails, -1)
-	if l.Verdict("a") != Works || l.Verdict("b") != Unknown {
+	l.Learn("a", WebTransport, Works, worksFor)
+	l.Learn("b", WebTransport, Fails, -1)
+	if l.Verdict("a", WebTransport) != Works || l.Verdict("b", WebTransport) != Unknown {
 		t.Error("a is known, b forgotten")
 	}
-	l.Forget("a")
-	if l.Verdict("a") != Unknown {
-		t.Error("a was not forgotten")
+	l.Renew("a")
+	if l.Verdict("a", WebTransport) != Works || l.Verdict("c", PutGet) != Works {
+		t.Error("what works is not doubted")
 	}
 	for n := range maxVerdicts + 10 {
-		l.Learn(string(rune(0x4e00+n)), Fails, failsFor)
+		l.Learn(string(rune(0x4e00+n)), WebTransport, Fails, failsFor)
 	}
 	if len(l.m) > maxVerdicts {
 		t.Errorf("%d verdicts", len(l.m))
@@ -114,52 +114,52 @@ func TestLadder(t *testing.T) {
 
 func TestLadderIsProbedByOne(t *testing.T) {
 	var none *Ladder
-	if !none.Probe("a") {
+	if !none.Probe("a", WebTransport) {
 		t.Error("without a memory everybody is the first")
 	}
 	var l Ladder
-	if !l.Probe("a") || l.Probe("a") || !l.Probe("b") {
+	if !l.Probe("a", WebTransport) || l.Probe("a", WebTransport) || !l.Probe("b", WebTransport) {
 		t.Error("one caller finds out for an authority")
 	}
-	if l.Verdict("a") != Unknown {
+	if l.Verdict("a", WebTransport) != Unknown {
 		t.Error("asked is not known")
 	}
 	for _, v := range []Verdict{Works, Fails} {
-		l.Learn("a", v, time.Minute)
-		if l.Probe("a") || l.Verdict("a") != v {
-			t.Errorf("verdict %d: %d", v, l.Verdict("a"))
+		l.Learn("a", WebTransport, v, time.Minute)
+		if l.Probe("a", WebTransport) || l.Verdict("a", WebTransport) != v {
+			t.Errorf("verdict %d: %d", v, l.Verdict("a", WebTransport))
 		}
 	}
-	l.Learn("a", Works, -1)
-	if !l.Probe("a") {
+	l.Learn("a", WebTransport, Works, -1)
+	if !l.Probe("a", WebTransport) {
 		t.Error("what has expired is not asked again")
 	}
 }
 
 func TestLadderIsPatientWithWhatWorks(t *testing.T) {
 	var none *Ladder
-	none.Unanswered("a")
+	none.Unanswered("a", WebTransport)
 	var l Ladder
-	l.Unanswered("a")
-	if l.Verdict("a") != Fails {
+	l.Unanswered("a", WebTransport)
+	if l.Verdict("a", WebTransport) != Fails {
 		t.Error("one that never answered is asked again at once")
 	}
-	l.Learn("a", Works, worksFor)
+	l.Learn("a", WebTransport, Works, worksFor)
 	for n := range maxMisses {
-		if l.Verdict("a") != Works {
+		if l.Verdict("a", WebTransport) != Works {
 			t.Fatalf("given up after %d misses", n)
 		}
-		l.Unanswered("a")
+		l.Unanswered("a", WebTransport)
 	}
-	if l.Verdict("a") != Fails {
+	if l.Verdict("a", WebTransport) != Fails {
 		t.Errorf("still trusted after %d misses in a row", maxMisses)
 	}
-	l.Learn("b", Works, worksFor)
+	l.Learn("b", WebTransport, Works, worksFor)
 	for range 3 * maxMisses {
-		l.Unanswered("b")
-		l.Learn("b", Works, worksFor)
+		l.Unanswered("b", WebTransport)
+		l.Learn("b", WebTransport, Works, worksFor)
 	}
-	if l.Verdict("b") != Works {
+	if l.Verdict("b", WebTransport) != Works {
 		t.Error("misses far apart add up")
 	}
 }

@@ -13,11 +13,14 @@ import (
 	"sync"
 	"time"
 
+	"riptide/bridge"
 	"riptide/h3/chunk"
 )
 
 const (
 	maxPuts    = 16              // in flight per call
+	minParked  = 4               // GETs, however short the round trip
+	startParks = 8               // before it is known
 	putTimeout = 5 * time.Second // then the media in it is worthless
 	getBackoff = 50 * time.Millisecond
 	getBackMax = 2 * time.Second
@@ -38,6 +41,10 @@ type requests struct {
 
 	mu     sync.Mutex
 	puts   int
+	parked int // GETs, or on their way to be
+	want   int // how many there should be
+	most   int // as the server wants it
+	least  int
 	closed bool // stopped
 }
 
@@ -45,23 +52,65 @@ var requestTraits = traits{rung: PutGet, framed: true, limit: maxBody}
 
 func (q *requests) about() traits { return requestTraits }
 
-func newRequests(c *Client) *requests {
+func newRequests(c *Client, epoch uint64) *requests {
 	ctx, cancel := context.WithCancel(c.ctx)
-	q := &requests{p: c.p, conns: c.conns, url: c.url, epoch: c.epoch, life: c.ctx, ctx: ctx, cancel: cancel}
-	for range c.opt.Parked {
-		q.wg.Go(q.park)
+	q := &requests{
+		p: c.p, conns: c.conns, url: c.url, epoch: epoch, life: c.ctx, ctx: ctx, cancel: cancel,
+		most: DefaultParked,
 	}
-	c.p.attach(q, c.epoch, c.authority)
+	if c.opt.Parked > 0 {
+		q.most = min(c.opt.Parked, MaxParked)
+	}
+	q.least = min(minParked, q.most)
+	if c.opt.Draft {
+		q.least = q.most
+	}
+	q.resize(0)
+	c.p.attach(q, epoch, c.authority)
 	return q
 }
 
-// stop ends what is parked and takes no more messages. The caller waits for wg.
-func (q *requests) stop() {
+// resize parks as many GETs as the round trip takes packets, and two, so that
+// the server always has one: more of them would only cost streams, of which
+// balancers allow a hundred to a connection.
+func (q *requests) resize(roundTrip time.Duration) {
+	want := startParks
+	if roundTrip > 0 {
+		want = int((roundTrip+bridge.DefaultPtime-1)/bridge.DefaultPtime) + 2
+	}
+	want = max(min(want, q.most), q.least)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	// What is too many goes home with its next answer.
+	for q.want = want; q.parked < q.want && !q.closed; q.parked++ {
+		q.wg.Go(q.park)
+	}
+}
+
+// surplus tells a GET that it is one too many, and need not come back.
+func (q *requests) surplus() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.parked <= q.want {
+		return false
+	}
+	q.parked--
+	return true
+}
+
+func (q *requests) carrier() carrier      { return q }
+func (q *requests) over() <-chan struct{} { return nil }
+func (q *requests) move() <-chan struct{} { return nil }
+
+// close ends what is parked, takes no more messages, and waits for those that
+// are under way: they outlast a change of carrier.
+func (q *requests) close() {
 	q.p.detach(q)
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
 	q.cancel()
+	q.wg.Wait()
 }
 
 func (q *requests) ready() bool {
@@ -111,6 +160,9 @@ func (q *requests) park() {
 		switch {
 		case err == nil && status == http.StatusOK:
 			backoff = getBackoff
+			if q.surplus() {
+				return
+			}
 			continue
 		case err == nil && status == http.StatusNoContent:
 			// Sent home: another carrier has taken over, or the call has ended.

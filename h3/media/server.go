@@ -113,15 +113,11 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, p *Port, e
 		_ = sess.CloseWithError(0, "this server speaks "+Protocol)
 		return
 	}
-	d := p.begin(sess, epoch, r.RemoteAddr)
-	if p.carriers.uses(d) {
-		p.lot.retire() // the GETs parked so far have done their duty
-	}
+	d := &datagrams{p, sess}
+	p.takeOver(d, epoch, r.RemoteAddr)
 	_ = p.carry(d) // how a session ends makes no difference to the call
 	_ = sess.CloseWithError(0, "")
-	if !p.lot.ready() {
-		p.lot.retire() // packets wait in the ring until the client is back
-	}
+	p.handBack(d)
 }
 
 // servePut takes the chunks a client sends.

@@ -104,7 +104,7 @@ func (t *trunkSession) end() {
 	t.seats = nil
 	t.mu.Unlock()
 	for _, s := range seats {
-		s.p.detach(s)
+		s.p.handBack(s)
 	}
 	t.out.close()
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -31,6 +32,8 @@ type site struct {
 	wt     *webtransport.Server
 	roots  *x509.CertPool
 	served chan struct{}
+
+	unstriped bool // there are no stripes
 
 	mu    sync.Mutex
 	ports map[string]*Port
@@ -99,15 +102,41 @@ func newSite(t *testing.T, webTransport bool) *site {
 }
 
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/calls/"), "/media")
+	if r.URL.Path == "/media" {
+		s.media.ServeTrunk(w, r, "tg")
+		return
+	}
+	id, what, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/calls/"), "/")
 	s.mu.Lock()
 	p := s.ports[id]
 	s.mu.Unlock()
-	if !ok || p == nil {
+	stripe, striped := strings.CutPrefix(what, "media/stripes/")
+	switch {
+	case p == nil:
 		http.NotFound(w, r)
+	case what == "":
+		s.join(w, r, p)
+	case striped && !s.unstriped:
+		s.media.ServeStripe(w, r, p, stripe)
+	case what == "media":
+		s.media.Serve(w, r, p)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// join is POST {call}, as far as media need it.
+func (s *site) join(w http.ResponseWriter, r *http.Request, p *Port) {
+	epoch, err := epochOf(r)
+	tag := uint64(0)
+	if err == nil {
+		tag, err = s.media.Join("tg", r.URL.Query().Get("session"), p, epoch)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}
-	s.media.Serve(w, r, p)
+	_, _ = io.WriteString(w, strconv.FormatUint(tag, 10))
 }
 
 // call makes the server's end of a call.
@@ -128,6 +157,8 @@ func (s *site) url(id string) string { return "https://" + s.addr + "/calls/" + 
 // conns is a plain pool: so many calls share a connection.
 type conns struct {
 	t    *testing.T
+	site *site
+	call string // URL of the media of the call, if not of call 1
 	rt   *webtransport.ClientConn
 	quic *quic.Conn
 	mu   sync.Mutex
@@ -137,31 +168,44 @@ type conns struct {
 
 func (s *site) connect(t *testing.T) *conns {
 	t.Helper()
+	c, closeAll, err := s.dial(context.Background(), s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(closeAll)
+	c.t = t
+	return c
+}
+
+// dial makes a connection to the site, by way of addr.
+func (s *site) dial(ctx context.Context, by string) (*conns, func(), error) {
 	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
-	addr, err := net.ResolveUDPAddr("udp4", s.addr)
+	addr, err := net.ResolveUDPAddr("udp4", by)
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	tr := &quic.Transport{Conn: socket}
-	c, err := tr.Dial(context.Background(), addr, &tls.Config{RootCAs: s.roots, ServerName: "127.0.0.1", NextProtos: []string{http3.NextProtoH3}}, QUICConfig(quic.Config{}))
+	c, err := tr.Dial(ctx, addr, &tls.Config{RootCAs: s.roots, ServerName: "127.0.0.1", NextProtos: []string{http3.NextProtoH3}}, QUICConfig(quic.Config{}))
 	if err != nil {
-		t.Fatal(err)
+		_ = socket.Close()
+		return nil, nil, err
 	}
 	wt := NewWebTransportClient()
-	rt, err := wt.NewClientConn(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
+	closeAll := func() {
 		_ = c.CloseWithError(0, "")
 		_ = wt.Close()
 		_ = tr.Close()
 		_ = socket.Close()
-	})
-	return &conns{t: t, rt: rt, quic: c}
+	}
+	rt, err := wt.NewClientConn(c)
+	if err != nil {
+		closeAll()
+		return nil, nil, err
+	}
+	return &conns{site: s, rt: rt, quic: c}, closeAll, nil
 }
 
 func (c *conns) Do(r *http.Request) (*http.Response, error) { return c.rt.RoundTrip(r) }
@@ -176,6 +220,58 @@ func (c *conns) Session(ctx context.Context, url string, h http.Header) (*webtra
 	c.sess = sess
 	c.mu.Unlock()
 	return sess, err
+}
+
+func (c *conns) Join(ctx context.Context, session string, h http.Header) (uint64, error) {
+	call := c.site.url("1")
+	if c.call != "" {
+		call = c.call
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(call, "/media")+"/?session="+session, nil)
+	if err != nil {
+		return 0, err
+	}
+	r.Header = h
+	resp, err := c.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("join: %s", b)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(string(b), 10, 64)
+}
+
+// of is the same connection, for another call.
+func (c *conns) of(call string) *conns {
+	return &conns{t: c.t, site: c.site, rt: c.rt, quic: c.quic, call: c.site.url(call)}
+}
+
+// sessions are trunk sessions to the site, each on a connection of its own.
+func (c *conns) sessions(t *testing.T) *Sessions {
+	t.Helper()
+	s := NewSessions(c.dialTrunk)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (c *conns) dialTrunk(ctx context.Context) (*webtransport.Session, string, error) {
+	own, closeAll, err := c.site.dial(ctx, c.site.addr)
+	if err != nil {
+		return nil, "", err
+	}
+	resp, sess, err := own.rt.Dial(ctx, "https://"+c.site.addr+"/media", nil) //nolint:bodyclose // of a session it is the session
+	if err != nil {
+		closeAll()
+		return nil, "", err
+	}
+	context.AfterFunc(sess.Context(), closeAll)
+	return sess, resp.Header.Get(SessionHeader), nil
 }
 
 func (c *conns) session() *webtransport.Session {

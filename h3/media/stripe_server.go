@@ -159,7 +159,7 @@ func (s *stripes) take(b []byte, i int, peer string) {
 	attach := first && s.gets > 0
 	s.mu.Unlock()
 	if attach {
-		s.p.attach(s, s.epoch, peer)
+		s.p.takeOver(s, s.epoch, peer)
 	}
 	s.p.receive(b, Striped)
 }
@@ -206,7 +206,7 @@ func (s *stripes) attachAgain(peer string) {
 	again := s.proven && s.gets == 1
 	s.mu.Unlock()
 	if again {
-		s.p.attach(s, s.epoch, peer)
+		s.p.takeOver(s, s.epoch, peer)
 	}
 }
 
@@ -219,7 +219,7 @@ func (s *stripes) count(puts, gets int) {
 	none := gets < 0 && s.gets == 0
 	s.mu.Unlock()
 	if none {
-		s.p.detach(s)
+		s.p.handBack(s)
 	}
 }
 
@@ -230,7 +230,7 @@ func (s *stripes) putEnded() {
 	over := s.ended >= len(s.lanes)
 	s.mu.Unlock()
 	if over {
-		s.p.detach(s)
+		s.p.handBack(s)
 		s.lanes.end()
 	}
 }
