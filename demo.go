@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"riptide/h3/media"
 )
 
 func demoCommand() *cli.Command {
@@ -28,7 +30,7 @@ func demoCommand() *cli.Command {
 			&cli.StringFlag{Name: "from", Usage: "`ADDR` of a SIP peer behind the office that gets calls made the other way (default: as above)"},
 			&cli.BoolFlag{Name: "call", Usage: "place one call in each direction, judge what was heard, and exit"},
 			&cli.BoolFlag{Name: "tcp", Usage: "reach --to and --from over TCP"},
-			&cli.StringFlag{Name: "media", Value: "auto", Usage: "how media crosses HTTP/3: `auto` (WebTransport where it works) or put-get"},
+			&cli.StringFlag{Name: "media", Value: "auto", Usage: "how media cross HTTP/3: `auto` (the best that works), trunk, webtransport, striped or put-get"},
 			&cli.StringFlag{Name: "dir", Usage: "make keys, configurations and logs in `DIR` and leave them there (default: a temporary directory, removed)"},
 			&cli.BoolFlag{Name: "verbose", Usage: "let the nodes log everything"},
 		},
@@ -76,8 +78,8 @@ func newDemo(c *cli.Context) (*demo, error) {
 	if c.Bool("verbose") {
 		level = "debug"
 	}
-	if m := c.String("media"); m != "auto" && m != "put-get" {
-		return nil, fmt.Errorf("--media %q: want auto or put-get", m)
+	if m := c.String("media"); m != media.Auto && !slices.Contains(media.RungNames(), m) {
+		return nil, fmt.Errorf("--media %q: want %s or one of %s", m, media.Auto, strings.Join(media.RungNames(), ", "))
 	}
 	d.office = demoSide{Name: "office", Peer: "telco", SIPTrunk: "pbx", SIPPeer: c.String("from"), Ports: "16384-24575"}
 	d.telco = demoSide{Name: "telco", Peer: "office", SIPTrunk: "carrier", SIPPeer: c.String("to"), Ports: "24576-32767"}

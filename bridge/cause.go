@@ -124,6 +124,7 @@ var causeTable = []causeRow{
 	{"tls-untrusted", 503, 57, eventFailed, http.StatusServiceUnavailable, "Trunk Certificate Not Trusted"},
 	{"handler-not-registered", 500, 41, eventFailed, http.StatusInternalServerError, "Handler Not Registered"},
 	{"idempotency-key-reused", 500, 41, eventFailed, http.StatusUnprocessableEntity, "Idempotency Key Reused"},
+	{"session-unknown", 500, 41, eventFailed, http.StatusConflict, "Trunk Session Unknown"},
 	{"call-ended", 481, 41, eventFailed, http.StatusNotFound, "Call Does Not Exist"},
 }
 
@@ -352,7 +353,7 @@ func codeOfHTTP(status int) Code {
 // credentials tells the rows that only a RIPT peer can mean.
 func credentials(r *causeRow) bool {
 	switch r.code {
-	case "call-ended", "handler-not-registered", "idempotency-key-reused":
+	case "call-ended", "handler-not-registered", "idempotency-key-reused", "session-unknown":
 		return true
 	}
 	return false

@@ -103,7 +103,7 @@ type RIPTTrunk struct {
 	Client  string           `yaml:"client"`  // our OAuth client id there; default: the node's name
 	Numbers []policy.Pattern `yaml:"numbers"` // caller numbers we enrol a certificate for
 	Roots   File             `yaml:"roots"`   // private CA of the peer's TLS; "" = the system's
-	Media   string           `yaml:"media" oneof:"auto put-get"`
+	Media   string           `yaml:"media" oneof:"auto webtransport trunk striped put-get"`
 	Accept  *Accept          `yaml:"accept"`
 
 	RootCAs Anchors // loaded from Roots by Load

@@ -183,7 +183,7 @@ identity: {ca: {key: b}}
 		`x.yaml:4:56: trunks.c.ript.client: "a b" is not a client id; write the one that the peer gave this box: printable ASCII, no spaces`,
 		`x.yaml:5:23: trunks.d.ript.connect: "https://d.example/path": holds more than host and port; write https://host:port; paths are learnt from the peer`,
 		`x.yaml:6:23: trunks.e.ript.connect: "https://e.example:0": "0" is not a port; write https://host:port`,
-		`x.yaml:6:78: trunks.e.ript.media: "webrtc": not one of the values; write auto or put-get`,
+		`x.yaml:6:78: trunks.e.ript.media: "webrtc": not one of the values; write auto or webtransport or trunk or striped or put-get`,
 		`x.yaml:7:13: trunks.f.ript: numbers and roots are for the peer we connect to, but there is no connect; add connect: https://host:port, or remove them`,
 		`x.yaml:7:47: trunks.f.ript.accept: key is missing; add key: the peer's public key, a PEM or JWKS file; without it anyone could call`,
 		`x.yaml:7:47: trunks.f.ript.accept: callers is missing, so every call would be refused; add callers: the numbers the peer may call from, as in ["+1202555xxxx"]`,

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +64,8 @@ type TrunkConfig struct {
 	// Codecs are what may be spoken there, best first; empty is everything.
 	Codecs []bridge.Codec
 
-	// Media is "auto", or "put-get" to leave WebTransport untried.
+	// Media is media.Auto or the name of a rung of the ladder that calls are to
+	// use; requests per chunk carry what that does not.
 	Media string
 
 	// TG is the name of the TG to use where the peer has several, "" = the first.
@@ -133,8 +135,8 @@ func (tc TrunkConfig) check(server *Server) (*url.URL, error) {
 		return nil, errors.New("`client id` is empty: it is the name under which the peer knows us")
 	case tc.Key.key == nil && tc.Connect != "":
 		return nil, errors.New("it has no client key")
-	case tc.Media != "" && tc.Media != "auto" && tc.Media != "put-get":
-		return nil, fmt.Errorf("media %q: want auto or put-get", tc.Media)
+	case !knownMedia(tc.Media):
+		return nil, fmt.Errorf("media %q: want %s or one of %s", tc.Media, media.Auto, strings.Join(media.RungNames(), ", "))
 	}
 	for _, p := range tc.Numbers {
 		if _, _, ok := p.Block(); !ok {
@@ -149,6 +151,11 @@ func (tc TrunkConfig) check(server *Server) (*url.URL, error) {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	return connect, nil
+}
+
+func knownMedia(name string) bool {
+	_, known := media.RungOf(name)
+	return name == "" || name == media.Auto || known
 }
 
 // tlsConfig: RIPT is never spoken unverified, and QUIC needs TLS 1.3 anyway.
@@ -179,6 +186,7 @@ func (c *Client) Run(ctx context.Context) {
 	c.mu.Unlock()
 	c.cancel()
 	for _, t := range c.trunks {
+		t.closeSessions()
 		t.pool.Close()
 	}
 	c.wg.Wait()

@@ -286,7 +286,7 @@ func (c *conn) close() {
 	_ = c.quic.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 }
 
-func (c *conn) session(ctx context.Context, rawURL string, hdr http.Header) (*webtransport.Session, error) {
+func (c *conn) session(ctx context.Context, rawURL string, hdr http.Header) (*webtransport.Session, http.Header, error) {
 	resp, sess, err := c.rt.Dial(ctx, rawURL, hdr) //nolint:bodyclose // of a session it is the session
 	if err != nil {
 		c.release(true)
@@ -294,12 +294,12 @@ func (c *conn) session(ctx context.Context, rawURL string, hdr http.Header) (*we
 			if resp.Body != nil {
 				_ = resp.Body.Close()
 			}
-			return nil, fmt.Errorf("WebTransport CONNECT %s: %s: %w", rawURL, resp.Status, err)
+			return nil, nil, fmt.Errorf("WebTransport CONNECT %s: %s: %w", rawURL, resp.Status, err)
 		}
-		return nil, fmt.Errorf("WebTransport CONNECT %s: %w", rawURL, err)
+		return nil, nil, fmt.Errorf("WebTransport CONNECT %s: %w", rawURL, err)
 	}
 	context.AfterFunc(sess.Context(), func() { c.release(true) })
-	return sess, nil
+	return sess, resp.Header, nil
 }
 
 // responseBody ends the whole exchange when it is closed.

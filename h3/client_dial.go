@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"riptide/bridge"
+	"riptide/h3/media"
 )
 
 // placeLimit bounds all attempts to place one call.
@@ -111,12 +112,18 @@ func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (_
 		}
 	}()
 	var renewed, published, sent bool
+	seat := t.reserveSeat(k.tg)
+	defer func() { seat.Release() }()
 	for posts := 1; ; posts++ {
-		rep, wasSent, err := t.post(ctx, caller, in, k, h.at(), key, jar)
+		rep, wasSent, err := t.post(ctx, caller, in, k, h.at(), seat, key, jar)
 		sent = sent || wasSent
 		switch {
 		case err == nil:
-			return t.accept(in, k, rep, jar, h)
+			l, err := t.accept(in, k, rep, jar, h)
+			if err == nil && l.desc.CallTag != 0 {
+				l.seat, l.callTag, seat = seat, l.desc.CallTag, nil // the leg's carriers release it
+			}
+			return l, err
 		case handlerLost(err) && !renewed:
 			renewed = true
 			if err = t.registerAgain(ctx, k.tg, h, jar); err != nil {
@@ -182,10 +189,10 @@ func missing(err error) bool {
 }
 
 // post sends the request once; sent tells whether the peer may have seen it.
-func (t *trunk) post(ctx, caller context.Context, in bridge.Intent, k known, handler, key string, jar *cookieJar) (reply, bool, error) {
+func (t *trunk) post(ctx, caller context.Context, in bridge.Intent, k known, handler string, seat *media.Seat, key string, jar *cookieJar) (reply, bool, error) {
 	hops := in.Hops
 	body, err := json.Marshal(CallRequest{Handler: handler, Destination: in.To, Passport: in.Passport, Hops: &hops, Call: in.Call,
-		Passports: in.Others, Facts: t.told(in.Facts)})
+		Passports: in.Others, Facts: t.told(in.Facts), Session: seat.Session()})
 	if err != nil {
 		return reply{}, false, fmt.Errorf("encode call: %w", err)
 	}
@@ -280,6 +287,7 @@ func (t *trunk) start(l *clientLeg) bool {
 
 // abandon ends a call that nobody wants any more, in the background.
 func (t *trunk) abandon(l *clientLeg) {
+	l.seat.Release()
 	ev := l.event(eventEnd)
 	ev.Reason = reasonOf(bridge.CauseCancelled)
 	t.client.spawn(func() {

@@ -2,8 +2,8 @@ package h3
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
-	"slices"
 	"sync"
 
 	"github.com/quic-go/webtransport-go"
@@ -36,12 +36,18 @@ func (t *trunk) openMedia(l *clientLeg) *callMedia {
 // carry puts the port on carriers to the call at uri.
 func (m *callMedia) carry(uri string, epoch uint64) {
 	t := m.leg.t
+	doc := t.doc()
 	client, err := media.Dial(t.client.ctx, callConns{m.leg}, uri+"/media", m.Port, media.Options{
-		PutGet: !t.webTransport(),
-		Parked: t.parkedGets(),
-		Epoch:  epoch,
-		Ladder: &t.client.ladder,
+		Rungs:    t.rungs(),
+		Parked:   doc.ParkedGets,
+		Draft:    doc.Profile < Profile,
+		Epoch:    epoch,
+		Ladder:   &t.client.ladder,
+		Sessions: t.trunkSessions(m.leg.tg),
+		Seat:     m.leg.seat,
+		Tag:      m.leg.callTag,
 	})
+	m.leg.seat = nil // it is the carriers' now
 	if err != nil {
 		return // only for URIs that accept and migrate let nobody in with
 	}
@@ -119,12 +125,34 @@ func (c callConns) Session(ctx context.Context, uri string, h http.Header) (*web
 	return l.t.pool.Session(ctx, uri, r.URL.Host, r.Header)
 }
 
-// webTransport tells whether it is worth a try: neither the operator nor the
-// TG has ruled it out. A TG that says nothing may have it.
-func (t *trunk) webTransport() bool {
-	offered := t.snapshot().doc.Media
-	return t.cfg.Media != "put-get" && (len(offered) == 0 || slices.Contains(offered, "webtransport"))
+// Join puts the call on a trunk session.
+func (c callConns) Join(ctx context.Context, session string, h http.Header) (tag uint64, err error) {
+	l := c.leg
+	body, err := json.Marshal(CallUpdate{Session: session})
+	if err != nil {
+		return 0, err
+	}
+	uri := l.callURI()
+	rep, err := l.t.Do(ctx, request{
+		Method: http.MethodPost, URL: uri, Resource: l.tg.String(), Body: body, ContentType: "application/json", Jar: l.jar,
+		Header: map[string]string{media.EpochHeader: h.Get(media.EpochHeader)},
+	})
+	if err != nil {
+		return 0, err
+	}
+	d, err := decode[CallDescription](l.t.cfg.Name, "description of call", uri, rep.Body)
+	return d.CallTag, err
 }
 
-// parkedGets is how many GETs the TG wants parked; 0 leaves the default.
-func (t *trunk) parkedGets() int { return t.snapshot().doc.ParkedGets }
+// rungs are the carriers a call over this trunk may use.
+func (t *trunk) rungs() []media.Rung {
+	return media.Rungs(t.cfg.Media, t.doc().Media)
+}
+
+// doc is the TG document as it was read last; of a TG that is gone, nothing.
+func (t *trunk) doc() TG {
+	if k := t.snapshot(); k.doc != nil {
+		return k.doc.TG
+	}
+	return TG{}
+}

@@ -105,7 +105,9 @@ func awaitKind(t testing.TB, leg bridge.Leg, kind bridge.EventKind) bridge.Event
 // heard in both directions, ended by either side.
 func TestClientAgainstServer(t *testing.T) {
 	t.Parallel()
-	for _, carrier := range []string{"auto", "put-get"} {
+	for carrier, name := range map[string]string{
+		"auto": "trunk-session", "trunk": "trunk-session", "webtransport": "webtransport", "striped": "striped", "put-get": "put/get",
+	} {
 		t.Run(carrier, func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, carrier)
@@ -125,7 +127,7 @@ func TestClientAgainstServer(t *testing.T) {
 					t.Errorf("answered with plan %v", ev.Plan)
 				}
 				p.heard(out, in)
-				p.carriedBy(out, map[string]string{"auto": "webtransport", "put-get": "put/get"}[carrier])
+				p.carriedBy(out, name)
 				ending, other := in, out
 				if weEnd {
 					ending, other = out, in

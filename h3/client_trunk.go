@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"riptide/bridge"
+	"riptide/h3/media"
 	"riptide/policy"
 )
 
@@ -22,9 +23,10 @@ type trunk struct {
 
 	mu       sync.Mutex
 	known    known
-	err      error // of the last round of the loop; nil: all is well
-	rounds   int   // of the loop, so far
-	failures int   // rounds in a row that ended in err
+	sessions map[string]*media.Sessions // by TG
+	err      error                      // of the last round of the loop; nil: all is well
+	rounds   int                        // of the loop, so far
+	failures int                        // rounds in a row that ended in err
 	as       authServer
 	asDue    time.Time
 
@@ -66,7 +68,10 @@ func (t *trunk) init() {
 	if t.toCustomer() {
 		resolve = publicOnly(resolve, t.cfg.Hosts)
 	}
-	t.pool = newPool(poolConfig{Trunk: t.cfg.Name, TLS: t.cfg.tlsConfig(), Resolve: resolve, Now: cfg.Now})
+	t.pool = newPool(poolConfig{
+		Trunk: t.cfg.Name, TLS: t.cfg.tlsConfig(), Resolve: resolve, Now: cfg.Now,
+		Connected: t.client.ladder.Renew,
+	})
 	t.tokens = &tokenSource{
 		trunk: t.cfg.Name, clientID: t.cfg.ClientID, key: t.cfg.Key,
 		pool: t.pool, now: cfg.Now, metadata: t.authServer,

@@ -13,6 +13,7 @@ import (
 
 	"riptide/bridge"
 	"riptide/h3/agree"
+	"riptide/h3/media"
 )
 
 // holdLimit is how long a call may be without a byway: the peer ends it then
@@ -31,9 +32,11 @@ type clientLeg struct {
 		d    agree.Directives
 		plan bridge.MediaPlan
 	}
-	tg    *url.URL
-	jar   *cookieJar
-	media *callMedia
+	tg      *url.URL
+	jar     *cookieJar
+	media   *callMedia
+	seat    *media.Seat // on a trunk session, if the call was made with one
+	callTag uint64      // of the call there
 
 	events chan bridge.Event
 	ending chan bridge.Cause // the first End; further ones wait with it

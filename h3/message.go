@@ -46,7 +46,7 @@ type TG struct {
 	MediaTimeout int      `json:"media-timeout,omitempty"` // default 5000
 	Keepalive    int      `json:"keepalive,omitempty"`     // of byways, default 5000
 	ParkedGets   int      `json:"parked-gets,omitempty"`   // GETs a client may park, default 20
-	Media        []string `json:"media,omitempty"`         // carriers: "webtransport", "put-get"
+	Media        []string `json:"media,omitempty"`         // rungs of the media ladder, the best first
 	Profile      int      `json:"profile,omitempty"`
 }
 
@@ -81,6 +81,8 @@ type CallRequest struct {
 	// its priority, of the caller's name. Those that do not hold are dropped.
 	Passports []string     `json:"passports,omitempty"`
 	Facts     bridge.Facts `json:"facts,omitzero"`
+
+	Session string `json:"session,omitempty"` // trunk session that is to carry the media
 }
 
 // CallUpdate is the body of POST on a call: what to change.
@@ -105,7 +107,8 @@ type CallDescription struct {
 	EndedAt          time.Time     `json:"endedAt,omitzero"`
 	EndedBy          bridge.Party  `json:"endedBy,omitempty"`
 	Reason           *Reason       `json:"reason,omitempty"`
-	Facts            bridge.Facts  `json:"facts,omitzero"` // what the other side's network says: of an outbound call, once it is answered
+	CallTag          uint64        `json:"callTag,omitempty"` // on the trunk session that the request named
+	Facts            bridge.Facts  `json:"facts,omitzero"`    // what the other side's network says: of an outbound call, once it is answered
 }
 
 // Directions of events.

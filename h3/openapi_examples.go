@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"riptide/bridge"
+	"riptide/h3/media"
 	"riptide/policy"
 )
 
@@ -39,7 +40,7 @@ var examples = map[string]example{
 	"list-tgs": {response: TGList{TGs: []TGEntry{{URI: exampleTG, Name: "office"}}}},
 	"get-tg": {response: TG{
 		URI: exampleTG, Name: "office", Outbound: Outbound{OriginNumbers: []string{"+1202555xxxx"}, Destinations: exampleNumbers},
-		RetryBackoff: 2000, MediaTimeout: 5000, Keepalive: 5000, ParkedGets: 20, Media: []string{carrierWebTransport, carrierPutGet}, Profile: Profile,
+		RetryBackoff: 2000, MediaTimeout: 5000, Keepalive: 5000, ParkedGets: 20, Media: media.RungNames(), Profile: Profile,
 	}},
 	"register-handler": {
 		request:  Handler{HandlerID: "office-1", Advertisement: exampleAdvert},

@@ -66,6 +66,8 @@ type poolConfig struct {
 	// port 443. Nil: there.
 	Route func(netip.AddrPort) netip.AddrPort
 	Now   func() time.Time
+	// Connected hears of every new QUIC connection. Nil: nobody does.
+	Connected func(authority string)
 }
 
 // authority is one host:port. All fields are guarded by pool.mu.
@@ -93,6 +95,9 @@ func newPool(cfg poolConfig) *pool {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Connected == nil {
+		cfg.Connected = func(string) {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &pool{cfg: cfg, ctx: ctx, cancel: cancel, authorities: map[string]*authority{}}
@@ -174,7 +179,45 @@ func (p *pool) Session(ctx context.Context, rawURL, host string, hdr http.Header
 	if slot.tcp != nil {
 		return nil, errNoWebTransport
 	}
-	return slot.conn.session(ctx, rawURL, hdr)
+	sess, _, err := slot.conn.session(ctx, rawURL, hdr)
+	return sess, err
+}
+
+// OwnSession opens a WebTransport session on a connection that is used for
+// nothing else and ends with it: its congestion window, and the queues of the
+// library, are the session's own. It returns the header of the response, too.
+func (p *pool) OwnSession(ctx context.Context, rawURL, host string, hdr http.Header) (*webtransport.Session, http.Header, error) {
+	a := p.authority(addrOf(host))
+	p.mu.Lock()
+	closed, tcp := p.closed, a.tcp != nil && !p.cfg.Now().After(a.tcpUntil)
+	p.mu.Unlock()
+	switch {
+	case closed:
+		return nil, nil, errPoolClosed
+	case tcp:
+		return nil, nil, errNoWebTransport
+	}
+	c, err := a.dialQUIC(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w to %s: %w", errConnect, a.addr, err)
+	}
+	p.mu.Lock()
+	c.streams, c.sessions, c.draining = 1, 1, true
+	if closed = p.closed; !closed {
+		a.conns = append(a.conns, c)
+	}
+	p.mu.Unlock()
+	if closed {
+		c.close()
+		return nil, nil, errPoolClosed
+	}
+	sess, answer, err := c.session(ctx, rawURL, hdr)
+	if err != nil {
+		c.close()
+		return nil, nil, err
+	}
+	context.AfterFunc(sess.Context(), c.close)
+	return sess, answer, nil
 }
 
 // Counts is for metrics.
@@ -346,6 +389,7 @@ func (a *authority) dialed(c *conn, tcp *http.Transport, err error) {
 	case c != nil:
 		a.conns = append(a.conns, c)
 		a.dropTCP()
+		p.cfg.Connected(a.addr)
 	case tcp != nil:
 		if a.tcp == nil {
 			a.tcp = tcp

@@ -39,20 +39,3 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 	}
 }
-
-// addMedia enters the media byways of a call.
-func (s *Server) addMedia(t *routes) {
-	const path = pathTGPrefix + "{tg}/calls/{call}/media"
-	epoch := headerParam("Ript-Epoch", "Counts the client's changes of carrier; the server uses the highest")
-	t.add(s.serveMedia, huma.Operation{
-		OperationID: "get-media", Method: http.MethodGet, Path: path,
-		Summary:     "Parks a request for the server's next chunks",
-		Description: "Extended CONNECT (WebTransport, sub-protocol ript-1) to the same URI carries chunks as datagrams; OpenAPI has no word for that.",
-		Parameters:  callParams(epoch), Responses: replies(http.StatusOK, mediaBinary, "Chunks, each preceded by its length (a QUIC varint)."),
-	}, huma.Operation{
-		OperationID: "put-media", Method: http.MethodPut, Path: path,
-		Summary: "Chunks of the client", Parameters: callParams(epoch),
-		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{mediaBinary: binary()}},
-		Responses:   replies(http.StatusNoContent, "", "Taken."),
-	})
-}

@@ -35,9 +35,10 @@ func (s *Server) addCall(api huma.API) {
 		TG      string `path:"tg" maxLength:"64"`
 		ID      string `path:"call" maxLength:"64"`
 		IfMatch string `header:"If-Match"`
+		Epoch   string `header:"Ript-Epoch" doc:"Orders the session among the call's carriers"`
 		Body    body[CallUpdate]
 	}) (*callBody, error) {
-		return s.updateCall(ctx, in.TG, in.ID, in.IfMatch, &in.Body)
+		return s.updateCall(ctx, in.TG, in.ID, in.IfMatch, in.Epoch, &in.Body)
 	})
 }
 
@@ -63,7 +64,7 @@ func describeCall(d CallDescription, ifNoneMatch string) *callBody {
 
 // updateCall serves POST on a call. A response of 200 means that the change is
 // on record.
-func (s *Server) updateCall(ctx context.Context, tg, id, ifMatch string, in *body[CallUpdate]) (*callBody, error) {
+func (s *Server) updateCall(ctx context.Context, tg, id, ifMatch, epoch string, in *body[CallUpdate]) (*callBody, error) {
 	req, err := in.value()
 	if err != nil {
 		return nil, err
@@ -77,12 +78,21 @@ func (s *Server) updateCall(ctx context.Context, tg, id, ifMatch string, in *bod
 	case req.Handler != "" && ifMatch == "":
 		return nil, refuseHTTP(http.StatusPreconditionRequired, "send If-Match with the entity tag that the call had when you looked")
 	}
+	// A place that is not used in the end does no harm.
+	tag := uint64(0)
+	if req.Session != "" {
+		if tag, err = s.joinSession(c, req.Session, epoch); err != nil {
+			return nil, refuse(bridge.CauseOf(err))
+		}
+	}
 	if req.Handler != "" {
 		if err := s.changeHandler(ctx, c, req.Handler, ifMatch); err != nil {
 			return nil, err
 		}
 	}
-	return describeCall(c.describe(), ""), nil
+	out := describeCall(c.describe(), "")
+	out.Body.CallTag = tag
+	return out, nil
 }
 
 // changeHandler puts a call on another handler, or on what the one it has says

@@ -18,6 +18,7 @@ import (
 
 	"riptide/bridge"
 	"riptide/bridge/store"
+	"riptide/h3/media"
 	"riptide/policy"
 	"riptide/policy/stir"
 )
@@ -86,11 +87,6 @@ type ServerLimits struct {
 	Strangers      int     // connections on which nobody has shown a token, default 1000
 }
 
-const (
-	carrierWebTransport = "webtransport"
-	carrierPutGet       = "put-get"
-)
-
 // segment is what may stand in a path without escaping.
 var segment = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
@@ -150,7 +146,7 @@ func (c *ServerConfig) checkTGs() (errs []error) {
 		tg := &c.TGs[i]
 		tg.Trunk = cmp.Or(tg.Trunk, tg.Name)
 		if len(tg.Media) == 0 {
-			tg.Media = []string{carrierWebTransport, carrierPutGet}
+			tg.Media = media.RungNames()
 		}
 		if !segment.MatchString(tg.Name) {
 			errs = append(errs, fmt.Errorf("TG name %q: want 1 to 64 letters, digits, '.', '_' or '-'", tg.Name))
@@ -162,8 +158,8 @@ func (c *ServerConfig) checkTGs() (errs []error) {
 		if !tg.Customer && !slices.ContainsFunc(c.Clients, func(o OAuthClient) bool { return o.ID == tg.ClientID }) {
 			errs = append(errs, fmt.Errorf("TG %q belongs to client %q, which has no key here", tg.Name, tg.ClientID))
 		}
-		if !slices.Contains(tg.Media, carrierPutGet) {
-			errs = append(errs, fmt.Errorf("TG %q: media must hold %q, which every client can do", tg.Name, carrierPutGet))
+		if !slices.Contains(tg.Media, media.PutGet.String()) {
+			errs = append(errs, fmt.Errorf("TG %q: media must hold %q, which every client can do", tg.Name, media.PutGet))
 		}
 	}
 	return errs

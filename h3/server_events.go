@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -209,17 +208,4 @@ func keepReading(c *serverCall, rc *http.ResponseController) (alive func(), stop
 		close(done)
 		wg.Wait()
 	}
-}
-
-// serveMedia hands a request of the media byway to the call's port.
-func (s *Server) serveMedia(w http.ResponseWriter, r *http.Request) {
-	c := s.callAt(w, r)
-	if c == nil {
-		return
-	}
-	if r.Method == http.MethodConnect && !slices.Contains(s.tgs[c.tg].cfg.Media, carrierWebTransport) {
-		refuseHTTP(http.StatusNotImplemented, "this TG has no WebTransport; use GET and PUT").write(w)
-		return
-	}
-	s.media.Serve(w, r, c.media.port)
 }

@@ -105,7 +105,7 @@ func TestTGDocuments(t *testing.T) {
 	_, body = r.do(r.h3, exchange{method: "GET", url: testTG, token: token})
 	var tg TG
 	must(t, json.Unmarshal(body, &tg))
-	if tg.URI != testTG || tg.RetryBackoff < 2000 || tg.MediaTimeout != 5000 || tg.Keepalive != 5000 || tg.ParkedGets != 20 || tg.Profile != 1 || len(tg.Media) != 2 {
+	if tg.URI != testTG || tg.RetryBackoff < 2000 || tg.MediaTimeout != 5000 || tg.Keepalive != 5000 || tg.ParkedGets != 20 || tg.Profile != 1 || len(tg.Media) != 4 {
 		t.Errorf("TG %s", body)
 	}
 	if d := tg.Outbound.Destinations; d == nil || !d.Covers(testTo) || d.Covers("+13035550100") {

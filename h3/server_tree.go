@@ -146,7 +146,7 @@ func (s *Server) contain(w http.ResponseWriter, r *http.Request) {
 		panic(v)
 	default:
 		s.log.Error("request handler panicked", "method", r.Method, "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
-		if strings.HasSuffix(r.URL.Path, "/events") || strings.HasSuffix(r.URL.Path, "/media") {
+		if strings.HasSuffix(r.URL.Path, "/events") || strings.Contains(r.URL.Path, "/media") {
 			panic(http.ErrAbortHandler) // a stream has begun: there is no status to change any more
 		}
 		refuse(bridge.CauseInternal.With("the request could not be handled")).write(w)

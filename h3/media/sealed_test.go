@@ -347,7 +347,11 @@ func TestSealedMediaOverTwoHops(t *testing.T) {
 	callee.Join(&heard)
 	caller.Join(&back)
 	for p, s := range map[*Port]*site{caller: west, out: east} {
-		c, err := Dial(context.Background(), s.connect(t), s.url("1"), p, Options{PutGet: p == out})
+		rungs := Rungs("webtransport")
+		if p == out {
+			rungs = Rungs("put-get")
+		}
+		c, err := Dial(context.Background(), s.connect(t), s.url("1"), p, Options{Rungs: rungs})
 		if err != nil {
 			t.Fatal(err)
 		}

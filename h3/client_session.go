@@ -1,0 +1,63 @@
+package h3
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/quic-go/webtransport-go"
+
+	"riptide/h3/media"
+)
+
+// trunkSessions are the sessions that calls to a TG share. Those to a TG that
+// the trunk used before end with their calls.
+func (t *trunk) trunkSessions(tg *url.URL) *media.Sessions {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sessions == nil {
+		t.sessions = map[string]*media.Sessions{}
+	}
+	s := t.sessions[tg.String()]
+	if s == nil {
+		s = media.NewSessions(func(ctx context.Context) (*webtransport.Session, string, error) { return t.openTrunkSession(ctx, tg) })
+		t.sessions[tg.String()] = s
+	}
+	return s
+}
+
+// closeSessions ends them all.
+func (t *trunk) closeSessions() {
+	t.mu.Lock()
+	all := t.sessions
+	t.mu.Unlock()
+	for _, s := range all {
+		s.Close()
+	}
+}
+
+// openTrunkSession opens a session on {tg}/media, on a connection of its own.
+func (t *trunk) openTrunkSession(ctx context.Context, tg *url.URL) (*webtransport.Session, string, error) {
+	token, err := t.tokens.Token(ctx, tg.String())
+	if err != nil {
+		return nil, "", err
+	}
+	h := http.Header{"Authorization": {"Bearer " + token}}
+	sess, answer, err := t.pool.OwnSession(ctx, tg.JoinPath("media").String(), tg.Host, h)
+	if err != nil {
+		return nil, "", fmt.Errorf("trunk %q: %w", t.cfg.Name, err)
+	}
+	return sess, answer.Get(media.SessionHeader), nil
+}
+
+// reserveSeat takes a place on a trunk session for a call that is about to be
+// made, if calls go that way and there is one. The first calls find none: they
+// move over when it is there.
+func (t *trunk) reserveSeat(tg *url.URL) *media.Seat {
+	if !slices.Contains(t.rungs(), media.Trunk) || t.client.ladder.Verdict(media.Authority(tg), media.Trunk) == media.Fails {
+		return nil
+	}
+	return t.trunkSessions(tg).Reserve()
+}
