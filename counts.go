@@ -12,9 +12,13 @@ func (a *appliance) sipCounts() ops.SIPCounts {
 }
 
 func (a *appliance) riptCounts() ops.RIPTCounts {
-	if a.server == nil {
-		return ops.RIPTCounts{}
+	c := ops.RIPTCounts{Reopened: map[string]uint64{}}
+	for _, t := range a.client.State().Trunks {
+		c.Reopened[t.Name] = t.Reattached
 	}
-	s := a.server.State()
-	return ops.RIPTCounts{Refused: s.Refused, Replayed: s.Replayed, Events: s.UnknownEvents, Byways: s.CutByways, Strangers: s.CutStrangers}
+	if a.server != nil {
+		s := a.server.State()
+		c.Refused, c.Replayed, c.Events, c.Byways, c.Strangers = s.Refused, s.Replayed, s.UnknownEvents, s.CutByways, s.CutStrangers
+	}
+	return c
 }

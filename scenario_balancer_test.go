@@ -188,10 +188,24 @@ func (c *cluster) trust() *tls.Config {
 	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
 }
 
-// calls is a sum over both nodes.
-func (c *cluster) calls(name string, labels ...string) (each [2]int, total int) {
+// check waits for a caller's calls, of which none may have failed. If one has,
+// there is nothing to wait for at the other end.
+func (c *cluster) check(caller *siptest.SippRun, calls int) siptest.SippResult {
+	c.t.Helper()
+	r := caller.Check(c.t, calls)
+	if c.t.Failed() {
+		c.t.FailNow()
+	}
+	return r
+}
+
+// sum is a metric's sum at each node that is up, and over both.
+func (c *cluster) sum(name string, labels ...string) (each [2]int, total int) {
 	c.t.Helper()
 	for i, n := range c.nodes {
+		if !c.up(i) {
+			continue
+		}
 		each[i] = sum(n.metrics(c.t), name, labels...)
 		total += each[i]
 	}
@@ -203,10 +217,17 @@ func (c *cluster) settle() {
 	c.t.Helper()
 	c.office.settle(c.t)
 	for i, n := range c.nodes {
-		select {
-		case <-c.serving[i].Done():
-		default:
+		if c.up(i) {
 			n.settle(c.t)
 		}
+	}
+}
+
+func (c *cluster) up(i int) bool {
+	select {
+	case <-c.serving[i].Done():
+		return false
+	default:
+		return true
 	}
 }

@@ -29,6 +29,8 @@ type RIPTCounts struct {
 	Byways   uint64                 // event streams cut because the client sent rubbish, or did not read
 
 	Strangers uint64 // connections without a token closed to make room for others
+
+	Reopened map[string]uint64 // event streams opened anew after a loss, by trunk
 }
 
 // register fills the registry. It is our own: nothing that a library puts into
@@ -150,5 +152,13 @@ func riptCollector(take func() RIPTCounts) prometheus.Collector {
 			func(c RIPTCounts) []sample { return []sample{{"", c.Byways}} }),
 		familyOf("riptide_ript_strangers_cut_total", "Connections that showed no token, closed to make room for others.", nil,
 			func(c RIPTCounts) []sample { return []sample{{"", c.Strangers}} }),
+		familyOf("riptide_ript_byways_reopened_total", "Event streams of calls that we placed, opened anew after a loss, by trunk.", []string{"trunk"},
+			func(c RIPTCounts) []sample {
+				samples := make([]sample, 0, len(c.Reopened))
+				for trunk, n := range c.Reopened {
+					samples = append(samples, sample{trunk, n})
+				}
+				return samples
+			}),
 	}}
 }

@@ -127,7 +127,8 @@ func TestMetrics(t *testing.T) {
 			return SIPCounts{Strangers: 6, Malformed: 7, Stray: 8, Full: 9, Refused: 10, Unsent: 11}
 		},
 		RIPT: func() RIPTCounts {
-			return RIPTCounts{Refused: map[bridge.Code]uint64{"token-missing": 8, "identity-stale": 9}, Replayed: 1, Events: 2, Byways: 3, Strangers: 4}
+			return RIPTCounts{Refused: map[bridge.Code]uint64{"token-missing": 8, "identity-stale": 9}, Replayed: 1, Events: 2, Byways: 3, Strangers: 4,
+				Reopened: map[string]uint64{"telco": 5}}
 		},
 	})
 	began := time.Unix(1000, 0)
@@ -172,6 +173,7 @@ func TestMetrics(t *testing.T) {
 		`riptide_ript_unknown_events_total 2`,
 		`riptide_ript_byways_cut_total 3`,
 		`riptide_ript_strangers_cut_total 4`,
+		`riptide_ript_byways_reopened_total{trunk="telco"} 5`,
 		`go_goroutines `,
 		`process_open_fds `,
 	} {
