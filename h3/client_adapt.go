@@ -91,7 +91,7 @@ func (l *clientLeg) postHandler(ctx context.Context, h *handler) adapted {
 			}
 			return adapted{handler: h, desc: desc, tag: desc.tagOr(rep.Header.Get("ETag"))}
 		}
-		if posts == maxPosts || !repeatable(err) || !pause(ctx, quickRetry()) {
+		if posts == maxPosts || !repeatable(err) || !pause(ctx, repeatPause(posts)) {
 			return adapted{err: err}
 		}
 	}

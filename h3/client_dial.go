@@ -19,9 +19,6 @@ import (
 // placeLimit bounds all attempts to place one call.
 const placeLimit = 2 * requestTimeout
 
-// maxPosts is how often a POST is repeated that may or may not have arrived.
-const maxPosts = 3
-
 // Dial places a call over in.Trunk. The returned leg's media are open, and its
 // events begin with what the peer makes of the call. If ctx ends while the
 // peer has not answered yet, Dial returns at once, and the call, should it
@@ -140,7 +137,7 @@ func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (_
 			}
 		case sent && posts < maxPosts && repeatable(err):
 			// The key makes sure that there is one call at most.
-			if !pause(ctx, quickRetry()*time.Duration(posts)) {
+			if !pause(ctx, repeatPause(posts)) {
 				return nil, err
 			}
 		default:

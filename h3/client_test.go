@@ -396,3 +396,30 @@ func TestNothingLeft(t *testing.T) {
 		t.Errorf("state %+v", s)
 	}
 }
+
+// TestNodeGoneForAWhile: a balancer answers 502 until its health check has found
+// out that the node is gone. A call does not fail for that.
+func TestNodeGoneForAWhile(t *testing.T) {
+	t.Parallel()
+	p := newFakePeer(t)
+	var posts atomic.Int32
+	p.onPost = func(w http.ResponseWriter, _ *http.Request, _ CallRequest) bool {
+		if posts.Add(1) < 5 {
+			w.WriteHeader(http.StatusBadGateway)
+			return true
+		}
+		return false
+	}
+	leg := mustDial(t, p.client(t), testIntent())
+	if n := posts.Load(); n != 5 {
+		t.Errorf("%d POSTs, want 5", n)
+	}
+	must(t, leg.End(t.Context(), bridge.CauseNormal))
+	pauses := time.Duration(0)
+	for n := 1; n < maxPosts; n++ {
+		pauses += repeatPause(n)
+	}
+	if pauses < 3*time.Second || pauses > placeLimit/2 {
+		t.Errorf("all pauses together take %v", pauses)
+	}
+}

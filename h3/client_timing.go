@@ -26,6 +26,19 @@ func jittered(d time.Duration) time.Duration { return d + rand.N(d/8+1) }
 // (20-protocol.md A.4-6).
 func quickRetry() time.Duration { return rand.N(50 * time.Millisecond) }
 
+// maxPosts is how often a POST is sent that may or may not have arrived, and
+// repeatPause the pause after the n-th time: at first as good as none, in the end
+// long enough for a balancer to notice that a node is gone (its health check
+// takes a second or two, and until then it answers 502).
+const maxPosts = 7
+
+func repeatPause(n int) time.Duration {
+	if n <= 1 {
+		return quickRetry()
+	}
+	return jittered(50 * time.Millisecond << min(n-1, maxPosts))
+}
+
 // flapLimit is how long a link must last for the next loss to be a new one.
 const flapLimit = 2 * time.Second
 
