@@ -156,6 +156,26 @@ func parseRequest(b []byte) (request, error) {
 	return request{method, header}, nil
 }
 
+// parseResponse reads a response in the same way.
+func parseResponse(b []byte) (m request, status int, err error) {
+	r := textproto.NewReader(bufio.NewReader(bytes.NewReader(b)))
+	line, err := r.ReadLine()
+	if err != nil {
+		return request{}, 0, fmt.Errorf("read SIP response: %w", err)
+	}
+	if _, err := fmt.Sscanf(line, "SIP/2.0 %d", &status); err != nil {
+		return request{}, 0, fmt.Errorf("read SIP response: %.40q is no status line", line)
+	}
+	m.header, err = r.ReadMIMEHeader()
+	if err != nil {
+		return request{}, 0, fmt.Errorf("read SIP response: %w", err)
+	}
+	return m, status, nil
+}
+
+// contactPattern finds the URI of a Contact.
+var contactPattern = regexp.MustCompile(`<([^>]+)>`)
+
 var tagPattern = regexp.MustCompile(`;\s*tag=([^;>\s]+)`)
 
 func (m request) toTag() string {
