@@ -149,9 +149,14 @@ func callerName(req *sipgo.Request, asserted string) string {
 	return plainName(from.DisplayName)
 }
 
+// plainName is a display name without its quotes and escapes. The parser has
+// taken the quotes off names that it knew for such.
 func plainName(s string) string {
-	s = strings.Trim(strings.TrimSpace(s), `"`)
-	return strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(s)
+	s = strings.TrimSpace(s)
+	if len(s) > 1 && s[0] == '"' && s[len(s)-1] == '"' {
+		s = s[1 : len(s)-1]
+	}
+	return strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(s)
 }
 
 func isAnonymous(u *sipgo.Uri) bool {
