@@ -20,6 +20,7 @@ var packages = map[string]string{
 	"nsenter":  "util-linux",
 	"nft":      "nftables",
 
+	"gcc":        "gcc libc6-dev",
 	"nginx":      "nginx-light libnginx-mod-stream",
 	"gtlsclient": "ngtcp2-client",
 }
