@@ -2,16 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
-
-	"github.com/go-jose/go-jose/v4"
 
 	"riptide/bridge"
 	"riptide/bridge/store"
@@ -68,10 +64,10 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 	if err := a.makeSIP(cfg, verifier, logger); err != nil {
 		return nil, err
 	}
-	if err := a.makeClient(cfg, logger); err != nil {
+	if err := a.makeServer(ctx, cfg, verifier, logger); err != nil {
 		return nil, err
 	}
-	if err := a.makeServer(ctx, cfg, verifier, logger); err != nil {
+	if err := a.makeClient(cfg, logger); err != nil {
 		return nil, err
 	}
 	a.bridge.Use(a.trunks(cfg))
@@ -126,98 +122,6 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	return err
 }
 
-func (a *appliance) makeClient(cfg *configs.Config, logger *slog.Logger) error {
-	var trunks []h3.TrunkConfig
-	var key h3.ClientKey
-	if private := cfg.RIPT.ClientKey.Reveal(); private != nil {
-		var err error
-		if key, err = h3.NewClientKey(private, ""); err != nil {
-			return fmt.Errorf("%w (key ript.key)", err)
-		}
-	}
-	for _, t := range cfg.Trunks {
-		if t.RIPT == nil || t.RIPT.Connect == "" {
-			continue
-		}
-		trunks = append(trunks, h3.TrunkConfig{
-			Name: t.Name, Connect: t.RIPT.Connect, ClientID: t.RIPT.Client, Key: key,
-			Roots: t.RIPT.RootCAs.Pool, Numbers: t.RIPT.Numbers, Media: t.RIPT.Media,
-			Facts: factPolicy(t.Facts),
-		})
-	}
-	var err error
-	a.client, err = h3.NewClient(h3.ClientConfig{Trunks: trunks, Store: a.store, Logger: logger, HandlerID: cfg.Node})
-	return err
-}
-
-// makeServer makes the RIPT server, if one is configured.
-func (a *appliance) makeServer(ctx context.Context, cfg *configs.Config, verifier *stir.Verifier, logger *slog.Logger) error {
-	if !cfg.RIPT.Listen.IsValid() {
-		return nil
-	}
-	sc := h3.ServerConfig{
-		Listen: cfg.RIPT.Listen.String(), Authority: cfg.RIPT.Authority, Certificate: *cfg.RIPT.TLS.Pair.Reveal(),
-		TokenKey: cfg.RIPT.TokenKey.Reveal(),
-		Acceptor: a.admin.Count(a.bridge), OnRefuse: a.admin.Refused("ript"), Verifier: verifier, Store: a.store, Log: logger,
-		Limits: h3.ServerLimits{Calls: cfg.Limits.Calls},
-	}
-	if cfg.Identity.CA != nil {
-		pair := cfg.Identity.CA.Pair.Reveal()
-		key, ok := pair.PrivateKey.(crypto.Signer)
-		if !ok {
-			return errors.New("caller identity CA: its key cannot sign (key identity.ca.key)")
-		}
-		var err error
-		if sc.CA, err = stir.NewCA(pair.Leaf, key); err != nil {
-			return fmt.Errorf("caller identity CA: %w (key identity.ca)", err)
-		}
-	}
-	for _, t := range cfg.Trunks {
-		if t.RIPT == nil || t.RIPT.Accept == nil {
-			continue
-		}
-		acc := t.RIPT.Accept
-		sc.TGs = append(sc.TGs, h3.TGConfig{
-			Name: t.Name, Trunk: t.Name, ClientID: acc.Client,
-			Origins:      policy.NumberSet{Allow: acc.Callers},
-			Destinations: policy.NumberSet{Allow: acc.Destinations, Except: acc.Except},
-			Facts:        factPolicy(t.Facts),
-		})
-		keys, err := keySet(acc.PublicKeys)
-		if err != nil {
-			return err
-		}
-		sc.Clients = append(sc.Clients, h3.OAuthClient{ID: acc.Client, Keys: keys})
-	}
-	server, err := h3.NewServer(sc)
-	if err != nil {
-		return err
-	}
-	if err := server.Listen(ctx); err != nil {
-		return fmt.Errorf("%w (another address: key ript.listen)", err)
-	}
-	a.server = server
-	return nil
-}
-
-// keySet is a peer's public keys as the token issuer wants them. A key that
-// came without an id goes by its thumbprint (RFC 7638), as our own client's does.
-func keySet(keys []configs.PublicKey) (jose.JSONWebKeySet, error) {
-	var set jose.JSONWebKeySet
-	for _, k := range keys {
-		jwk := jose.JSONWebKey{Key: k.Key, KeyID: k.ID, Algorithm: string(jose.ES256), Use: "sig"}
-		if jwk.KeyID == "" {
-			sum, err := jwk.Thumbprint(crypto.SHA256)
-			if err != nil {
-				return set, fmt.Errorf("thumbprint of a peer's key: %w", err)
-			}
-			jwk.KeyID = base64.RawURLEncoding.EncodeToString(sum)
-		}
-		set.Keys = append(set.Keys, jwk)
-	}
-	return set, nil
-}
-
 // trunks says which edge reaches which trunk.
 func (a *appliance) trunks(cfg *configs.Config) map[string]bridge.Trunk {
 	trunks := make(map[string]bridge.Trunk, len(cfg.Trunks))
@@ -225,7 +129,7 @@ func (a *appliance) trunks(cfg *configs.Config) map[string]bridge.Trunk {
 		switch {
 		case t.SIP != nil:
 			trunks[t.Name] = bridge.Trunk{Dialer: a.sip}
-		case t.RIPT.Connect != "":
+		default:
 			trunks[t.Name] = bridge.Trunk{Dialer: a.client, Signer: a.client}
 		}
 	}
@@ -236,7 +140,7 @@ func (a *appliance) trunks(cfg *configs.Config) map[string]bridge.Trunk {
 func makePolicy(cfg *configs.Config) (*policy.Policy, error) {
 	p := &policy.Policy{Trunks: make(map[string]policy.Trunk, len(cfg.Trunks))}
 	for _, t := range cfg.Trunks {
-		trunk := policy.Trunk{Name: t.Name, Transfer: t.Transfer == "allow"}
+		trunk := policy.Trunk{Name: t.Name, Calls: t.Calls, Transfer: t.Transfer == "allow"}
 		if t.SIP != nil {
 			trunk.Callers = policy.NumberSet{Allow: t.SIP.Callers}
 		}

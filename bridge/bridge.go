@@ -46,6 +46,7 @@ type Bridge struct {
 
 	mu       sync.Mutex
 	calls    map[string]*call
+	busy     map[string]int // trunk -> calls in which it takes part
 	draining bool
 	done     sync.WaitGroup
 
@@ -63,7 +64,7 @@ func New(cfg Config) *Bridge {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Bridge{cfg: cfg, calls: make(map[string]*call)}
+	return &Bridge{cfg: cfg, calls: make(map[string]*call), busy: make(map[string]int)}
 }
 
 // Use names the trunks, by their names in the policy.
@@ -219,7 +220,19 @@ func (b *Bridge) admit(c *call) error {
 		cause.RetryAfter = 5 * time.Second
 		return cause
 	}
+	a, z := c.summary.TrunkA, c.summary.TrunkB
+	if limit := b.cfg.Policy.Trunks[a].Calls; limit > 0 && b.busy[a] >= limit {
+		return Cause{Code: "rate-limited", RetryAfter: 5 * time.Second}.With("trunk %q has %d calls, its limit (trunks.%s.calls)", a, b.busy[a], a)
+	}
+	if limit := b.cfg.Policy.Trunks[z].Calls; limit > 0 && b.busy[z] >= limit {
+		cause := CauseOverloaded.With("trunk %q has %d calls, its limit (trunks.%s.calls)", z, b.busy[z], z)
+		cause.RetryAfter = 5 * time.Second
+		return cause
+	}
 	b.calls[c.rec.ID] = c
+	b.busy[a]++
+	b.busy[z]++
+	c.places = [2]string{a, z}
 	b.done.Add(1)
 	return nil
 }
@@ -227,6 +240,11 @@ func (b *Bridge) admit(c *call) error {
 func (b *Bridge) release(c *call) {
 	b.mu.Lock()
 	delete(b.calls, c.rec.ID)
+	for _, trunk := range c.places {
+		if b.busy[trunk]--; b.busy[trunk] == 0 {
+			delete(b.busy, trunk)
+		}
+	}
 	b.mu.Unlock()
 	b.done.Done()
 }

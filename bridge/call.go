@@ -106,6 +106,7 @@ type call struct {
 	terms        Negotiation // who can do what; Called is not set
 	tuned        [2]tuning   // of the two sides
 	summary      Summary
+	places       [2]string    // trunks whose limit the call counts against
 	stop         chan Cause   // from Shutdown; one element
 	dialling     chan dialled // one element; nil once it was received
 

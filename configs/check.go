@@ -106,7 +106,7 @@ func (d *decoder) checkTrunks(c *Config) {
 		case t.SIP != nil:
 			d.checkSIPTrunk(key+".sip", t, sources)
 		default:
-			d.checkRIPTTrunk(key+".ript", t, clients)
+			d.checkRIPTTrunk(key+".ript", c, t, clients)
 		}
 	}
 }
@@ -156,16 +156,16 @@ func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[netip.Prefix]s
 	}
 }
 
-func (d *decoder) checkRIPTTrunk(key string, t *Trunk, clients map[string]string) {
+func (d *decoder) checkRIPTTrunk(key string, c *Config, t *Trunk, clients map[string]string) {
 	r := t.RIPT
 	if r.Connect == "" && r.Accept == nil {
-		d.problem(key, "neither connect nor accept", "add connect: https://host:port to place calls there, accept to take calls from there, or both")
+		d.problem(key, "neither connect nor accept", "add connect: https://host:port of a provider, or accept for a customer that connects to us")
 	}
 	if d.has(key + ".connect") {
 		d.checkConnect(key, r)
-	} else if len(r.Numbers) > 0 || r.Roots != "" {
-		d.problem(key, "numbers and roots are for the peer we connect to, but there is no connect", "add connect: https://host:port, or remove them")
 	}
+	d.checkNumbers(key, r)
+	d.checkInbound(key, c, r)
 	if !isClientID(r.Client) {
 		d.problem(key+".client", fmt.Sprintf("%q is not a client id", clip(r.Client)), "write the one that the peer gave this box: printable ASCII, no spaces")
 	}
@@ -173,6 +173,11 @@ func (d *decoder) checkRIPTTrunk(key string, t *Trunk, clients map[string]string
 		return
 	}
 	d.checkAccept(key+".accept", r.Accept)
+	for i, host := range r.Accept.Hosts {
+		if !isHostPattern(host) {
+			d.problem(fmt.Sprintf("%s.accept.hosts[%d]", key, i), fmt.Sprintf("%q is not a host name", clip(host)), "write ript.office.example, or *.office.example for all below")
+		}
+	}
 	if other, taken := clients[r.Accept.Client]; taken {
 		d.problem(key+".accept", fmt.Sprintf("client %q is trunk %s already", r.Accept.Client, other), "give each peer a client id of its own")
 	}
@@ -192,10 +197,29 @@ func (d *decoder) checkConnect(key string, r *RIPTTrunk) {
 	if len(r.Numbers) == 0 && !d.has(key+".numbers") {
 		d.problem(key, "numbers is missing, so no call could be signed", `add numbers: the caller numbers to ask a certificate for, as in ["+1202555xxxx"]`)
 	}
+}
+
+func (d *decoder) checkNumbers(key string, r *RIPTTrunk) {
 	for i, p := range r.Numbers {
 		if _, _, ok := p.Block(); !ok && p != "" {
 			d.problem(fmt.Sprintf("%s.numbers[%d]", key, i), fmt.Sprintf("%q: a certificate lists numbers and blocks, not prefixes", p), "write +12025550123 or +1202555xxxx")
 		}
+	}
+}
+
+// checkInbound holds what was asked for to what it needs; what was not is only
+// done where it can be.
+func (d *decoder) checkInbound(key string, c *Config, r *RIPTTrunk) {
+	if r.Inbound != "true" || !d.has(key+".inbound") {
+		return
+	}
+	switch {
+	case r.Connect == "" && !d.has(key+".connect"):
+		d.problem(key+".inbound", "there is no peer to be told where to call us", "add connect: https://host:port, or remove inbound")
+	case d.lacks("ript.listen"):
+		d.problem(key+".inbound", "the peer is to call us, but there is no ript.listen", "add ript.listen, as in 0.0.0.0:443, and ript.tls")
+	case c.RIPT.Listen.IsValid() && !isDNSName(c.RIPT.Authority):
+		d.problem(key+".inbound", "the peer wants a name to call us at, and ript.authority is an address", "add ript.authority with a DNS name, as in ript.example:443")
 	}
 }
 
@@ -256,15 +280,12 @@ func (d *decoder) checkRoutes(c *Config) {
 	for i, r := range c.Routes {
 		key := fmt.Sprintf("routes[%d]", i)
 		from, fromOK := d.routeTrunk(c, key, "from", r.From, names)
-		to, toOK := d.routeTrunk(c, key, "trunk", r.Trunk, names)
+		d.routeTrunk(c, key, "trunk", r.Trunk, names)
 		if r.To == "" && !d.has(key+".to") {
 			d.problem(key, "to is missing", `add to: a number pattern, as in "+*"`)
 		}
 		if fromOK {
 			d.checkSource(key, from)
-		}
-		if toOK && to.RIPT != nil && to.RIPT.Connect == "" && !d.has("trunks."+to.Name+".ript.connect") {
-			d.problem(key+".trunk", fmt.Sprintf("we never connect to trunk %s", to.Name), "add trunks."+to.Name+".ript.connect: https://host:port")
 		}
 		if first, dup := seen[match{r.From, r.To}]; dup && r.To != "" {
 			d.problem(key, fmt.Sprintf("the same calls as routes[%d]", first), "remove one of the two")
@@ -301,7 +322,21 @@ func (d *decoder) checkSource(route string, t Trunk) {
 	switch {
 	case t.SIP != nil && len(t.SIP.Callers) == 0 && !d.has(key+".sip.callers"):
 		d.problem(key+".sip", "callers is missing, so every call from here would be refused", `add callers: the numbers this peer may call from, as in ["+1202555xxxx"], or ["*"] for any`)
-	case t.RIPT != nil && t.RIPT.Accept == nil:
-		d.problem(route+".from", fmt.Sprintf("no call can come from trunk %s", t.Name), "add "+key+".ript.accept")
+	case t.RIPT != nil && t.RIPT.Accept == nil && t.RIPT.Inbound != "true":
+		d.problem(route+".from", fmt.Sprintf("no call can come from trunk %s", t.Name), "add ript.listen and a ript.authority with a DNS name, so that the peer can be told where to call us, or "+key+".ript.accept")
 	}
+}
+
+// isHostPattern tells a DNS name, which may begin with "*." for all below.
+func isHostPattern(s string) bool {
+	labels := strings.Split(strings.TrimPrefix(s, "*."), ".")
+	for _, label := range labels {
+		if label == "" || len(label) > 63 || strings.ContainsFunc(label, func(r rune) bool {
+			return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+		}) {
+			return false
+		}
+	}
+	_, err := netip.ParseAddr(s)
+	return len(s) <= 253 && err != nil
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -67,9 +68,10 @@ type Identity struct {
 
 // Trunk is a peer. Exactly one of SIP and RIPT is set.
 type Trunk struct {
-	Name string
-	SIP  *SIPTrunk  `yaml:"sip"`
-	RIPT *RIPTTrunk `yaml:"ript"`
+	Name  string
+	Calls int        `yaml:"calls" min:"1" max:"100000"` // at once, in both directions; 0 = limits.calls
+	SIP   *SIPTrunk  `yaml:"sip"`
+	RIPT  *RIPTTrunk `yaml:"ript"`
 
 	Facts    Facts  `yaml:"facts"`
 	Transfer string `yaml:"transfer" oneof:"refuse allow"` // may its parties have the other one connected elsewhere
@@ -99,11 +101,12 @@ type SIPTrunk struct {
 // RIPTTrunk is a peer on the web side: one we connect to, one that connects to
 // us, or both.
 type RIPTTrunk struct {
-	Connect string           `yaml:"connect"` // https://host:port at which we place calls; "" = we place none
+	Connect string           `yaml:"connect"` // https://host:port at which we place calls; "" = where the peer registers, if anywhere
 	Client  string           `yaml:"client"`  // our OAuth client id there; default: the node's name
-	Numbers []policy.Pattern `yaml:"numbers"` // caller numbers we enrol a certificate for
+	Numbers []policy.Pattern `yaml:"numbers"` // caller numbers we sign for on calls to the peer
 	Roots   File             `yaml:"roots"`   // private CA of the peer's TLS; "" = the system's
 	Media   string           `yaml:"media" oneof:"auto webtransport trunk striped put-get"`
+	Inbound string           `yaml:"inbound" oneof:"true false"` // whether the peer is told where to call us; default: if it can be
 	Accept  *Accept          `yaml:"accept"`
 
 	RootCAs Anchors // loaded from Roots by Load
@@ -116,6 +119,7 @@ type Accept struct {
 	Callers      []policy.Pattern `yaml:"callers"` // caller numbers it may vouch for
 	Destinations []policy.Pattern `yaml:"destinations"`
 	Except       []policy.Pattern `yaml:"except"` // not these destinations
+	Hosts        []string         `yaml:"hosts"`  // host names at which it may want its own calls; none = any, with public addresses
 
 	PublicKeys []PublicKey // loaded from Key by Load
 }
@@ -197,6 +201,9 @@ func (c *Config) fill() {
 	}
 	for i := range c.Trunks {
 		c.Trunks[i].fill(c.Node)
+		if r := c.Trunks[i].RIPT; r != nil && r.Inbound == "" {
+			r.Inbound = strconv.FormatBool(r.Connect != "" && c.RIPT.Listen.IsValid() && isDNSName(c.RIPT.Authority))
+		}
 	}
 }
 
@@ -204,6 +211,17 @@ func (c *Config) fill() {
 // route, bill or rank a call.
 func defaultFacts() []string {
 	return []string{"callerName", "connected", "diversions", "languages", "location", "privacy"}
+}
+
+// isDNSName tells an authority that peers reach by a name: one with an address
+// is not registered anywhere.
+func isDNSName(authority string) bool {
+	host, _, err := splitHostPort(authority, 443)
+	if err != nil {
+		return false
+	}
+	_, err = netip.ParseAddr(host)
+	return err != nil
 }
 
 func (t *Trunk) fill(node string) {

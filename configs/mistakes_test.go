@@ -172,9 +172,11 @@ identity: {ca: {key: b}}
   d: {ript: {connect: https://d.example/path, numbers: "+1202555xxxx"}}
   e: {ript: {connect: "https://e.example:0", numbers: "+1202555xxxx", media: webrtc}}
   f: {ript: {numbers: "+1202555xxxx", accept: {}}}
-  g: {ript: {accept: {client: f, key: g.pub, callers: "*"}}}
+  g: {ript: {inbound: yes, accept: {client: f, key: g.pub, callers: "*", hosts: [192.0.2.1, a..b]}}}
+  h: {calls: 0, ript: {connect: "https://h.example", numbers: "+12025550123", inbound: true}}
+  i: {ript: {inbound: true, accept: {client: i, key: i.pub, callers: "*"}}}
 `, []string{
-		`x.yaml:2:13: trunks.a.ript: neither connect nor accept; add connect: https://host:port to place calls there, accept to take calls from there, or both`,
+		`x.yaml:2:13: trunks.a.ript: neither connect nor accept; add connect: https://host:port of a provider, or accept for a customer that connects to us`,
 		`x.yaml:3:23: trunks.b.ript.connect: "http://b.example": RIPT is spoken over https only; write https://host:port`,
 		`x.yaml:3:23: trunks.b.ript.connect: the peer wants to know who connects, but there is no ript.key; add ript.key: the PEM file of an EC P-256 private key, and give its public half to the peer`,
 		`x.yaml:3:50: trunks.b.ript.numbers[0]: "+1202*": a certificate lists numbers and blocks, not prefixes; write +12025550123 or +1202555xxxx`,
@@ -184,12 +186,16 @@ identity: {ca: {key: b}}
 		`x.yaml:5:23: trunks.d.ript.connect: "https://d.example/path": holds more than host and port; write https://host:port; paths are learnt from the peer`,
 		`x.yaml:6:23: trunks.e.ript.connect: "https://e.example:0": "0" is not a port; write https://host:port`,
 		`x.yaml:6:78: trunks.e.ript.media: "webrtc": not one of the values; write auto or webtransport or trunk or striped or put-get`,
-		`x.yaml:7:13: trunks.f.ript: numbers and roots are for the peer we connect to, but there is no connect; add connect: https://host:port, or remove them`,
 		`x.yaml:7:47: trunks.f.ript.accept: key is missing; add key: the peer's public key, a PEM or JWKS file; without it anyone could call`,
 		`x.yaml:7:47: trunks.f.ript.accept: callers is missing, so every call would be refused; add callers: the numbers the peer may call from, as in ["+1202555xxxx"]`,
 		`x.yaml:7:47: trunks.f.ript.accept: calls are to be taken, but there is no ript.listen; add ript.listen, as in 0.0.0.0:443, and ript.tls`,
 		`x.yaml:7:47: trunks.f.ript.accept: the peer enrols a certificate for its callers here, but there is no identity.ca; add identity.ca: the certificate and key that sign such certificates`,
-		`x.yaml:8:22: trunks.g.ript.accept: client "f" is trunk f already; give each peer a client id of its own`,
+		`x.yaml:8:23: trunks.g.ript.inbound: "yes": not one of the values; write true or false`,
+		`x.yaml:8:36: trunks.g.ript.accept: client "f" is trunk f already; give each peer a client id of its own`,
+		`x.yaml:8:82: trunks.g.ript.accept.hosts[0]: "192.0.2.1" is not a host name; write ript.office.example, or *.office.example for all below`,
+		`x.yaml:8:93: trunks.g.ript.accept.hosts[1]: "a..b" is not a host name; write ript.office.example, or *.office.example for all below`,
+		`x.yaml:9:14: trunks.h.calls: "0": out of range; write a whole number from 1 to 100000`,
+		`x.yaml:10:23: trunks.i.ript.inbound: there is no peer to be told where to call us; add connect: https://host:port, or remove inbound`,
 	}},
 	{"routes", `trunks:
   pbx: {sip: {peer: 192.0.2.1}}
@@ -206,10 +212,9 @@ routes:
   - {from: telco, to: "+1*", trunk: out}
 `, []string{
 		`x.yaml:2:14: trunks.pbx.sip: callers is missing, so every call from here would be refused; add callers: the numbers this peer may call from, as in ["+1202555xxxx"], or ["*"] for any`,
-		`x.yaml:8:34: routes[0].trunk: we never connect to trunk telco; add trunks.telco.ript.connect: https://host:port`,
 		`x.yaml:9:12: routes[1].from: no trunk is called "pbxx"; did you mean pbx?`,
 		`x.yaml:9:35: routes[1].trunk: no trunk is called "outt"; did you mean out?`,
-		`x.yaml:10:12: routes[2].from: no call can come from trunk out; add trunks.out.ript.accept`,
+		`x.yaml:10:12: routes[2].from: no call can come from trunk out; add ript.listen and a ript.authority with a DNS name, so that the peer can be told where to call us, or trunks.out.ript.accept`,
 		`x.yaml:10:21: routes[2].to: "12": not a number pattern; write +12025550123, +1202555xxxx, +1202*, *@pbx.example or *`,
 		`x.yaml:10:34: routes[2].trunk: no trunk is called "nowhere"; trunks: pbx, telco, out`,
 		`x.yaml:11:5: routes[3]: from is missing; add from: the name of a trunk`,

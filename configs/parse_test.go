@@ -45,18 +45,21 @@ trunks:
     facts: {accept: all, send: [callerName, privacy], carry: [X-Account, Subject]}
     transfer: allow
   telco:
+    calls: 40
     ript:
       connect: https://Peer.example:9443/
       client: box-7
       numbers: ["+1202555xxxx"]
       roots: ca.pem
       media: put-get
+      inbound: false
       accept:
         client: tel
         key: telco.pub
         callers: ["+1202555xxxx"]
         destinations: ["+1*"]
         except: ["+1900*"]
+        hosts: ["*.telco.example"]
 routes:
   - {from: pbx, to: "+*", trunk: telco}
   - {from: telco, to: "+1*", trunk: pbx}
@@ -83,10 +86,10 @@ func TestParseEveryKey(t *testing.T) {
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info"},
 				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},
 				Transfer: "allow"},
-			{Name: "telco", RIPT: &RIPTTrunk{Connect: "https://peer.example:9443", Client: "box-7",
-				Numbers: []policy.Pattern{"+1202555xxxx"}, Roots: "/etc/riptide/ca.pem", Media: "put-get",
+			{Name: "telco", Calls: 40, RIPT: &RIPTTrunk{Connect: "https://peer.example:9443", Client: "box-7",
+				Numbers: []policy.Pattern{"+1202555xxxx"}, Roots: "/etc/riptide/ca.pem", Media: "put-get", Inbound: "false",
 				Accept: &Accept{Client: "tel", Key: "/etc/riptide/telco.pub", Callers: []policy.Pattern{"+1202555xxxx"},
-					Destinations: []policy.Pattern{"+1*"}, Except: []policy.Pattern{"+1900*"}}},
+					Destinations: []policy.Pattern{"+1*"}, Except: []policy.Pattern{"+1900*"}, Hosts: []string{"*.telco.example"}}},
 				Facts: Facts{Accept: defaultFacts(), Send: defaultFacts()}, Transfer: "refuse"},
 		},
 		Routes: []Route{{"pbx", "+*", "telco"}, {"telco", "+1*", "pbx"}},

@@ -17,8 +17,8 @@ import (
 const (
 	enrolEvery    = 10 * time.Second
 	enrolBurst    = 20
-	registerEvery = 100 * time.Millisecond
-	registerBurst = 100
+	registerEvery = 10 * time.Millisecond
+	registerBurst = 1000
 )
 
 // quota is how often a client may ask for one kind of thing: so many in a

@@ -133,7 +133,7 @@ func TestRateLimitFields(t *testing.T) {
 		t.Errorf("refused with %v", resp.Header)
 	}
 	resp, _ = post("/handlers")
-	if p := resp.Header.Get("RateLimit-Policy"); p != `"handlers";q=100;w=10` {
+	if p := resp.Header.Get("RateLimit-Policy"); p != `"handlers";q=1000;w=10` {
 		t.Errorf("handlers: RateLimit-Policy %q", p)
 	}
 	resp, _ = r.do(r.h3, exchange{method: "GET", url: testTG, token: token})

@@ -6,6 +6,7 @@ import "fmt"
 // the configuration.
 type Trunk struct {
 	Name    string
+	Calls   int       // at once, in both directions; 0 = as many as the box takes
 	Callers NumberSet // calling numbers a call from this trunk may show; empty = any
 
 	Transfer bool // parties on this trunk may have the other party connected elsewhere
