@@ -43,8 +43,14 @@ func printCheck(w io.Writer, path string, cfg *configs.Config) error {
 		case t.SIP != nil:
 			fmt.Fprintf(w, "trunk %s: SIP to %s over %s, requests accepted from %v\n", t.Name, t.SIP.Peer, t.SIP.Transport, t.SIP.Match)
 		case t.RIPT != nil:
-			if t.RIPT.Connect != "" {
+			switch {
+			case t.RIPT.Connect != "":
 				fmt.Fprintf(w, "trunk %s: RIPT calls to %s as client %q\n", t.Name, t.RIPT.Connect, t.RIPT.Client)
+			default:
+				fmt.Fprintf(w, "trunk %s: RIPT calls to the trunk group that client %q registers here\n", t.Name, t.RIPT.Accept.Client)
+			}
+			if t.RIPT.Inbound == "true" {
+				fmt.Fprintf(w, "trunk %s: %s is told to call us at https://%s\n", t.Name, t.RIPT.Connect, cfg.RIPT.Authority)
 			}
 			if t.RIPT.Accept != nil {
 				fmt.Fprintf(w, "trunk %s: RIPT calls from client %q\n", t.Name, t.RIPT.Accept.Client)

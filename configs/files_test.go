@@ -118,7 +118,7 @@ func TestExamplesLoad(t *testing.T) {
 			if c.RIPT.ClientKey.Reveal() == nil {
 				t.Error("ript.key was not loaded")
 			}
-			if c.RIPT.Listen.IsValid() && (c.RIPT.TLS.Pair.Reveal() == nil || c.Identity.CA.Pair.Reveal() == nil || c.Identity.Anchors.Pool == nil) {
+			if c.RIPT.Listen.IsValid() && (c.RIPT.TLS.Pair.Reveal() == nil || c.Identity.CA != nil && (c.Identity.CA.Pair.Reveal() == nil || c.Identity.Anchors.Pool == nil)) {
 				t.Error("certificates were not loaded")
 			}
 			for _, trunk := range c.Trunks {
@@ -131,7 +131,7 @@ func TestExamplesLoad(t *testing.T) {
 }
 
 func TestFileMistakes(t *testing.T) {
-	office, err := os.ReadFile("office.yaml")
+	telco, err := os.ReadFile("telco.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,14 +147,14 @@ func TestFileMistakes(t *testing.T) {
 		want   []string // of each problem: what it must hold, in the file's order
 	}{
 		{"missing", func(k kit) { os.Remove(filepath.Join(k.dir, "tls.key")) }, []string{"ript.tls.key: there is no file"}},
-		{"two missing", func(k kit) { os.Remove(filepath.Join(k.dir, "tls.crt")); os.Remove(filepath.Join(k.dir, "telco.pub")) },
+		{"two missing", func(k kit) { os.Remove(filepath.Join(k.dir, "tls.crt")); os.Remove(filepath.Join(k.dir, "office.pub")) },
 			[]string{"ript.tls.certificate: there is no file", "accept.key: there is no file"}},
 		{"readable by all", func(k kit) { os.Chmod(filepath.Join(k.dir, "client.key"), 0o604) }, []string{"ript.key: "}},
 		{"not a pair", func(k kit) { k.write("tls.key", 0o600, pkcs8(t, other)) }, []string{"ript.tls.key: "}},
 		{"another name", func(k kit) {
 			k.write("tls.key", 0o600, pkcs8(t, other))
 			k.write("tls.crt", 0o600, certificate(t, other, false, "elsewhere.example"))
-		}, []string{"not valid for office.example"}},
+		}, []string{"not valid for telco.example"}},
 		{"no authority", func(k kit) {
 			k.write("stir-ca.key", 0o600, pkcs8(t, other))
 			k.write("stir-ca.crt", 0o600, certificate(t, other, false))
@@ -164,8 +164,8 @@ func TestFileMistakes(t *testing.T) {
 			k.write("stir-ca.crt", 0o600, certificate(t, rsaKey, true))
 		}, []string{"not EC P-256"}},
 		{"RSA client key", func(k kit) { k.write("client.key", 0o600, pkcs8(t, rsaKey)) }, []string{"ript.key: not an EC P-256 key"}},
-		{"P-384 peer key", func(k kit) { k.write("telco.pub", 0o600, publicPEM(t, p384.Public())) }, []string{"accept.key: not an EC P-256 key"}},
-		{"private peer key", func(k kit) { k.write("telco.pub", 0o600, pkcs8(t, other)) }, []string{"accept.key: a private key"}},
+		{"P-384 peer key", func(k kit) { k.write("office.pub", 0o600, publicPEM(t, p384.Public())) }, []string{"accept.key: not an EC P-256 key"}},
+		{"private peer key", func(k kit) { k.write("office.pub", 0o600, pkcs8(t, other)) }, []string{"accept.key: a private key"}},
 		{"key without PEM", func(k kit) { k.write("client.key", 0o600, []byte("sesame-open")) }, []string{"ript.key: holds no private key"}},
 		{"broken key", func(k kit) {
 			k.write("client.key", 0o600, []byte("-----BEGIN PRIVATE KEY-----\nc2VzYW1l\n-----END PRIVATE KEY-----\n"))
@@ -174,7 +174,7 @@ func TestFileMistakes(t *testing.T) {
 			k.write("client.key", 0o600, []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\nc2VzYW1l\n-----END ENCRYPTED PRIVATE KEY-----\n"))
 		}, []string{"ript.key: the key is encrypted"}},
 		{"no certificate", func(k kit) { k.write("stir-roots.pem", 0o600, []byte("x")) }, []string{"identity.roots[0]: holds no certificate"}},
-		{"too large", func(k kit) { k.write("telco.pub", 0o600, make([]byte, maxKeyFile+1)) }, []string{"accept.key: "}},
+		{"too large", func(k kit) { k.write("office.pub", 0o600, make([]byte, maxKeyFile+1)) }, []string{"accept.key: "}},
 		{"a directory", func(k kit) {
 			os.Remove(filepath.Join(k.dir, "tls.crt"))
 			os.Mkdir(filepath.Join(k.dir, "tls.crt"), 0o700)
@@ -190,7 +190,7 @@ func TestFileMistakes(t *testing.T) {
 			k := newKit(t)
 			k.fill()
 			tc.damage(k)
-			_, err := Load(k.write("office.yaml", 0o644, office))
+			_, err := Load(k.write("telco.yaml", 0o644, telco))
 			var problems Problems
 			if !errors.As(err, &problems) || len(problems) != len(tc.want) {
 				t.Fatalf("got %v", err)
