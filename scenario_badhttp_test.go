@@ -53,7 +53,7 @@ func badHTTP(t *testing.T, c *riptClient) {
 		}
 	})
 	t.Run("token of 30 KiB", func(t *testing.T) {
-		if a, err := c.try(http.MethodGet, c.tg, strings.Repeat("x", 30<<10), "", nil); err != nil || a.status != http.StatusUnauthorized {
+		if a, err := c.try(http.MethodGet, c.tg, strings.Repeat("x", 30<<10), "", nil); err != nil || a.status != http.StatusRequestHeaderFieldsTooLarge {
 			t.Errorf("%d %s %v", a.status, a.body, err)
 		}
 	})
