@@ -32,11 +32,12 @@ type fakePeer struct {
 	key ClientKey // of the client
 
 	// Hooks; nil means the ordinary behaviour. Set before the client runs.
-	onPost func(w http.ResponseWriter, r *http.Request, req CallRequest) (handled bool)
-	onCall func(c *fakeCall) // runs while the call's POST is handled
-	onPut  func(w http.ResponseWriter, r *http.Request, c *fakeCall) (handled bool)
-	onGet  func(w http.ResponseWriter, r *http.Request, c *fakeCall) (handled bool)
-	tg     TG // template of the TG document
+	onRequest func(r *http.Request) // any that needs a token
+	onPost    func(w http.ResponseWriter, r *http.Request, req CallRequest) (handled bool)
+	onCall    func(c *fakeCall) // runs while the call's POST is handled
+	onPut     func(w http.ResponseWriter, r *http.Request, c *fakeCall) (handled bool)
+	onGet     func(w http.ResponseWriter, r *http.Request, c *fakeCall) (handled bool)
+	tg        TG // template of the TG document
 
 	mu       sync.Mutex
 	tokens   map[string]string // token -> resource

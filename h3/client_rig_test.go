@@ -55,6 +55,9 @@ func (p *fakePeer) Issued() int {
 
 func (p *fakePeer) authorised(path string, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if p.onRequest != nil {
+			p.onRequest(r)
+		}
 		value, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		p.mu.Lock()
 		resource := p.tokens[value]
