@@ -153,10 +153,12 @@ func TestBaresipHearsBaresip(t *testing.T) {
 			baresipCall(t, media, siptest.Baresip{Hz: 620}, siptest.Baresip{Hz: 1040})
 		})
 	}
-	t.Run("A-law to mu-law", func(t *testing.T) {
-		t.Parallel()
-		baresipCall(t, "auto", siptest.Baresip{Hz: 620, Codec: "PCMA"}, siptest.Baresip{Hz: 1040, Codec: "PCMU"})
-	})
+	for _, c := range [][2]string{{"PCMA", "PCMU"}, {"opus", "opus"}, {"opus", "PCMU"}, {"PCMA", "opus"}, {"G722", "G722"}} {
+		t.Run(c[0]+" to "+c[1], func(t *testing.T) {
+			t.Parallel()
+			baresipCall(t, "auto", siptest.Baresip{Hz: 620, Codec: c[0]}, siptest.Baresip{Hz: 1040, Codec: c[1]})
+		})
+	}
 }
 
 func baresipCall(t *testing.T, media string, a, b siptest.Baresip) {
@@ -190,6 +192,11 @@ func baresipCall(t *testing.T, media string, a, b siptest.Baresip) {
 	}
 	if _, err := callee.Await(ctx, "CALL_CLOSED", 0); err != nil {
 		t.Fatalf("the callee was not hung up: %v", err)
+	}
+	p.settle()
+	converted := sum(p.office.metrics(t), "riptide_media_frames_total", `"converted"`) + sum(p.telco.metrics(t), "riptide_media_frames_total", `"converted"`)
+	if same := a.Codec == b.Codec; same != (converted == 0) {
+		t.Errorf("%s to %s: %d frames were converted", a.Codec, b.Codec, converted)
 	}
 	if heard := callee.Heard(); heard != digits {
 		t.Errorf("typed %q, heard %q", digits, heard)

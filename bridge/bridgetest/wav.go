@@ -46,7 +46,8 @@ func WriteWAV(w io.Writer, samples []int16, rate int) error {
 	return nil
 }
 
-// ReadWAV reads mono 16 bit PCM of 8000 to 48000 Hz. A data chunk that says 0 or
+// ReadWAV reads 16 bit PCM of 8000 to 48000 Hz, of stereo the left channel. A data
+// chunk that says 0 or
 // the largest length is read to the end of the file: recorders that were killed
 // leave it so.
 func ReadWAV(r io.Reader) (samples []int16, rate int, err error) {
@@ -57,6 +58,7 @@ func ReadWAV(r io.Reader) (samples []int16, rate int, err error) {
 	if string(riff[:4]) != "RIFF" || string(riff[8:]) != "WAVE" {
 		return nil, 0, fmt.Errorf("%w: not RIFF/WAVE", ErrWAV)
 	}
+	channels := 0
 	for range maxWAVChunks {
 		var head [8]byte
 		if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -67,7 +69,7 @@ func ReadWAV(r io.Reader) (samples []int16, rate int, err error) {
 		case id == "data" && rate == 0:
 			return nil, 0, fmt.Errorf("%w: data before its format", ErrWAV)
 		case id == "data":
-			samples, err = readSamples(r, size)
+			samples, err = readSamples(r, size, channels)
 			return samples, rate, err
 		case size > maxWAVChunk:
 			return nil, 0, fmt.Errorf("%w: chunk %q of %d bytes, at most %d", ErrWAV, id, size, maxWAVChunk)
@@ -77,7 +79,7 @@ func ReadWAV(r io.Reader) (samples []int16, rate int, err error) {
 			return nil, 0, fmt.Errorf("%w: chunk %q is cut off: %w", ErrWAV, head[:4], err)
 		}
 		if string(head[:4]) == "fmt " {
-			if rate, err = parseFormat(body); err != nil {
+			if rate, channels, err = parseFormat(body); err != nil {
 				return nil, 0, err
 			}
 		}
@@ -85,22 +87,23 @@ func ReadWAV(r io.Reader) (samples []int16, rate int, err error) {
 	return nil, 0, fmt.Errorf("%w: no data within %d chunks", ErrWAV, maxWAVChunks)
 }
 
-func parseFormat(b []byte) (rate int, err error) {
+func parseFormat(b []byte) (rate, channels int, err error) {
 	if len(b) < 16 {
-		return 0, fmt.Errorf("%w: format chunk of %d bytes", ErrWAV, len(b))
+		return 0, 0, fmt.Errorf("%w: format chunk of %d bytes", ErrWAV, len(b))
 	}
 	le := binary.LittleEndian
-	if f, ch, bits := le.Uint16(b), le.Uint16(b[2:]), le.Uint16(b[14:]); f != wavPCM || ch != 1 || bits != 16 {
-		return 0, fmt.Errorf("%w: format %d, %d channels, %d bits; want PCM, mono, 16 bit", ErrWAV, f, ch, bits)
+	f, ch, bits := le.Uint16(b), le.Uint16(b[2:]), le.Uint16(b[14:])
+	if f != wavPCM || ch != 1 && ch != 2 || bits != 16 {
+		return 0, 0, fmt.Errorf("%w: format %d, %d channels, %d bits; want PCM, mono or stereo, 16 bit", ErrWAV, f, ch, bits)
 	}
 	r := le.Uint32(b[4:])
 	if r < 8000 || r > 48000 {
-		return 0, fmt.Errorf("%w: rate %d Hz, want 8000 to 48000", ErrWAV, r)
+		return 0, 0, fmt.Errorf("%w: rate %d Hz, want 8000 to 48000", ErrWAV, r)
 	}
-	return int(r), nil
+	return int(r), int(ch), nil
 }
 
-func readSamples(r io.Reader, size uint32) ([]int16, error) {
+func readSamples(r io.Reader, size uint32, channels int) ([]int16, error) {
 	const open = ^uint32(0)
 	if size == 0 || size >= open-wavHeader {
 		size = open
@@ -118,9 +121,9 @@ func readSamples(r io.Reader, size uint32) ([]int16, error) {
 	if size != open && len(data) < int(size) {
 		return nil, fmt.Errorf("%w: %d of %d bytes of samples", ErrWAV, len(data), size)
 	}
-	samples := make([]int16, len(data)/2)
+	samples := make([]int16, len(data)/2/channels)
 	for i := range samples {
-		samples[i] = int16(binary.LittleEndian.Uint16(data[2*i:]))
+		samples[i] = int16(binary.LittleEndian.Uint16(data[2*channels*i:]))
 	}
 	return samples, nil
 }

@@ -24,7 +24,7 @@ type Baresip struct {
 	Netns  *Namespace
 	User   string  // of its address; default "phone"
 	Port   int     // SIP port; 0 = a free one
-	Codec  string  // "PCMU" or "PCMA"; default both, PCMU first
+	Codec  string  // "PCMU", "PCMA", "G722" or "opus"; default the first two
 	Hz     float64 // the tone it plays; default 440
 	Manual bool    // do not answer by itself
 }
@@ -121,7 +121,13 @@ func (b *Baresip) configure(t testing.TB, r *BaresipRun, control int) {
 	}
 	rtp := FreePorts(t, b.Netns, b.Netns.Addr, 20)
 	codecs := "PCMU/8000/1,PCMA/8000/1"
-	if b.Codec != "" {
+	switch b.Codec {
+	case "":
+	case "opus":
+		codecs = "opus/48000/2"
+	case "G722":
+		codecs = "G722/16000/1" // the clock that is meant, not that of RFC 3551
+	default:
 		codecs = b.Codec + "/8000/1"
 	}
 	answer := "auto"
@@ -136,8 +142,8 @@ func (b *Baresip) configure(t testing.TB, r *BaresipRun, control int) {
 		"config": strings.Join([]string{
 			"poll_method epoll", "sip_listen " + r.Addr,
 			"audio_source aufile," + tone, "audio_player aubridge,nil", "audio_alert aubridge,nil",
-			"ausrc_srate 8000", "auplay_srate 8000", "audio_level no", "audio_buffer 20-160",
-			"module_path " + baresipModules(), "module g711.so", "module aufile.so", "module aubridge.so", "module sndfile.so",
+			"ausrc_srate 8000", "auplay_srate 8000", "ausrc_channels 1", "auplay_channels 1", "audio_level no", "audio_buffer 20-160",
+			"module_path " + baresipModules(), "module g711.so", "module g722.so", "module opus.so", "module aufile.so", "module aubridge.so", "module sndfile.so",
 			"snd_path " + r.dir, "module_tmp account.so", "module_app menu.so", "module_app ctrl_tcp.so",
 			fmt.Sprintf("ctrl_tcp_listen 127.0.0.1:%d", control),
 			fmt.Sprintf("rtp_ports %d-%d", rtp, rtp+19), "rtcp_mux no", "jitter_buffer_delay 2-5",
