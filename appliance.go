@@ -130,7 +130,7 @@ func (a *appliance) trunks(cfg *configs.Config) map[string]bridge.Trunk {
 		case t.SIP != nil:
 			trunks[t.Name] = bridge.Trunk{Dialer: a.sip}
 		default:
-			trunks[t.Name] = bridge.Trunk{Dialer: a.client, Signer: a.client}
+			trunks[t.Name] = bridge.Trunk{Dialer: a.client, Signer: a.client, Seals: true}
 		}
 	}
 	return trunks

@@ -32,7 +32,7 @@ func (a *appliance) makeClient(cfg *configs.Config, logger *slog.Logger) error {
 		trunk := h3.TrunkConfig{
 			Name: t.Name, Connect: t.RIPT.Connect, Inbound: t.RIPT.Inbound == "true", ClientID: t.RIPT.Client, Key: key,
 			Roots: t.RIPT.RootCAs.Pool, Numbers: t.RIPT.Numbers, Media: t.RIPT.Media,
-			Facts: factPolicy(t.Facts),
+			Facts: factPolicy(t.Facts), Keys: t.RIPT.Keys.Reveal(),
 		}
 		if t.RIPT.Accept != nil {
 			trunk.Hosts = t.RIPT.Accept.Hosts
@@ -80,7 +80,7 @@ func (a *appliance) makeServer(ctx context.Context, cfg *configs.Config, verifie
 			Origins:      policy.NumberSet{Allow: acc.Callers},
 			Destinations: policy.NumberSet{Allow: acc.Destinations, Except: acc.Except},
 			Hosts:        acc.Hosts,
-			Facts:        factPolicy(t.Facts),
+			Facts:        factPolicy(t.Facts), Keys: t.RIPT.Keys.Reveal(),
 		})
 		keys, err := keySet(acc.PublicKeys)
 		if err != nil {
@@ -107,7 +107,7 @@ func customerTG(t configs.Trunk) h3.TGConfig {
 		Name: t.Name, Trunk: t.Name, ClientID: "provider:" + t.Name, Customer: true,
 		Origins:      policy.NumberSet{Allow: []policy.Pattern{"*"}},
 		Destinations: policy.NumberSet{Allow: t.RIPT.Numbers},
-		Facts:        factPolicy(t.Facts),
+		Facts:        factPolicy(t.Facts), Keys: t.RIPT.Keys.Reveal(),
 	}
 }
 

@@ -36,6 +36,7 @@ type Trunk struct {
 	Dialer Dialer  // nil: calls come from there, but none goes there
 	Signer Signer  // nil: calls over this trunk need no PASSporT
 	Codecs []Codec // what may be spoken there, best first; empty = everything
+	Seals  bool    // media that the ends encrypt between themselves can go there
 }
 
 // Bridge is the call-mapping core: it makes calls of the legs that arrive, and
@@ -90,8 +91,11 @@ func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 	if err != nil {
 		return err
 	}
-	terms := Negotiation{Caller: info.Media, CallerCodecs: b.codecs(info.Trunk), CalledCodecs: trunk.Codecs, Convert: Convertible()}
+	terms := Negotiation{Caller: info.Media, CallerCodecs: b.codecs(info.Trunk), CalledCodecs: trunk.Codecs, Clear: !trunk.Seals, Convert: Convertible()}
 	media, err := Negotiate(terms)
+	if errors.Is(err, CauseMediaSealed) {
+		return CauseMediaSealed.With("the call from trunk %q is encrypted end to end, which trunk %q cannot carry: give this end the keys (trunks.%s.ript.e2e-keys)", info.Trunk, decision.Trunk, info.Trunk)
+	}
 	if err != nil {
 		return fmt.Errorf("call from trunk %q over trunk %q: %w", info.Trunk, decision.Trunk, err)
 	}

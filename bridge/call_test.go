@@ -318,6 +318,37 @@ func (c *counting) Push(f *bridge.Frame) {
 	c.last.Payload = append([]byte(nil), f.Payload...)
 }
 
+// Sealed media goes where it can go, and is handed on as it came.
+func TestSealedMediaIsHandedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.bridge.Use(map[string]bridge.Trunk{"telco": {Dialer: r.dialer, Signer: r.signer, Seals: true}})
+		a := leg("pbx", func(i *bridge.LegInfo) { i.Media.Sealed = true })
+		b := r.start(a)
+		if intents := r.dialer.Intents(); len(intents) != 1 || !intents[0].Media.Sealed {
+			t.Errorf("dialled %+v", intents)
+		}
+		sealed := plan
+		sealed.Sealed = true
+		b.PickUp(sealed)
+		if act := r.await(a, bridgetest.Accepted); !act.Plan.Equal(sealed) {
+			t.Errorf("answered with %+v", act.Plan)
+		}
+		heard := &counting{}
+		a.Peer().Join(heard)
+		f := bridge.Frame{Codec: bridge.PCMU, Payload: []byte("sealed"), Sealed: &bridge.Sealed{KeyID: 1, Seq: 9}}
+		b.Peer().Push(&f)
+		clear := f
+		clear.Sealed = nil // nobody's
+		b.Peer().Push(&clear)
+		if heard.frames != 1 || heard.last.Sealed == nil || *heard.last.Sealed != *f.Sealed || string(heard.last.Payload) != "sealed" {
+			t.Errorf("%d frames, the last %+v", heard.frames, heard.last)
+		}
+		a.HangUp(bridge.CauseNormal, nil)
+		r.summary()
+	})
+}
+
 func TestRefusals(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -331,6 +362,7 @@ func TestRefusals(t *testing.T) {
 		{"caller", func(i *bridge.LegInfo) { i.From = "+13035550100" }, nil, nil, "caller-forbidden", "trunks.pbx"},
 		{"route", func(i *bridge.LegInfo) { i.To = "+442079460000" }, nil, nil, "no-route", "routes"},
 		{"ring of bridges", func(i *bridge.LegInfo) { i.Hops = 0 }, nil, nil, "too-many-hops", "ring"},
+		{"sealed media", func(i *bridge.LegInfo) { i.Media.Sealed = true }, nil, nil, "media-sealed", "trunks.pbx.ript.e2e-keys"},
 		{"signer", nil, nil, func(r *rig) { r.signer.err = bridge.CauseCaller.With("not in the certificate") }, "caller-forbidden", `trunk "telco"`},
 		{"store away", nil, nil, func(r *rig) { _ = r.store.Close() }, "store-unavailable", "record"},
 		{"going down", nil, nil, func(r *rig) { _ = r.bridge.Shutdown(context.Background()) }, "shutting-down", ""},

@@ -90,6 +90,7 @@ var causeTable = []causeRow{
 	{"loop", 482, 25, eventFailed, http.StatusLoopDetected, "Loop Detected"},
 	{"too-many-hops", 483, 25, eventFailed, http.StatusLoopDetected, "Too Many Hops"},
 	{"media-incompatible", 488, 65, eventFailed, http.StatusUnprocessableEntity, "Not Acceptable Here"},
+	{"media-sealed", 488, 65, eventFailed, http.StatusUnprocessableEntity, "Media Encrypted End To End"},
 	{"not-acceptable", 606, 65, eventFailed, http.StatusUnprocessableEntity, "Not Acceptable"},
 	{"media-type-unsupported", 415, 79, eventFailed, http.StatusUnsupportedMediaType, "Unsupported Media Type"},
 	{"bad-request", 400, 41, eventFailed, http.StatusBadRequest, "Bad Request"},
@@ -152,6 +153,7 @@ var (
 	CauseSignallingLost    = Cause{Code: "signalling-lost"}
 	CauseTooManyHops       = Cause{Code: "too-many-hops"}
 	CauseMediaIncompatible = Cause{Code: "media-incompatible"}
+	CauseMediaSealed       = Cause{Code: "media-sealed"}
 	CauseBadRequest        = Cause{Code: "bad-request"}
 	CauseForbidden         = Cause{Code: "forbidden"}
 	CauseDestination       = Cause{Code: "destination-forbidden"}

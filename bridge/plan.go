@@ -100,6 +100,9 @@ type Negotiation struct {
 	// be spoken there, best first. Empty means everything.
 	CallerCodecs, CalledCodecs []Codec
 
+	// Clear says that the called trunk cannot carry media that is sealed.
+	Clear bool
+
 	// Convert are the speech codecs that we can turn into each other, the
 	// cheapest first.
 	Convert []Codec
@@ -120,6 +123,9 @@ func Negotiate(n Negotiation) (Agreement, error) {
 	caller := n.Caller.Restrict(n.CallerCodecs)
 	if len(caller.Speech) == 0 {
 		return Agreement{}, CauseMediaIncompatible.With("no speech codec that may be used: the caller offers %v, its trunk allows %v", n.Caller.Speech, n.CallerCodecs)
+	}
+	if caller.Sealed && n.Clear {
+		return Agreement{}, CauseMediaSealed.With("the call is encrypted end to end, which the called side cannot carry")
 	}
 	a := Agreement{Offer: caller.passedOn(n.CalledCodecs, n.Convert)}
 	if len(a.Offer.Speech) == 0 {
@@ -161,7 +167,7 @@ func (o MediaOffer) passedOn(codecs, convert []Codec) MediaOffer {
 // plan chooses the plan of a leg when the other leg of the call runs on other.
 func (o MediaOffer) plan(other MediaPlan, convert []Codec) (MediaPlan, error) {
 	if o.Sealed != other.Sealed {
-		return MediaPlan{}, CauseMediaIncompatible.With("one side of the call encrypts end to end, and the other does not: give the clear side its keys, or neither")
+		return MediaPlan{}, CauseMediaSealed.With("one side of the call encrypts end to end, and the other does not: give this end the keys (trunks.NAME.ript.e2e-keys)")
 	}
 	plan := MediaPlan{Digits: o.Digits, ComfortNoise: o.ComfortNoise, Ptime: o.Ptime, Sealed: o.Sealed}
 	if plan.Ptime == 0 {

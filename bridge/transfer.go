@@ -156,7 +156,7 @@ func (c *call) mayTransfer(from side, asked LegInfo) (policy.Decision, Trunk, Ne
 	if stays == nil {
 		return policy.Decision{}, Trunk{}, none, CauseTransferRefused.With("to %s: the call has no media yet", asked.To)
 	}
-	terms := Negotiation{Caller: stays.Offer(), CalledCodecs: trunk.Codecs, Convert: Convertible()}
+	terms := Negotiation{Caller: stays.Offer(), CalledCodecs: trunk.Codecs, Clear: !trunk.Seals, Convert: Convertible()}
 	if _, err := Negotiate(terms); err != nil {
 		return policy.Decision{}, Trunk{}, none, CauseTransferRefused.With("to %s: %v", asked.To, err)
 	}
@@ -229,7 +229,7 @@ func (c *call) transferAnswered(ctx context.Context, ev Event) (over bool, cause
 	if t.from == sideA {
 		c.summary.count(c.toA)
 		c.a, c.toA, c.planA = t.leg, toNew, ev.Plan
-		c.terms = Negotiation{Caller: ev.Plan.Offer(), CallerCodecs: t.terms.CalledCodecs, CalledCodecs: c.terms.CalledCodecs, Convert: Convertible()}
+		c.terms = Negotiation{Caller: ev.Plan.Offer(), CallerCodecs: t.terms.CalledCodecs, CalledCodecs: c.terms.CalledCodecs, Clear: c.terms.Clear, Convert: Convertible()}
 	} else {
 		c.summary.count(c.toB)
 		c.b, c.toB, c.planB = t.leg, toNew, ev.Plan

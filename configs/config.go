@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"riptide/h3/chunk/seal"
 	"riptide/policy"
 )
 
@@ -106,10 +107,12 @@ type RIPTTrunk struct {
 	Numbers []policy.Pattern `yaml:"numbers"` // caller numbers we sign for on calls to the peer
 	Roots   File             `yaml:"roots"`   // private CA of the peer's TLS; "" = the system's
 	Media   string           `yaml:"media" oneof:"auto webtransport trunk striped put-get"`
+	E2EKeys File             `yaml:"e2e-keys"`                   // SFrame keys, with which we are an end of its calls; "" = none
 	Inbound string           `yaml:"inbound" oneof:"true false"` // whether the peer is told where to call us; default: if it can be
 	Accept  *Accept          `yaml:"accept"`
 
-	RootCAs Anchors // loaded from Roots by Load
+	RootCAs Anchors            // loaded from Roots by Load
+	Keys    Secret[*seal.Ring] // loaded from E2EKeys by Load
 }
 
 // Accept is the TG we host for a peer.

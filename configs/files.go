@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"riptide/h3/chunk/seal"
 )
 
 // maxKeyFile bounds a key, a certificate chain or a bundle of roots. The
@@ -58,10 +60,29 @@ func (d *decoder) loadFiles(c *Config) {
 		if t.RIPT.Roots != "" {
 			t.RIPT.RootCAs = d.loadAnchors(key+".roots", []File{t.RIPT.Roots})
 		}
+		if t.RIPT.E2EKeys != "" {
+			if ring := d.loadRing(key+".e2e-keys", t.RIPT.E2EKeys); ring != nil {
+				t.RIPT.Keys = NewSecret(ring)
+			}
+		}
 		if a := t.RIPT.Accept; a != nil && a.Key != "" {
 			a.PublicKeys = d.loadPublicKeys(key+".accept.key", a.Key)
 		}
 	}
+}
+
+// loadRing reads end-to-end keys.
+func (d *decoder) loadRing(key string, name File) *seal.Ring {
+	b := d.read(key, name, true)
+	if b == nil {
+		return nil
+	}
+	ring, err := seal.ParseRing(b)
+	if err != nil {
+		d.problem(key, err.Error(), `write a JSON array of keys, as [{"kid": 1, "suite": 4, "key": "…"}]; "openssl rand -hex 32" makes a key`)
+		return nil
+	}
+	return ring
 }
 
 // read returns a file's bytes; private files must not be everybody's.

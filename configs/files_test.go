@@ -371,3 +371,44 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 		t.Error("the secret is lost")
 	}
 }
+
+func TestLoadEndToEndKeys(t *testing.T) {
+	dir := t.TempDir()
+	files := 0
+	write := func(text string, mode os.FileMode) string {
+		files++
+		path := filepath.Join(dir, fmt.Sprintf("%d.json", files))
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const good = `[{"kid": 1, "suite": 4, "key": "000102030405060708090a0b0c0d0e0f"}]`
+	for name, tc := range map[string]struct {
+		path string
+		want string // in the problem; empty: none
+	}{
+		"good":                {write(good, 0o600), ""},
+		"readable by all":     {write(good, 0o644), "trunks.peer.ript.e2e-keys"},
+		"no JSON":             {write("hello", 0o600), "want a JSON array"},
+		"a suite of no RFC":   {write(`[{"kid": 1, "suite": 9, "key": "000102030405060708090a0b0c0d0e0f"}]`, 0o600), "suite 9"},
+		"a key that is short": {write(`[{"kid": 1, "suite": 4, "key": "00"}]`, 0o600), "16 to 64 bytes"},
+		"no file":             {filepath.Join(dir, "none"), "trunks.peer.ript.e2e-keys"},
+	} {
+		var c Config
+		c.Trunks = []Trunk{{Name: "peer", RIPT: &RIPTTrunk{E2EKeys: File(tc.path)}}}
+		d := &decoder{}
+		d.loadFiles(&c)
+		var told []string
+		for _, p := range d.problems {
+			told = append(told, fmt.Sprint(p))
+		}
+		text := strings.Join(told, "; ")
+		if (text == "") != (tc.want == "") || !strings.Contains(text, tc.want) || (c.Trunks[0].RIPT.Keys.Reveal() != nil) != (tc.want == "") {
+			t.Errorf("%s: %q, want %q", name, text, tc.want)
+		}
+		if strings.Contains(text, "0102030405") {
+			t.Errorf("%s: a key is shown: %s", name, text)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 
 	"riptide/bridge"
 	"riptide/h3/agree"
+	"riptide/h3/chunk/seal"
 	"riptide/h3/media"
 )
 
@@ -27,6 +28,15 @@ type agreement struct {
 	video  media.Streams
 	narrow *time.Timer // forgets the former directives
 	closed bool
+}
+
+// session is our end of a call's encryption, nil without keys. The call goes by
+// its trace: of what every hop hands on only that is the same at both ends.
+func session(keys *seal.Ring, trace bridge.Trace, caller bool) *seal.Session {
+	if keys == nil {
+		return nil
+	}
+	return keys.Call(trace.ID, caller)
 }
 
 // newAgreement makes the media end of a call of its first directives.

@@ -14,16 +14,41 @@ type terms struct {
 	handler string // URI
 	client  advert.Advert
 	codecs  []bridge.Codec // our policy
+	keyed   bool           // we are an end of the call: sealed on the wire, clear at the bridge
 }
 
 // decide makes directives within the terms, the best that both can do.
 func (t terms) decide() (agree.Directives, bridge.MediaPlan, error) {
-	d, err := agree.Decide(t.client, agree.Server(t.client, t.codecs), t.codecs)
+	d, err := agree.Decide(t.client, t.server(), t.codecs)
 	if err != nil {
-		return agree.Directives{}, bridge.MediaPlan{}, err
+		return agree.Directives{}, bridge.MediaPlan{}, t.unsealed(err)
 	}
+	return t.planned(d)
+}
+
+// server is what our end can do.
+func (t terms) server() advert.Advert {
+	a := agree.Server(t.client, t.codecs)
+	if t.keyed {
+		a = agree.SealedOnly(a)
+	}
+	return a
+}
+
+// planned is what directives come to for the bridge.
+func (t terms) planned(d agree.Directives) (agree.Directives, bridge.MediaPlan, error) {
 	plan, err := d.Plan(true)
+	plan.Sealed = plan.Sealed && !t.keyed
 	return d, plan, err
+}
+
+// unsealed says what is wrong with a handler of which nothing is sealed, where
+// everything must be.
+func (t terms) unsealed(err error) error {
+	if t.keyed && len(agree.Offer(t.client, true).Speech) == 0 {
+		return bridge.CauseMediaSealed.With("calls to this TG are encrypted end to end, and handler %s has no codec with the flag %q: seal what it sends (trunks.NAME.ript.e2e-keys)", t.handler, advert.Sealed)
+	}
+	return err
 }
 
 // afresh makes directives for a call that runs already. The codec in use stays
@@ -44,10 +69,8 @@ func (t terms) afresh(running bridge.MediaPlan, same bool) (agree.Directives, br
 			order = append(order, c)
 		}
 	}
-	d, err := agree.Decide(t.client, agree.Server(t.client, t.codecs), order)
-	if err == nil {
-		var plan bridge.MediaPlan
-		if plan, err = d.Plan(true); err == nil && plan.Speech == running.Speech {
+	if d, err := agree.Decide(t.client, t.server(), order); err == nil {
+		if d, plan, err := t.planned(d); err == nil && plan.Speech == running.Speech {
 			return d, plan, nil
 		}
 	}
@@ -56,17 +79,20 @@ func (t terms) afresh(running bridge.MediaPlan, same bool) (agree.Directives, br
 
 // offer is what the bridge may plan for the client, sealed or not.
 func (t terms) offer(sealed bool) bridge.MediaOffer {
-	return agree.Offer(agree.Ordered(t.client, t.codecs), sealed)
+	o := agree.Offer(agree.Ordered(t.client, t.codecs), sealed || t.keyed)
+	o.Sealed = sealed
+	return o
 }
 
 // directFor makes directives for a plan of the bridge's.
 func (t terms) directFor(plan bridge.MediaPlan) (agree.Directives, bridge.MediaPlan, error) {
-	d, err := agree.Decide(t.client, agree.Advert(plan.Offer()), nil)
+	o := plan.Offer()
+	o.Sealed = o.Sealed || t.keyed
+	d, err := agree.Decide(t.client, agree.Advert(o), nil)
 	if err != nil {
 		return agree.Directives{}, bridge.MediaPlan{}, err
 	}
-	got, err := d.Plan(true)
-	return d, got, err
+	return t.planned(d)
 }
 
 // follow is what can be had of an offer of the bridge's: its first codec that

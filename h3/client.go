@@ -15,6 +15,7 @@ import (
 
 	"riptide/bridge"
 	"riptide/bridge/store"
+	"riptide/h3/chunk/seal"
 	"riptide/h3/media"
 	"riptide/policy"
 )
@@ -73,6 +74,10 @@ type TrunkConfig struct {
 
 	// Facts is which facts of a call the peer is told, and believed.
 	Facts bridge.FactPolicy
+
+	// Keys, if not nil, make us an end of the calls over the trunk: their media are
+	// sealed there, unless they are sealed already.
+	Keys *seal.Ring
 }
 
 // Client is the outgoing side of the web edge: a RIPT client for a set of

@@ -53,7 +53,7 @@ func (l *clientLeg) moveHandler(ctx context.Context, o bridge.MediaOffer) adapte
 	if err != nil {
 		return adapted{err: err}
 	}
-	h, err := l.t.handlerFor(ctx, l.tg, k.handlers, o, l.jar)
+	h, err := l.t.handlerFor(ctx, l.tg, k.handlers, l.t.onWire(o), l.jar)
 	if err != nil {
 		return adapted{err: err}
 	}
@@ -145,7 +145,7 @@ func (l *clientLeg) obey(ctx context.Context, k *link, uri, client, server, tag 
 	if mine == nil {
 		mine = l.held()
 	}
-	d, plan, err := followed(client, server, mine.adv)
+	d, plan, err := l.followed(client, server, mine)
 	if err != nil {
 		l.give(with)
 		c := bridge.CauseMediaIncompatible.With("trunk %q: call %s: new directives cannot be followed: %v", l.info.Trunk, l.info.ID, err).EndedBy(bridge.ByBridge)
@@ -222,5 +222,20 @@ func (t *trunk) ownHandler(uri string) bool {
 
 // agreedAtFirst reads the agreement of a new call.
 func (l *clientLeg) agreedAtFirst() (agree.Directives, bridge.MediaPlan, error) {
-	return followed(l.desc.ClientDirectives, l.desc.ServerDirectives, l.handler.adv)
+	return l.followed(l.desc.ClientDirectives, l.desc.ServerDirectives, l.handler)
+}
+
+// followed reads directives for a handler of ours, and what they come to for the
+// bridge.
+func (l *clientLeg) followed(client, server string, h *handler) (agree.Directives, bridge.MediaPlan, error) {
+	d, plan, err := followed(client, server, h.adv)
+	plan.Sealed = plan.Sealed && !l.keyed
+	return d, plan, err
+}
+
+// onWire is what a handler has to have for what the bridge wants: where we have
+// keys, all of it sealed.
+func (t *trunk) onWire(o bridge.MediaOffer) bridge.MediaOffer {
+	o.Sealed = o.Sealed || t.cfg.Keys != nil
+	return o
 }

@@ -99,7 +99,7 @@ func (t *trunk) check(in bridge.Intent) (known, error) {
 // it, once, by the cookies of the call.
 func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (_ *clientLeg, err error) {
 	key, jar := uuid.NewString(), newCookieJar(in.Trace.Child())
-	h, err := t.handlerFor(ctx, k.tg, k.handlers, in.Media, jar)
+	h, err := t.handlerFor(ctx, k.tg, k.handlers, t.onWire(in.Media), jar)
 	if err != nil {
 		return nil, err
 	}
@@ -233,6 +233,7 @@ func (t *trunk) accept(in bridge.Intent, k known, rep reply, jar *cookieJar, h *
 			Facts: in.Facts, Trace: in.Trace,
 		},
 		handler:     h,
+		keyed:       t.cfg.Keys != nil && !in.Media.Sealed,
 		adaptations: make(chan adapted, 1),
 
 		events: make(chan bridge.Event, eventQueue),

@@ -182,7 +182,7 @@ func (t *trunk) register(ctx context.Context, tg *url.URL) (*handlers, error) {
 		if o = o.Restrict(t.cfg.Codecs); len(o.Speech) == 0 {
 			continue // what this trunk speaks is registered with the first call
 		}
-		h, err := t.handlerFor(ctx, tg, hs, o, nil)
+		h, err := t.handlerFor(ctx, tg, hs, t.onWire(o), nil)
 		if err != nil {
 			return nil, err
 		}

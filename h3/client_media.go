@@ -27,7 +27,11 @@ type callMedia struct {
 
 // openMedia begins at once: the peer may send before it answers.
 func (t *trunk) openMedia(l *clientLeg) *callMedia {
-	agreed := newAgreement(l.first.d, l.first.plan, media.Config{})
+	var cfg media.Config
+	if l.keyed {
+		cfg.Keys = session(t.cfg.Keys, l.info.Trace, true)
+	}
+	agreed := newAgreement(l.first.d, l.first.plan, cfg)
 	m := &callMedia{leg: l, agreed: agreed, Port: agreed.port}
 	m.carry(l.uri, 0)
 	return m

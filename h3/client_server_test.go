@@ -32,20 +32,24 @@ func newPair(t *testing.T, media string, changes ...func(*ServerConfig)) *pair {
 }
 
 // connect runs a client of the rig's server.
-func (p *pair) connect(carrier string) *Client {
+func (p *pair) connect(carrier string, changes ...func(*TrunkConfig)) *Client {
 	r, t := p.rig, p.t
 	t.Helper()
 	key, err := NewClientKey(r.key, keyID(r.key))
 	must(t, err)
+	trunk := TrunkConfig{
+		Name: "telco", Connect: testAuthority, ClientID: testClient, Key: key, Roots: r.roots,
+		Numbers: []policy.Pattern{"+1202555010x"}, Media: carrier, TG: "office",
+	}
+	for _, change := range changes {
+		change(&trunk)
+	}
 	c, err := NewClient(ClientConfig{
 		Store: store.NewMemory(), Logger: slog.New(slog.DiscardHandler), HandlerID: "node-1",
 		Resolve: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 		},
-		Trunks: []TrunkConfig{{
-			Name: "telco", Connect: testAuthority, ClientID: testClient, Key: key, Roots: r.roots,
-			Numbers: []policy.Pattern{"+1202555010x"}, Media: carrier, TG: "office",
-		}},
+		Trunks: []TrunkConfig{trunk},
 	})
 	must(t, err)
 	c.trunks["telco"].pool.cfg.Route = func(a netip.AddrPort) netip.AddrPort {
@@ -65,7 +69,7 @@ func (p *pair) intent() bridge.Intent {
 	passport, err := p.client.Sign(p.t.Context(), "telco", testFrom, testTo, "A")
 	must(p.t, err)
 	in := testIntent()
-	in.From, in.To, in.Passport = testFrom, testTo, passport
+	in.From, in.To, in.Passport, in.Trace = testFrom, testTo, passport, bridge.NewTrace()
 	return in
 }
 

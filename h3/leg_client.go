@@ -54,6 +54,8 @@ type clientLeg struct {
 	failures     int       // attempts to attach in a row that got no connection
 	flaps        int       // links in a row that did not last
 
+	keyed bool // we are an end of the call: sealed on the wire, clear at the bridge
+
 	adapting    atomic.Bool  // the peer has been asked for other media
 	adaptations chan adapted // one element
 

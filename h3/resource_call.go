@@ -103,7 +103,7 @@ func (s *Server) changeHandler(ctx context.Context, c *serverCall, uri, ifMatch 
 	if err != nil {
 		return refuse(bridge.CauseOf(err))
 	}
-	stored, err := c.pull(terms{handler: s.handlerURI(h), client: h.adv, codecs: g.cfg.Codecs}, ifMatch)
+	stored, err := c.pull(terms{handler: s.handlerURI(h), client: h.adv, codecs: g.cfg.Codecs, keyed: g.cfg.Keys != nil}, ifMatch)
 	if err != nil || stored == nil {
 		return err
 	}

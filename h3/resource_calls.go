@@ -106,10 +106,8 @@ func clipText(s string, n int) string { return s[:min(len(s), n)] }
 // place makes a call of a request and gives it to the bridge, or says with
 // which Cause it is refused.
 func (s *Server) place(ctx context.Context, g *terminalGroup, req CallRequest, trace bridge.Trace) (*serverCall, error) {
-	c, err := s.admit(ctx, g, req)
-	if err == nil {
-		c.info.Trace = trace
-	} else {
+	c, err := s.admit(ctx, g, req, trace)
+	if err != nil {
 		if s.cfg.OnRefuse != nil {
 			s.cfg.OnRefuse(bridge.CauseOf(err))
 		}
@@ -133,7 +131,7 @@ func (s *Server) place(ctx context.Context, g *terminalGroup, req CallRequest, t
 // admit judges a request without asking the bridge. The order is that of trust:
 // nothing is dialled, stored or negotiated for a caller whose identity is not
 // proven.
-func (s *Server) admit(ctx context.Context, g *terminalGroup, req CallRequest) (*serverCall, error) {
+func (s *Server) admit(ctx context.Context, g *terminalGroup, req CallRequest, trace bridge.Trace) (*serverCall, error) {
 	h, err := s.handlerOf(ctx, g, req.Handler)
 	if err != nil {
 		return nil, err
@@ -156,7 +154,7 @@ func (s *Server) admit(ctx context.Context, g *terminalGroup, req CallRequest) (
 	if err != nil {
 		return nil, err
 	}
-	t := terms{handler: s.handlerURI(h), client: h.adv, codecs: g.cfg.Codecs}
+	t := terms{handler: s.handlerURI(h), client: h.adv, codecs: g.cfg.Codecs, keyed: g.cfg.Keys != nil}
 	d, plan, err := t.decide()
 	if err != nil {
 		return nil, fmt.Errorf("handler %s: %w", h.ID, err)
@@ -164,7 +162,7 @@ func (s *Server) admit(ctx context.Context, g *terminalGroup, req CallRequest) (
 	if err := s.calls.reserve(); err != nil {
 		return nil, err
 	}
-	c := s.newCall(g, t, from, to, d, plan)
+	c := s.newCall(g, t, from, to, trace, d, plan)
 	c.info.Hops = hops
 	c.info.Identity = identity
 	c.info.Facts, c.facts = g.cfg.Facts.Accepted(req.Facts), g.cfg.Facts
@@ -172,7 +170,7 @@ func (s *Server) admit(ctx context.Context, g *terminalGroup, req CallRequest) (
 	return c, nil
 }
 
-func (s *Server) newCall(g *terminalGroup, t terms, from, to policy.Number, d agree.Directives, plan bridge.MediaPlan) *serverCall {
+func (s *Server) newCall(g *terminalGroup, t terms, from, to policy.Number, trace bridge.Trace, d agree.Directives, plan bridge.MediaPlan) *serverCall {
 	id := uuid.NewString()
 	desc := CallDescription{
 		URI: g.uri + "/calls/" + id, Handler: t.handler, Direction: "outbound", From: from, To: to,
@@ -180,11 +178,11 @@ func (s *Server) newCall(g *terminalGroup, t terms, from, to policy.Number, d ag
 	}
 	info := bridge.LegInfo{
 		ID: desc.URI, Protocol: protocolRIPT, Trunk: g.cfg.Trunk, From: from, To: to,
-		Media: t.offer(plan.Sealed),
+		Media: t.offer(plan.Sealed), Trace: trace,
 	}
 	c := newServerCall(desc, info, s.cfg.Now)
 	c.id, c.client, c.tg, c.terms = id, g.cfg.ClientID, g.cfg.Name, t
-	c.media = newAgreement(d, plan, media.Config{Server: true, Panic: c.mediaPanic})
+	c.media = newAgreement(d, plan, media.Config{Server: true, Panic: c.mediaPanic, Keys: session(g.cfg.Keys, trace, false)})
 	return c
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"riptide/bridge"
 	"riptide/bridge/store"
+	"riptide/h3/chunk/seal"
 	"riptide/h3/media"
 	"riptide/policy"
 	"riptide/policy/stir"
@@ -66,6 +67,7 @@ type TGConfig struct {
 	Codecs       []bridge.Codec    // what calls may use, best first; empty = everything, as the client prefers
 	Media        []string          // carriers, default "webtransport" and "put-get"
 	Facts        bridge.FactPolicy // which facts of a call the client is believed, and told
+	Keys         *seal.Ring        // not nil: we are an end of its calls, whose media are sealed
 
 	// Hosts are the host names at which the client may register a TG of its own,
 	// "*.example" for all below; none means any.

@@ -64,6 +64,18 @@ func Server(client advert.Advert, codecs []bridge.Codec) advert.Advert {
 	return ends(audio, video)
 }
 
+// SealedOnly is what of an advertisement is sealed end to end.
+func SealedOnly(a advert.Advert) advert.Advert {
+	var out advert.Advert
+	for _, l := range a {
+		l.Codecs = slices.DeleteFunc(slices.Clone(l.Codecs), func(c advert.Codec) bool { return !c.Sealed() })
+		if len(l.Codecs) > 0 {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
 // opusChannels is how many channels Opus has at most (RFC 7587 section 7).
 const opusChannels = 2
 
