@@ -103,7 +103,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	for _, t := range cfg.Trunks {
 		if t.SIP != nil {
 			trunks = append(trunks, sip.Trunk{
-				Name: t.Name, Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
+				Name: t.Name, Codecs: codecsOf(t), Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
 				RingTimeout: t.SIP.RingTimeout, RequireIdentity: t.SIP.Identity == "required",
 				AllowAnonymous: t.SIP.Anonymous == "allow", Number: oneNumber(t.SIP.Number),
 				Facts: factPolicy(t.Facts), HistoryInfo: t.SIP.Diversions == "history-info",
@@ -128,9 +128,9 @@ func (a *appliance) trunks(cfg *configs.Config) map[string]bridge.Trunk {
 	for _, t := range cfg.Trunks {
 		switch {
 		case t.SIP != nil:
-			trunks[t.Name] = bridge.Trunk{Dialer: a.sip}
+			trunks[t.Name] = bridge.Trunk{Dialer: a.sip, Codecs: codecsOf(t)}
 		default:
-			trunks[t.Name] = bridge.Trunk{Dialer: a.client, Signer: a.client, Seals: true}
+			trunks[t.Name] = bridge.Trunk{Dialer: a.client, Signer: a.client, Codecs: codecsOf(t), Seals: true}
 		}
 	}
 	return trunks

@@ -30,7 +30,7 @@ func (a *appliance) makeClient(cfg *configs.Config, logger *slog.Logger) error {
 			continue
 		}
 		trunk := h3.TrunkConfig{
-			Name: t.Name, Connect: t.RIPT.Connect, Inbound: t.RIPT.Inbound == "true", ClientID: t.RIPT.Client, Key: key,
+			Name: t.Name, Codecs: codecsOf(t), Connect: t.RIPT.Connect, Inbound: t.RIPT.Inbound == "true", ClientID: t.RIPT.Client, Key: key,
 			Roots: t.RIPT.RootCAs.Pool, Numbers: t.RIPT.Numbers, Media: t.RIPT.Media,
 			Facts: factPolicy(t.Facts), Keys: t.RIPT.Keys.Reveal(),
 		}
@@ -69,14 +69,14 @@ func (a *appliance) makeServer(ctx context.Context, cfg *configs.Config, verifie
 	}
 	for _, t := range cfg.Trunks {
 		if t.RIPT != nil && t.RIPT.Accept == nil && t.RIPT.Inbound == "true" {
-			sc.TGs = append(sc.TGs, customerTG(t))
+			sc.TGs = append(sc.TGs, customerTG(cfg, t))
 		}
 		if t.RIPT == nil || t.RIPT.Accept == nil {
 			continue
 		}
 		acc := t.RIPT.Accept
 		sc.TGs = append(sc.TGs, h3.TGConfig{
-			Name: t.Name, Trunk: t.Name, ClientID: acc.Client,
+			Name: t.Name, Trunk: t.Name, Codecs: codecsOf(t), Reachable: reachable(cfg, t), ClientID: acc.Client,
 			Origins:      policy.NumberSet{Allow: acc.Callers},
 			Destinations: policy.NumberSet{Allow: acc.Destinations, Except: acc.Except},
 			Hosts:        acc.Hosts,
@@ -101,10 +101,10 @@ func (a *appliance) makeServer(ctx context.Context, cfg *configs.Config, verifie
 
 // customerTG is where a provider calls us: anybody may call our numbers through
 // it, and it is let in with the token that we register.
-func customerTG(t configs.Trunk) h3.TGConfig {
+func customerTG(cfg *configs.Config, t configs.Trunk) h3.TGConfig {
 	return h3.TGConfig{
 		// A client id that no peer can have.
-		Name: t.Name, Trunk: t.Name, ClientID: "provider:" + t.Name, Customer: true,
+		Name: t.Name, Trunk: t.Name, Codecs: codecsOf(t), Reachable: reachable(cfg, t), ClientID: "provider:" + t.Name, Customer: true,
 		Origins:      policy.NumberSet{Allow: []policy.Pattern{"*"}},
 		Destinations: policy.NumberSet{Allow: t.RIPT.Numbers},
 		Facts:        factPolicy(t.Facts), Keys: t.RIPT.Keys.Reveal(),

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"riptide/policy"
@@ -98,6 +99,7 @@ func (d *decoder) checkTrunks(c *Config) {
 		t := &c.Trunks[i]
 		key := "trunks." + t.Name
 		d.checkFacts(key+".facts", &t.Facts)
+		d.checkCodecs(key+".codecs", t.Codecs)
 		switch {
 		case t.SIP != nil && t.RIPT != nil:
 			d.problem(key, "both sip and ript", "make two trunks of it and join them with routes")
@@ -127,6 +129,21 @@ func (d *decoder) checkFacts(key string, f *Facts) {
 		if name != "" && !policy.CanCarry(name) {
 			d.problem(fmt.Sprintf("%s.carry[%d]", key, i), fmt.Sprintf("%q is no header field that can be carried", clip(name)), "name one that routing, dialogs and identity do not own; what is a fact has its own name under accept and send")
 		}
+	}
+}
+
+// checkCodecs finds lists with which no call could be made, or that do not say
+// what they seem to.
+func (d *decoder) checkCodecs(key string, codecs []Codec) {
+	speech, wrong := false, false
+	for i, c := range codecs {
+		if slices.Contains(codecs[:i], c) && c != "" {
+			d.problem(fmt.Sprintf("%s[%d]", key, i), fmt.Sprintf("%s is there twice", c), "the first one counts: remove this")
+		}
+		speech, wrong = speech || c != "" && !c.Video(), wrong || c == ""
+	}
+	if len(codecs) > 0 && !speech && !wrong {
+		d.problem(key, "no codec of speech, so there could be no call", "add PCMU, or leave the key out to allow everything")
 	}
 }
 

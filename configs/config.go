@@ -74,8 +74,9 @@ type Trunk struct {
 	SIP   *SIPTrunk  `yaml:"sip"`
 	RIPT  *RIPTTrunk `yaml:"ript"`
 
-	Facts    Facts  `yaml:"facts"`
-	Transfer string `yaml:"transfer" oneof:"refuse allow"` // may its parties have the other one connected elsewhere
+	Codecs   []Codec `yaml:"codecs"` // what may be spoken and shown there, best first; empty = everything
+	Facts    Facts   `yaml:"facts"`
+	Transfer string  `yaml:"transfer" oneof:"refuse allow"` // may its parties have the other one connected elsewhere
 }
 
 // Facts says what a peer is believed, and told, about calls beside who calls

@@ -32,6 +32,20 @@ zebra: 1
 		`x.yaml:4:69: trunks.pbx.facts.carry[1]: "a b" is no header field that can be carried; name one that routing, dialogs and identity do not own; what is a fact has its own name under accept and send`,
 		`x.yaml:5:15: trunks.pbx.transfer: "yes": not one of the values; write refuse or allow`,
 	}},
+	{"codecs", `trunks:
+  pbx:
+    sip: {peer: 192.0.2.1, callers: "*"}
+    codecs: [opus, pcmu, PCMX, CN, PCMU, G729]
+  telco:
+    sip: {peer: 192.0.2.2, callers: "*"}
+    codecs: [H264, vp8]
+`, []string{
+		`x.yaml:4:26: trunks.pbx.codecs[2]: "PCMX": not a codec that we have; write one of [PCMU PCMA G722 opus H264 VP8] (did you mean pcmu?)`,
+		`x.yaml:4:32: trunks.pbx.codecs[3]: "CN": digits and comfort noise go with every call; leave it out`,
+		`x.yaml:4:36: trunks.pbx.codecs[4]: PCMU is there twice; the first one counts: remove this`,
+		`x.yaml:4:42: trunks.pbx.codecs[5]: "G729": not a codec that we have; write one of [PCMU PCMA G722 opus H264 VP8] (did you mean g722?)`,
+		`x.yaml:7:13: trunks.telco.codecs: no codec of speech, so there could be no call; add PCMU, or leave the key out to allow everything`,
+	}},
 	{"a tab", "\ufeffnode: a\n# all well\n\t# a comment\nsip:\n  listen: 127.0.0.1:5060\n\tmedia: {}\n", []string{
 		`x.yaml:6:1: not YAML: indented with a tab; indent with spaces`,
 	}},

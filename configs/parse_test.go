@@ -44,6 +44,7 @@ trunks:
       diversions: history-info
     facts: {accept: all, send: [callerName, privacy], carry: [X-Account, Subject]}
     transfer: allow
+    codecs: [PCMA, opus, vp8]
   telco:
     calls: 40
     ript:
@@ -86,7 +87,7 @@ func TestParseEveryKey(t *testing.T) {
 				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required",
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info"},
 				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},
-				Transfer: "allow"},
+				Transfer: "allow", Codecs: []Codec{"PCMA", "opus", "VP8"}},
 			{Name: "telco", Calls: 40, RIPT: &RIPTTrunk{Connect: "https://peer.example:9443", Client: "box-7",
 				Numbers: []policy.Pattern{"+1202555xxxx"}, Roots: "/etc/riptide/ca.pem", Media: "put-get", E2EKeys: "/etc/riptide/e2e.json", Inbound: "false",
 				Accept: &Accept{Client: "tel", Key: "/etc/riptide/telco.pub", Callers: []policy.Pattern{"+1202555xxxx"},

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"riptide/bridge/format"
 )
 
 // File names a file. In a loaded Config it is absolute, or relative to the
@@ -189,6 +191,34 @@ func isClientID(s string) bool {
 		}
 	}
 	return true
+}
+
+// Codec is a codec of speech or video by its name in the registry.
+type Codec string
+
+var codecs = []Codec{format.PCMU, format.PCMA, format.G722, format.Opus, format.H264, format.VP8}
+
+// Video tells whether the codec is one of video.
+func (c Codec) Video() bool { return c == format.H264 || c == format.VP8 }
+
+// MarshalText is the name.
+func (c Codec) MarshalText() ([]byte, error) { return []byte(c), nil }
+
+// UnmarshalText reads a name in whatever case.
+func (c *Codec) UnmarshalText(b []byte) error {
+	s := string(b)
+	var lower []string
+	for _, known := range codecs {
+		if strings.EqualFold(string(known), s) {
+			*c = known
+			return nil
+		}
+		lower = append(lower, strings.ToLower(string(known)))
+	}
+	if format.Aside(s) {
+		return mistake("digits and comfort noise go with every call", "leave it out")
+	}
+	return mistake("not a codec that we have", fmt.Sprintf("write one of %v%s", codecs, didYouMean(s, lower)))
 }
 
 func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }

@@ -17,6 +17,11 @@ type terms struct {
 	keyed   bool           // we are an end of the call: sealed on the wire, clear at the bridge
 }
 
+// termsOf are the terms of a call on a TG under a handler.
+func (g *terminalGroup) termsOf(uri string, h *registration) terms {
+	return terms{handler: uri, client: agree.Only(h.adv, g.cfg.Reachable), codecs: g.cfg.Codecs, keyed: g.cfg.Keys != nil}
+}
+
 // decide makes directives within the terms, the best that both can do.
 func (t terms) decide() (agree.Directives, bridge.MediaPlan, error) {
 	d, err := agree.Decide(t.client, t.server(), t.codecs)

@@ -103,7 +103,7 @@ func (s *Server) changeHandler(ctx context.Context, c *serverCall, uri, ifMatch 
 	if err != nil {
 		return refuse(bridge.CauseOf(err))
 	}
-	stored, err := c.pull(terms{handler: s.handlerURI(h), client: h.adv, codecs: g.cfg.Codecs, keyed: g.cfg.Keys != nil}, ifMatch)
+	stored, err := c.pull(g.termsOf(s.handlerURI(h), h), ifMatch)
 	if err != nil || stored == nil {
 		return err
 	}
@@ -131,6 +131,9 @@ func (c *serverCall) pull(t terms, ifMatch string) (<-chan struct{}, error) {
 	}
 	now, running := c.media.current()
 	d, plan, err := t.afresh(running, t.handler == c.desc.Handler)
+	if err == nil && plan.Sealed != running.Sealed {
+		err = bridge.CauseMediaIncompatible.With("a call that runs stays sealed, or clear")
+	}
 	if err != nil {
 		return nil, refuse(bridge.CauseOf(err))
 	}

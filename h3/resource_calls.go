@@ -154,7 +154,7 @@ func (s *Server) admit(ctx context.Context, g *terminalGroup, req CallRequest, t
 	if err != nil {
 		return nil, err
 	}
-	t := terms{handler: s.handlerURI(h), client: h.adv, codecs: g.cfg.Codecs, keyed: g.cfg.Keys != nil}
+	t := g.termsOf(s.handlerURI(h), h)
 	d, plan, err := t.decide()
 	if err != nil {
 		return nil, fmt.Errorf("handler %s: %w", h.ID, err)

@@ -65,6 +65,7 @@ type TGConfig struct {
 	Origins      policy.NumberSet
 	Destinations policy.NumberSet
 	Codecs       []bridge.Codec    // what calls may use, best first; empty = everything, as the client prefers
+	Reachable    []bridge.Codec    // what can be done for calls on their far side; empty = everything
 	Media        []string          // carriers, default "webtransport" and "put-get"
 	Facts        bridge.FactPolicy // which facts of a call the client is believed, and told
 	Keys         *seal.Ring        // not nil: we are an end of its calls, whose media are sealed

@@ -64,6 +64,7 @@ type Trunk struct {
 	Transport string         // "udp" (default) or "tcp", for calls we place
 	Match     []netip.Prefix // sources besides Peer's addresses that belong to this trunk
 	Numbers   NumberRules
+	Codecs    []bridge.Codec // what may be spoken there, best first; empty = everything
 
 	RingTimeout     time.Duration // of calls we place; default 180 s
 	ProbeAfter      time.Duration // a peer silent for so long in a call is asked whether it lives; default 5 min

@@ -48,7 +48,7 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 	if len(t.peers) == 0 {
 		return nil, bridge.CauseUnreachable.With("trunk %q has no peer to send calls to (set the trunk's peer)", t.Name)
 	}
-	media, err := a.openSession()
+	media, err := a.openSession(t)
 	if err != nil {
 		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
 	}

@@ -45,7 +45,7 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	}
 	var media *session
 	if err == nil {
-		media, err = a.openSession()
+		media, err = a.openSession(t)
 	}
 	if err != nil {
 		s.refuseFor(a.refused(t, info.ID, info.From, info.To, bridge.CauseOf(err)))

@@ -18,6 +18,8 @@ type session struct {
 	log       *slog.Logger
 	advertise netip.Addr
 
+	codecs []bridge.Codec // of the trunk's policy
+
 	id, version uint64
 	local       sdp.Description // ours, as last sent
 	remote      sdp.Description // the peer's, as last taken
@@ -181,7 +183,7 @@ func (s *session) judge(offer sdp.Description) (bridge.MediaPlan, error) {
 		current = *s.plan
 	}
 	current.Video = s.video
-	return bridge.PlanFor(o, current)
+	return bridge.PlanFor(o.Restrict(s.codecs), current)
 }
 
 // reanswer answers an offer in a running session. If nothing is different the
@@ -214,8 +216,8 @@ func (s *session) planCopy() *bridge.MediaPlan {
 	return &p
 }
 
-// openSession takes an RTP port for a leg.
-func (a *Agent) openSession() (*session, error) {
+// openSession takes an RTP port for a leg of a trunk.
+func (a *Agent) openSession(t *trunk) (*session, error) {
 	port, err := a.cfg.Media.Open(rtp.Options{Log: a.cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("open RTP port: %w", err)
@@ -225,5 +227,5 @@ func (a *Agent) openSession() (*session, error) {
 		port.Close()
 		return nil, fmt.Errorf("make SDP session id: %w", err)
 	}
-	return &session{port: port, log: a.cfg.Logger, advertise: a.mediaAddr, id: id >> 1}, nil
+	return &session{port: port, log: a.cfg.Logger, advertise: a.mediaAddr, codecs: t.Codecs, id: id >> 1}, nil
 }

@@ -118,6 +118,25 @@ func Ordered(client advert.Advert, codecs []bridge.Codec) advert.Advert {
 	return out
 }
 
+// Only is a client's advertisement without the codecs that are not among those
+// given. Empty: as it came.
+func Only(client advert.Advert, codecs []bridge.Codec) advert.Advert {
+	if len(codecs) == 0 {
+		return client
+	}
+	var out advert.Advert
+	for _, l := range client {
+		l.Codecs = slices.DeleteFunc(slices.Clone(l.Codecs), func(c advert.Codec) bool {
+			b, ok := bridge.CodecNamed(c.Name)
+			return !ok || !b.Aside() && !slices.Contains(codecs, b)
+		})
+		if len(l.Codecs) > 0 {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
 // Offer is what a handler can both send and receive of what we know, sealed or
 // clear, in its order. Of a handler that has only sinks, or only sources, those
 // count.
