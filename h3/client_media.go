@@ -58,6 +58,15 @@ func (m *callMedia) carry(uri string, epoch uint64) {
 	m.carriers, m.call = client, uri
 }
 
+// Panic passes on that the server has media and no GET to send it on.
+func (m *callMedia) Panic() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed && m.carriers != nil {
+		m.carriers.Panic()
+	}
+}
+
 // Moved opens new carriers after a migration: epoch is its number. Carriers
 // find their own way after the loss of a mere connection.
 func (m *callMedia) Moved(uri string, epoch uint64) {

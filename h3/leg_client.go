@@ -264,6 +264,7 @@ func (l *clientLeg) handle(ctx context.Context, k *link, ev Event) *outcome {
 		l.transfer(k, ev)
 	case eventMediaPanic:
 		l.t.count(func(t *trunk) { t.mediaPanics++ })
+		l.media.Panic()
 	case eventPing:
 		if len(ev.Nonce) > maxNonce {
 			return nil

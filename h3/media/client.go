@@ -90,6 +90,7 @@ type Client struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	ending sync.WaitGroup // old carriers, while they are listened to
+	panics chan struct{}  // one element: the server had no GET to send on
 
 	// Of run.
 	epoch   uint64 // the highest used
@@ -154,7 +155,7 @@ func Dial(ctx context.Context, conns Conns, uri string, p *Port, opt Options) (*
 	ctx, cancel := context.WithCancel(ctx)
 	c := &Client{
 		conns: conns, url: uri, authority: Authority(u), p: p, opt: opt,
-		ctx: ctx, cancel: cancel, done: make(chan struct{}), epoch: opt.Epoch,
+		ctx: ctx, cancel: cancel, done: make(chan struct{}), panics: make(chan struct{}, 1), epoch: opt.Epoch,
 	}
 	go c.run()
 	return c, nil
@@ -205,6 +206,12 @@ func (c *Client) run() {
 			c.lost()
 		case <-move:
 		case <-due:
+		case <-c.panics:
+			if c.now != nil {
+				if q, ok := c.now.carrier().(*requests); ok {
+					q.panicked()
+				}
+			}
 		case <-watch.C:
 			c.watch()
 		}

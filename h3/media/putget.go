@@ -46,6 +46,8 @@ type requests struct {
 	most   int // as the server wants it
 	least  int
 	closed bool // stopped
+
+	hurry chan struct{} // closed and replaced: GETs that wait go at once
 }
 
 var requestTraits = traits{rung: PutGet, framed: true, limit: maxBody}
@@ -56,7 +58,7 @@ func newRequests(c *Client, epoch uint64) *requests {
 	ctx, cancel := context.WithCancel(c.ctx)
 	q := &requests{
 		p: c.p, conns: c.conns, url: c.url, epoch: epoch, life: c.ctx, ctx: ctx, cancel: cancel,
-		most: DefaultParked,
+		most: DefaultParked, hurry: make(chan struct{}),
 	}
 	if c.opt.Parked > 0 {
 		q.most = min(c.opt.Parked, MaxParked)
@@ -174,6 +176,7 @@ func (q *requests) park() {
 		select {
 		case <-q.ctx.Done():
 			return
+		case <-q.hurried():
 		case <-time.After(backoff/2 + rand.N(backoff)):
 		}
 		if home && !q.p.carriers.uses(q) {
