@@ -13,8 +13,8 @@ import (
 
 // balancers are those of every run; Traefik, which takes long to build, is one of
 // `make soak`.
-func balancers() map[string]func(*cluster) {
-	all := map[string]func(*cluster){"Caddy h3 to h2": caddy("2"), "Caddy h3 to h3": caddy("3"), "nginx": nginx}
+func balancers() map[string]func(*front) {
+	all := map[string]func(*front){"Caddy h3 to h2": caddy("2"), "Caddy h3 to h3": caddy("3"), "nginx": nginx}
 	if os.Getenv("RIPTIDE_SOAK") != "" {
 		all["Traefik"] = traefik
 	}
@@ -29,7 +29,8 @@ func besideOthers(t *testing.T) {
 	}
 }
 
-// spreads tells a balancer that gives the calls of one client to both nodes.
+// spreads tells a balancer that ends HTTP: it gives the calls of one client to
+// both nodes, and passes no WebTransport.
 func spreads(balancer string) bool { return balancer != "nginx" }
 
 // TestSoakBalancedCalls: sipp calls sipp through an office, a balancer and two
@@ -82,7 +83,7 @@ func TestSoakBalancedMedia(t *testing.T) {
 			callee.Check(t, calls)
 			c.settle()
 			c.checkMedia(calls * int(hold/bridgetestPtime))
-			c.carriedBy(map[bool]string{true: "put/get", false: "webtransport"}[spreads(name)], calls)
+			c.carriedBy(map[bool]string{true: "striped", false: "trunk-session"}[spreads(name)], calls)
 		})
 	}
 }

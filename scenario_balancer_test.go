@@ -22,26 +22,31 @@ import (
 // from configs/examples as they stand there, but for the values that its README
 // lists as any site's own.
 type cluster struct {
+	*front
+	office  node
+	nodes   [2]node
+	serving [2]*siptest.Process
+}
+
+// A front is a load balancer before two nodes of one authority.
+type front struct {
 	t         testing.TB
-	authority string // of the telco: the balancer
-	office    node
-	nodes     [2]node
-	serving   [2]*siptest.Process
-	dir       string // of the balancer and the nodes
+	authority string
+	dir       string // of its files and certificates
 	values    *strings.Replacer
 }
 
 // clusterOptions say what a cluster is made of.
 type clusterOptions struct {
-	balancer func(*cluster) // starts it, before nodes that are up
-	callee   string         // SIP peer behind both nodes
-	media    string         // of the office's trunk; default auto
+	balancer func(*front) // starts it, before nodes that are up
+	callee   string       // SIP peer behind both nodes
+	media    string       // of the office's trunk; default auto
 }
 
 // startCluster starts everything and waits until the office is peered.
 func startCluster(t testing.TB, o clusterOptions) *cluster {
 	t.Helper()
-	c := &cluster{t: t, dir: t.TempDir(), authority: loopback(t)}
+	c := &cluster{front: &front{t: t, dir: t.TempDir(), authority: loopback(t)}}
 	c.office = siteNode(t, t.TempDir(), "office")
 	for i := range c.nodes {
 		c.nodes[i] = siteNode(t, c.dir, fmt.Sprintf("telco-%d", i+1))
@@ -59,14 +64,14 @@ func startCluster(t testing.TB, o clusterOptions) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.values = strings.NewReplacer(append(c.siteValues(), "softswitch.core.example:5060", o.callee)...)
+	c.setValues(c.nodes, "softswitch.core.example:5060", o.callee)
 	for i := range c.nodes {
 		c.serve(i)
 	}
 	for _, n := range c.nodes {
 		n.awaitReady(t, "")
 	}
-	o.balancer(c)
+	o.balancer(c.front)
 	writeConfig(t, c.office, nodeConfig{
 		peer: node{name: "telco", ript: c.authority, dir: c.dir}, trunk: "pbx", ports: "16384-24575", media: o.media,
 	})
@@ -75,27 +80,27 @@ func startCluster(t testing.TB, o clusterOptions) *cluster {
 	return c
 }
 
-// siteValues are what configs/examples/README.md says any site has of its own,
-// but for the softswitch: pairs of the written and the real value. Of two that
-// begin alike the longer stands first.
-func (c *cluster) siteValues() []string {
+// setValues says what configs/examples/README.md says any site has of its own:
+// pairs of the written and the real value. Of two that begin alike the longer
+// stands first.
+func (c *front) setValues(nodes [2]node, more ...string) {
 	host, port, _ := net.SplitHostPort(c.authority)
 	values := []string{
 		"telco.example:443", c.authority, "telco.example", host, ":443", ":" + port,
 		"198.51.100.0/28", "127.0.0.0/8", "/etc/ript/", c.dir + "/",
 		"localhost:2019", loopback(c.t), "/run/nginx.pid", filepath.Join(c.dir, "nginx.pid"),
 	}
-	for i, n := range c.nodes {
+	for i, n := range nodes {
 		values = append(values,
 			fmt.Sprintf("192.0.2.1%d:8443", i+1), n.ript, fmt.Sprintf("192.0.2.1%d:5060", i+1), n.sip,
 			fmt.Sprintf("127.0.0.1:909%d", i+1), n.admin, "/var/lib/riptide/"+n.name, n.dir)
 	}
-	return values
+	c.values = strings.NewReplacer(append(values, more...)...)
 }
 
-// example writes a file of configs/examples to the cluster's directory, with the
+// example writes a file of configs/examples to the front's directory, with the
 // site's values, and returns its path.
-func (c *cluster) example(name string) string {
+func (c *front) example(name string) string {
 	c.t.Helper()
 	text, err := os.ReadFile(filepath.Join("configs", "examples", name))
 	if err != nil {
@@ -115,9 +120,9 @@ func (c *cluster) serve(i int) {
 	c.serving[i] = c.run(riptide(c.t), "serve", "-c", config)
 }
 
-// run starts a program in the cluster's directory, and shows the end of what it
+// run starts a program, and shows the end of what it
 // printed if the test fails.
-func (c *cluster) run(name string, args ...string) *siptest.Process {
+func (c *front) run(name string, args ...string) *siptest.Process {
 	c.t.Helper()
 	p := siptest.Start(c.t, nil, c.t.TempDir(), name, args...)
 	c.t.Cleanup(func() {
@@ -130,8 +135,8 @@ func (c *cluster) run(name string, args ...string) *siptest.Process {
 }
 
 // caddy starts Caddy, which reaches the nodes by HTTP/2 or 3.
-func caddy(upstream string) func(*cluster) {
-	return func(c *cluster) {
+func caddy(upstream string) func(*front) {
+	return func(c *front) {
 		c.t.Helper()
 		path := siptest.Tool(c.t, "caddy")
 		c.run("env", "UPSTREAM_HTTP="+upstream, "HOME="+c.t.TempDir(), path, "run", "--adapter", "caddyfile", "--config", c.example("Caddyfile"))
@@ -140,7 +145,7 @@ func caddy(upstream string) func(*cluster) {
 }
 
 // traefik starts Traefik.
-func traefik(c *cluster) {
+func traefik(c *front) {
 	c.t.Helper()
 	c.example("traefik-ript.yaml")
 	c.run(siptest.Tool(c.t, "traefik"), "--configFile="+c.example("traefik.yaml"))
@@ -148,14 +153,14 @@ func traefik(c *cluster) {
 }
 
 // nginx starts nginx.
-func nginx(c *cluster) {
+func nginx(c *front) {
 	c.t.Helper()
 	c.run("nginx", "-c", c.example("nginx.conf"), "-e", "stderr", "-g", "daemon off;")
 	c.awaitAlive()
 }
 
 // awaitAlive waits until a node answers through the balancer.
-func (c *cluster) awaitAlive() {
+func (c *front) awaitAlive() {
 	c.t.Helper()
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{TLSClientConfig: c.trust(), ForceAttemptHTTP2: true, DisableKeepAlives: true}}
 	defer client.CloseIdleConnections()
@@ -177,7 +182,7 @@ func (c *cluster) awaitAlive() {
 }
 
 // trust is what a client of the telco needs.
-func (c *cluster) trust() *tls.Config {
+func (c *front) trust() *tls.Config {
 	c.t.Helper()
 	pem, err := os.ReadFile(filepath.Join(c.dir, setup.CACert))
 	if err != nil {
