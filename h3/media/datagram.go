@@ -3,7 +3,6 @@ package media
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -20,6 +19,10 @@ const (
 	// its own limit. Audio is far below it, and is never fragmented.
 	maxDatagram = 1200
 
+	// maxUniStreams is how many streams of one chunk each the peer may have open
+	// on a session: two keyframes, and for them to cross an ocean.
+	maxUniStreams = 256
+
 	// streamTimeout is for a chunk on a stream of its own.
 	streamTimeout = time.Second
 )
@@ -27,7 +30,7 @@ const (
 // WebTransportConfig is what both ends of a connection must use: without flow
 // control the library allows one session per connection.
 func WebTransportConfig() *webtransport.Config {
-	return &webtransport.Config{MaxIncomingStreams: 1, MaxIncomingUniStreams: 16, MaxIncomingData: 1 << 20}
+	return &webtransport.Config{MaxIncomingStreams: 1, MaxIncomingUniStreams: maxUniStreams, MaxIncomingData: 1 << 20}
 }
 
 // NewWebTransportServer puts WebTransport on an HTTP/3 server.
@@ -61,8 +64,9 @@ type streams interface {
 
 // datagrams carries chunks as the datagrams of a session.
 type datagrams struct {
-	p *Port
-	s session
+	p     *Port
+	s     session
+	large oversize
 }
 
 var datagramTraits = traits{rung: WebTransport, limit: maxDatagram}
@@ -75,7 +79,8 @@ func (d *datagrams) ready() bool   { return true }
 func (d *datagrams) send(m message) {
 	err := d.s.SendDatagram(m.body)
 	if tooLarge(err) {
-		err = d.sendStream(m.body)
+		d.large.send(d.s, nil, m.body, func(err error) { d.p.settle(m, err) })
+		return
 	}
 	d.p.settle(m, err)
 }
@@ -88,33 +93,9 @@ func tooLarge(err error) bool {
 	return errors.As(err, &large)
 }
 
-func (d *datagrams) sendStream(b []byte) error {
-	s, ok := d.s.(streams)
-	if !ok {
-		return errors.New("chunk too large for the path")
-	}
-	return writeStream(s, nil, b)
-}
-
-// writeStream sends one chunk, behind prefix, on a stream of its own.
-func writeStream(s streams, prefix, b []byte) error {
-	str, err := s.OpenUniStream()
-	if err != nil {
-		return fmt.Errorf("open a stream for a chunk of %d bytes: %w", len(b), err)
-	}
-	if err := str.SetWriteDeadline(time.Now().Add(streamTimeout)); err != nil {
-		return fmt.Errorf("send a chunk on a stream: %w", err)
-	}
-	if _, err := str.Write(append(prefix, b...)); err != nil {
-		str.CancelWrite(0)
-		return fmt.Errorf("send a chunk on a stream: %w", err)
-	}
-	return str.Close()
-}
-
 // begin makes a session a carrier of the call; carry must follow.
 func (p *Port) begin(s session, epoch uint64, peer string) *datagrams {
-	d := &datagrams{p, s}
+	d := &datagrams{p: p, s: s}
 	p.attach(d, epoch, peer)
 	return d
 }
@@ -127,6 +108,7 @@ func (p *Port) carry(d *datagrams) error {
 	defer large.Wait()
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
+	defer d.large.close()
 	defer p.detach(d)
 	if s, ok := d.s.(streams); ok {
 		large.Go(func() { p.carryStreams(ctx, s) })
@@ -143,20 +125,15 @@ func (p *Port) carry(d *datagrams) error {
 	}
 }
 
-// carryStreams reads the streams of a session, one after the other: chunks too
-// large for a datagram are rare in a call.
+// carryStreams reads the chunks that fit no datagram.
 func (p *Port) carryStreams(ctx context.Context, s streams) {
-	for {
-		str, err := s.AcceptUniStream(ctx)
-		if err != nil {
-			return
-		}
+	eachStream(ctx, s, func(str *webtransport.ReceiveStream) {
 		b, err := readStream(str)
 		if err != nil {
 			b = nil // counts as malformed
 		}
 		p.receive(b, WebTransport)
-	}
+	})
 }
 
 // notSupported tells a peer that has no WebTransport from one that did not

@@ -113,7 +113,7 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, p *Port, e
 		_ = sess.CloseWithError(0, "this server speaks "+Protocol)
 		return
 	}
-	d := &datagrams{p, sess}
+	d := &datagrams{p: p, s: sess}
 	p.takeOver(d, epoch, r.RemoteAddr)
 	_ = p.carry(d) // how a session ends makes no difference to the call
 	_ = sess.CloseWithError(0, "")

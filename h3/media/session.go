@@ -3,7 +3,6 @@ package media
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,8 +35,9 @@ type trunkSession struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	out *outbox
-	in  *inbox
+	out   *outbox
+	large oversize
+	in    *inbox
 
 	mu    sync.RWMutex // held while chunks are handed on
 	seats map[uint64]*seat
@@ -65,7 +65,7 @@ func (s *seat) ready() bool   { return true }
 
 func (s *seat) send(m message) {
 	if !s.t.out.put(s.tag, s.p, m) {
-		s.p.settle(m, s.t.sendStream(s.tag, m.body))
+		s.t.large.send(s.t.s, chunk.AppendCall(nil, s.tag), m.body, func(err error) { s.p.settle(m, err) })
 	}
 }
 
@@ -83,7 +83,7 @@ func (t *trunkSession) run(s session, peer string) {
 	t.wg.Go(t.send)
 	t.wg.Go(t.handOut)
 	if str, ok := s.(streams); ok {
-		t.wg.Go(func() { t.readStreams(str) })
+		t.wg.Go(func() { eachStream(t.ctx, str, t.readStream) })
 	}
 	for {
 		b, err := s.ReceiveDatagram(t.ctx)
@@ -94,6 +94,7 @@ func (t *trunkSession) run(s session, peer string) {
 	}
 	t.end()
 	t.wg.Wait()
+	t.large.close()
 }
 
 // end takes all calls off the session: they have to find another way.
@@ -174,21 +175,13 @@ func (t *trunkSession) sendParcel(d *parcel) error {
 		call, one, after, _ := chunk.NextBundled(rest)
 		e := t.s.SendDatagram(rest[:len(rest)-len(after)])
 		if tooLarge(e) {
-			e = t.sendStream(call, one)
+			t.large.send(t.s, chunk.AppendCall(nil, call), one, func(error) {}) // a loss shows in the call's acknowledgements
+			e = nil
 		}
 		err = errors.Join(err, e)
 		rest = after
 	}
 	return err
-}
-
-// sendStream sends a chunk that fits no datagram on a stream of its own.
-func (t *trunkSession) sendStream(call uint64, b []byte) error {
-	s, ok := t.s.(streams)
-	if !ok {
-		return errors.New("chunk too large for the path")
-	}
-	return writeStream(s, chunk.AppendCall(nil, call), b)
 }
 
 // handOut gives each call its chunks.
@@ -241,32 +234,6 @@ func (t *trunkSession) greet(b []byte) {
 	}
 }
 
-// maxStreamsOfSession is how many oversize chunks are read at once.
-const maxStreamsOfSession = 16
-
-// readStreams reads chunks that fit no datagram, several streams at once: a
-// lost packet of one call must not hold up the pictures of another.
-func (t *trunkSession) readStreams(s streams) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	places := make(chan struct{}, maxStreamsOfSession)
-	for {
-		str, err := s.AcceptUniStream(t.ctx)
-		if err != nil {
-			return
-		}
-		select {
-		case places <- struct{}{}:
-		case <-t.ctx.Done():
-			return
-		}
-		wg.Go(func() {
-			defer func() { <-places }()
-			t.readStream(str)
-		})
-	}
-}
-
 func (t *trunkSession) readStream(str *webtransport.ReceiveStream) {
 	b, err := readStream(str)
 	call, n := chunk.Call(b)
@@ -275,20 +242,4 @@ func (t *trunkSession) readStream(str *webtransport.ReceiveStream) {
 		return
 	}
 	t.give(call, b[n:])
-}
-
-// readStream reads a stream of one chunk.
-func readStream(str *webtransport.ReceiveStream) ([]byte, error) {
-	if err := str.SetReadDeadline(time.Now().Add(streamTimeout)); err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(str, chunk.MaxChunk+9))
-	if err == nil && len(b) > chunk.MaxChunk+8 {
-		err = errors.New("more than a chunk")
-	}
-	if err != nil {
-		str.CancelRead(0)
-		return nil, err
-	}
-	return b, nil
 }
