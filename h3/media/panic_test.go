@@ -19,6 +19,10 @@ type deafServer struct {
 
 func (d *deafServer) Do(r *http.Request) (*http.Response, error) {
 	d.mu.Lock()
+	if r.Method != http.MethodGet {
+		d.mu.Unlock()
+		return nil, errors.New("no PUTs either")
+	}
 	if d.refuse {
 		d.refused++
 		d.mu.Unlock()
