@@ -11,8 +11,8 @@ const sentWindow = 256 // numbers the sender remembers: 5 s at 50 per second
 // outstanding remembers what was sent and not yet acknowledged: it measures
 // the round trip and counts what the peer never got.
 type outstanding struct {
-	slots        [sentWindow]sentChunk
-	highest      uint64 // the greatest number sent
+	slots        []sentChunk // sentWindow; nil before anything was sent: most calls have no video
+	highest      uint64      // the greatest number sent
 	largestAcked uint64
 	final        uint64 // lost for good
 	roundTrip    time.Duration
@@ -26,6 +26,9 @@ type sentChunk struct {
 
 // sent enters that seq is on its way. Numbers start at 1.
 func (o *outstanding) sent(seq uint64, now time.Time) {
+	if o.slots == nil {
+		o.slots = make([]sentChunk, sentWindow)
+	}
 	s := &o.slots[seq%sentWindow]
 	if s.seq > seq && s.seq-seq <= backlogMost {
 		return // held back until now, and its place is taken
@@ -39,7 +42,7 @@ func (o *outstanding) sent(seq uint64, now time.Time) {
 
 // unsent takes that back.
 func (o *outstanding) unsent(first, last uint64) {
-	for seq := first; seq <= last && seq-first < sentWindow; seq++ {
+	for seq := first; o.slots != nil && seq <= last && seq-first < sentWindow; seq++ {
 		if s := &o.slots[seq%sentWindow]; s.seq == seq && !s.acked {
 			*s = sentChunk{}
 		}
@@ -49,7 +52,7 @@ func (o *outstanding) unsent(first, last uint64) {
 // ack enters what the peer got. It is not ok if that was never sent.
 func (o *outstanding) ack(a *chunk.Ack, now time.Time) (ok bool) {
 	largest := a.Largest()
-	if largest > o.highest {
+	if largest > o.highest || o.slots == nil {
 		return false
 	}
 	if s := &o.slots[largest%sentWindow]; s.seq == largest && !s.acked {
