@@ -289,6 +289,12 @@ func (c *call) adopt(from side, ev Event) {
 		return
 	}
 	if from == sideA {
+		if ev.Offer != nil {
+			c.terms.Caller = *ev.Offer
+		}
+		if c.planA == nil {
+			return // its plan is made when there is one of leg B
+		}
 		c.planA = ev.Plan
 		c.toA.use(*ev.Plan)
 		return

@@ -144,6 +144,12 @@ func (c *serverCall) announceChange() {
 	c.changed = c.announce(ev)
 }
 
+// agreedIn takes the agreement over that another event announced.
+func (ev *Event) agreedIn(change Event) {
+	ev.Handler, ev.ETag = change.Handler, change.ETag
+	ev.ClientDirectives, ev.ServerDirectives = change.ClientDirectives, change.ServerDirectives
+}
+
 // tag is the entity tag of the agreement. The caller holds mu.
 func (c *serverCall) tag() string {
 	return agreementTag(c.desc.Handler, c.desc.ClientDirectives, c.desc.ServerDirectives)

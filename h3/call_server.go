@@ -279,9 +279,13 @@ func (c *serverCall) openReverse() (*reverseByway, error) {
 		return nil, err
 	}
 	b := &reverseByway{queue: make(chan Event, bywayQueue), behind: make(chan struct{})}
-	b.queue <- c.last
+	// Who was away when the agreement changed follows all the same: the state
+	// says it, so that an answer is not taken for one on the former directives.
+	state := c.last
+	state.agreedIn(c.changed)
+	b.queue <- state
 	if c.changed.Seq > 0 {
-		b.queue <- c.changed // who was away when it came follows all the same
+		b.queue <- c.changed
 	}
 	c.byways[b] = struct{}{}
 	c.settle()

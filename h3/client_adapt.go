@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 
 	"riptide/bridge"
 	"riptide/h3/agree"
@@ -124,8 +125,10 @@ func (l *clientLeg) handlerChanged(ctx context.Context, k *link, ev Event) *outc
 	switch {
 	case tag == l.agreedTag():
 		return nil // of our own doing
-	case l.adapting.Load() && ev.Handler != l.handlerURI() && l.t.ownHandler(ev.Handler):
-		return nil // the answer to our POST brings the same, and knows the handler
+	case ev.Handler != l.handlerURI() && (l.t.ownHandler(ev.Handler) || slices.Contains(l.past, ev.Handler)):
+		// Overtaken by the answer to our POST, or about to be: that brings the
+		// same, and knows the handler.
+		return nil
 	case ev.Handler != l.handlerURI():
 		c := bridge.CauseElsewhere.With("trunk %q: call %s was moved to handler %s", l.info.Trunk, l.info.ID, clip(ev.Handler, 200)).EndedBy(bridge.ByCaller)
 		return &outcome{over: true, cause: &c}
@@ -133,8 +136,10 @@ func (l *clientLeg) handlerChanged(ctx context.Context, k *link, ev Event) *outc
 	if end := l.obey(ctx, k, ev.Handler, ev.ClientDirectives, ev.ServerDirectives, tag, nil); end != nil {
 		return end
 	}
-	if l.adapting.Load() {
-		return nil // the bridge waits for the outcome of its own wish
+	if l.adapting.Load() || !l.early && l.rank != rankAnswered {
+		// The bridge waits for the outcome of its own wish, or does not know any
+		// media yet: it hears of them with the answer.
+		return nil
 	}
 	return l.mediaChanged()
 }
@@ -154,6 +159,9 @@ func (l *clientLeg) obey(ctx context.Context, k *link, uri, client, server, tag 
 		return &out
 	}
 	l.hold(with)
+	if uri != l.handlerURI() {
+		l.past = append(l.past, l.handlerURI())
+	}
 	l.mu.Lock()
 	l.desc.Handler, l.desc.ClientDirectives, l.desc.ServerDirectives, l.tag = uri, d.ToServer.String(), d.ToClient.String(), tag
 	l.mu.Unlock()

@@ -46,6 +46,7 @@ type clientLeg struct {
 	replies chan error // what became of a transfer; one may be under way
 
 	// Of the loop.
+	past         []string // URIs of the handlers the call had before
 	transferring bool
 	rank         int // how far the call has come: rankProceeding…
 	early        bool
@@ -252,11 +253,11 @@ func (l *clientLeg) handle(ctx context.Context, k *link, ev Event) *outcome {
 	}
 	switch ev.Type {
 	case eventProceeding:
-		return l.advance(rankProceeding, ev)
+		return l.stateIs(ctx, k, rankProceeding, ev)
 	case eventAlerting:
-		return l.advance(rankAlerting, ev)
+		return l.stateIs(ctx, k, rankAlerting, ev)
 	case eventAnswered:
-		return l.advance(rankAnswered, ev)
+		return l.stateIs(ctx, k, rankAnswered, ev)
 	case eventEnd, eventDeclined, eventFailed, eventNoAnswer:
 		c := endOf(ev, bridge.ByCallee)
 		return &outcome{over: true, cause: &c}
@@ -279,6 +280,16 @@ func (l *clientLeg) handle(ctx context.Context, k *link, ev Event) *outcome {
 		return &outcome{moved: true}
 	}
 	return nil
+}
+
+// stateIs takes a state of the call, with the agreement it may bring.
+func (l *clientLeg) stateIs(ctx context.Context, k *link, rank int, ev Event) *outcome {
+	if ev.ETag != "" {
+		if out := l.handlerChanged(ctx, k, ev); out != nil {
+			return out
+		}
+	}
+	return l.advance(rank, ev)
 }
 
 // advance passes progress on, once each: after an attachment the peer says

@@ -158,7 +158,8 @@ type Event struct {
 	Facts       bridge.Facts  `json:"facts,omitzero"`        // of answered
 	Destination policy.Number `json:"destination,omitempty"` // of transfer-and-takeback
 
-	// Of handler-changed: the agreement on media from now on.
+	// Of handler-changed: the agreement on media from now on. The state with which
+	// an event stream begins says it too, if it has ever changed.
 	Handler          string `json:"handler,omitempty"`
 	ClientDirectives string `json:"clientDirectives,omitempty"`
 	ServerDirectives string `json:"serverDirectives,omitempty"`
