@@ -175,3 +175,9 @@ func (c *fakeCall) counts() (gets, puts int) {
 	defer c.mu.Unlock()
 	return c.gets, c.puts
 }
+
+// fetchOver GETs a URL over the connections of the client's trunk.
+func fetchOver(c *Client, url string) ([]byte, error) {
+	rep, err := c.trunks["telco"].Do(c.ctx, request{Method: http.MethodGet, URL: url})
+	return rep.Body, err
+}

@@ -291,7 +291,7 @@ func TestX5UOfServer(t *testing.T) {
 	p := newPair(t, "put-get")
 	passport, err := stir.ParsePassport(p.intent().Passport)
 	must(t, err)
-	pem, _, err := p.client.Fetcher(nil)(t.Context(), passport.Header.X5U)
+	pem, err := fetchOver(p.client, passport.Header.X5U)
 	must(t, err)
 	chain, err := stir.ParseChain(pem)
 	must(t, err)

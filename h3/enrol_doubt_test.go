@@ -34,7 +34,7 @@ func TestPeerLostCertificates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _, err = c.Fetcher(nil)(t.Context(), passport.Header.X5U)
+		_, err = fetchOver(c, passport.Header.X5U)
 		return err == nil
 	}
 	if served() {

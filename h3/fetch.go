@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -31,23 +30,11 @@ var errForbiddenAddress = errors.New("the address is not a public one")
 // https only, no redirects, little time, small answers, and public addresses
 // only, checked on the very address that is connected to.
 type fetcher struct {
-	allow  map[string]bool  // hosts of the operator's choice may have any address
-	pools  map[string]*pool // authorities of trunks are reached, and trusted, as their trunk is
+	allow  map[string]bool // hosts of the operator's choice may have any address
 	public *http.Transport
 }
 
-// Fetcher returns the function behind a stir.Source. Hosts in allow may have
-// private addresses; the trunks' own authorities always may.
-func (c *Client) Fetcher(allow []string) stir.Fetch {
-	f := newFetcher(allow, nil)
-	for _, t := range c.trunks {
-		f.pools[addrOf(strings.ToLower(t.connect.Host))] = t.pool
-	}
-	context.AfterFunc(c.ctx, f.public.CloseIdleConnections)
-	return f.Fetch
-}
-
-// NewFetch returns a function behind a stir.Source that needs no client: servers
+// NewFetch returns the function behind a stir.Source: servers
 // are verified against roots (nil: the system's), and hosts, by name or address,
 // may have private addresses.
 func NewFetch(roots *x509.CertPool, hosts []string) stir.Fetch {
@@ -56,7 +43,7 @@ func NewFetch(roots *x509.CertPool, hosts []string) stir.Fetch {
 
 // newFetcher verifies servers against roots; nil stands for the system's.
 func newFetcher(allow []string, tlsConfig *tls.Config) *fetcher {
-	f := &fetcher{allow: map[string]bool{}, pools: map[string]*pool{}}
+	f := &fetcher{allow: map[string]bool{}}
 	for _, host := range allow {
 		f.allow[strings.ToLower(host)] = true
 	}
@@ -90,16 +77,12 @@ func (f *fetcher) fetch(ctx context.Context, x5u string) ([]byte, time.Duration,
 	if err := stir.CheckURL(x5u); err != nil {
 		return nil, 0, err
 	}
-	u, err := url.Parse(x5u)
-	if err != nil {
-		return nil, 0, err
-	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, x5u, nil)
 	if err != nil {
 		return nil, 0, err
 	}
 	req.Header.Set("Accept", "application/pem-certificate-chain, application/pkix-cert, */*;q=0.1")
-	resp, err := f.roundTrip(u, req)
+	resp, err := f.public.RoundTrip(req)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -113,14 +96,6 @@ func (f *fetcher) fetch(ctx context.Context, x5u string) ([]byte, time.Duration,
 		return nil, 0, err
 	}
 	return pem, maxAge(resp.Header), nil
-}
-
-// roundTrip goes by the trunk's pool where the authority is a trunk's.
-func (f *fetcher) roundTrip(u *url.URL, req *http.Request) (*http.Response, error) {
-	if p := f.pools[addrOf(strings.ToLower(u.Host))]; p != nil {
-		return p.Do(req)
-	}
-	return f.public.RoundTrip(req)
 }
 
 // dial checks the address after name resolution, so that a name cannot be

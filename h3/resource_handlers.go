@@ -170,13 +170,17 @@ type handlerPath struct {
 	TG      string `path:"tg" maxLength:"64"`
 	ID      string `path:"handler" maxLength:"64"`
 	IfMatch string `header:"If-Match"`
+
+	IfNoneMatch string `header:"If-None-Match"`
 }
 
 type handlerBody struct {
-	Status   int
-	Location string `header:"Location"`
-	ETag     string `header:"ETag"`
-	Body     Handler
+	Status       int
+	Location     string `header:"Location"`
+	ETag         string `header:"ETag"`
+	CacheControl string `header:"Cache-Control"`
+	Vary         string `header:"Vary"`
+	Body         Handler
 }
 
 func (s *Server) addHandlers(api huma.API) {
@@ -197,7 +201,11 @@ func (s *Server) addHandlers(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		return s.describeHandler(r, http.StatusOK), nil
+		out := s.describeHandler(r, http.StatusOK)
+		if matches(in.IfNoneMatch, out.ETag) {
+			out.Status = http.StatusNotModified
+		}
+		return out, nil
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "replace-handler", Method: http.MethodPut, Path: path + "/{handler}", Summary: "Replace a handler description",
@@ -258,7 +266,7 @@ func (s *Server) handlerURI(r *registration) string {
 func (s *Server) describeHandler(r *registration, status int) *handlerBody {
 	h := r.Handler
 	h.URI = s.handlerURI(r)
-	out := &handlerBody{Status: status, ETag: r.etag(), Body: h}
+	out := &handlerBody{Status: status, ETag: r.etag(), CacheControl: "private, no-cache", Vary: "Authorization", Body: h}
 	if status == http.StatusCreated {
 		out.Location = h.URI
 	}

@@ -1,7 +1,9 @@
 package h3
 
 import (
+	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -49,4 +51,45 @@ func replayable(r *http.Request) bool {
 	rest, below := strings.CutPrefix(r.URL.Path, pathTGPrefix)
 	at := strings.Split(rest, "/") // tg, "calls", call, byway…
 	return below && len(at) >= 4 && at[1] == "calls" && (at[3] == "events" || at[3] == "media")
+}
+
+// palatable refuses a request whose client would not read the answer, before
+// anything is made of it. Media have one form only, and nobody asks for another.
+func palatable(r *http.Request) *problemError {
+	media := mediaJSON
+	switch r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:] {
+	case "certs", "cert":
+		media = mediaPEM
+	default:
+		if strings.Contains(r.URL.Path, "/media") {
+			return nil
+		}
+	}
+	if accepts(strings.Join(r.Header.Values("Accept"), ","), media) {
+		return nil
+	}
+	return refuseHTTP(http.StatusNotAcceptable, "this resource answers with %s", media)
+}
+
+// accepts reads an Accept field (RFC 9110 section 12.5.1): the most specific
+// range that fits a media type decides. What cannot be read excludes nothing.
+func accepts(field, media string) bool {
+	if strings.TrimSpace(field) == "" {
+		return true
+	}
+	kind, _, _ := strings.Cut(media, "/")
+	best, ok := 0, false
+	for part := range strings.SplitSeq(field, ",") {
+		name, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			return true
+		}
+		rank := map[string]int{"*/*": 1, kind + "/*": 2, media: 3}[name]
+		if rank <= best {
+			continue
+		}
+		q, err := strconv.ParseFloat(params["q"], 64)
+		best, ok = rank, err != nil || q > 0
+	}
+	return ok
 }

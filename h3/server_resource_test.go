@@ -153,6 +153,9 @@ func TestHandlers(t *testing.T) {
 	if resp.StatusCode != 200 || etag == "" {
 		t.Fatalf("GET: %d, ETag %q", resp.StatusCode, etag)
 	}
+	if resp, _ := r.do(r.h3, exchange{method: "GET", url: uri, token: token, header: map[string]string{"If-None-Match": etag}}); resp.StatusCode != 304 {
+		t.Errorf("If-None-Match: %d", resp.StatusCode)
+	}
 	changed := Handler{HandlerID: "one", Advertisement: "1 in: PCMA;\n1 out: PCMA;"}
 	put := exchange{method: "PUT", url: uri, token: token, body: changed, header: map[string]string{"If-Match": etag}}
 	if resp, body := r.do(r.h3, put); resp.StatusCode != 200 || resp.Header.Get("ETag") == etag {

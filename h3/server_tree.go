@@ -102,6 +102,7 @@ func clientOf(ctx context.Context) string {
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.contain(w, r)
+		w.Header().Set("Cache-Control", "no-store") // where a resource does not say better
 		if r.ProtoMajor == 2 {
 			w.Header().Set("Alt-Svc", s.altSvc())
 		}
@@ -129,6 +130,10 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		}
 		if group := s.tgs[name]; below && (group == nil || group.cfg.ClientID != a.client) {
 			refuseHTTP(http.StatusNotFound, "no such TG").write(w)
+			return
+		}
+		if p := palatable(r); p != nil {
+			p.write(w)
 			return
 		}
 		recognised(r.Context())
