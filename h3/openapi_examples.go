@@ -34,6 +34,26 @@ var exampleDescription = CallDescription{
 	Created: exampleTime,
 }
 
+var (
+	exampleHandlerDoc = Handler{URI: exampleHandler, HandlerID: "office-1", Advertisement: exampleAdvert}
+	exampleDone       = CallDescription{
+		URI: exampleCall, Handler: exampleHandler, Direction: "outbound", From: "+12025550100", To: "+13035550199", State: eventAnswered,
+		ClientDirectives: "1 to 1: PCMA; telephone-event; CN;", ServerDirectives: "1 to 1: PCMA; telephone-event; CN;", Created: exampleTime,
+	}
+	exampleOwnNumbers = &policy.NumberSet{Allow: []policy.Pattern{"+1202555xxxx"}}
+	exampleCustomer   = CustomerTG{
+		URI: "https://office.example/ript/v1/tgs/telco", Name: "telco", Outbound: Outbound{Destinations: exampleOwnNumbers},
+		ProviderTG: exampleTG, TokenExpires: exampleTime.Add(maxTokenLife),
+	}
+	exampleRegistration = CustomerTG{
+		URI: exampleCustomer.URI, Name: exampleCustomer.Name, Outbound: exampleCustomer.Outbound, ProviderTG: exampleTG,
+		Token: "n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg", TokenExpires: exampleCustomer.TokenExpires,
+	}
+	exampleRegister = example{request: exampleRegistration, response: exampleCustomer}
+	exampleShown    = example{response: exampleCustomer}
+	exampleList     = example{response: CustomerTGList{TGs: []CustomerTG{exampleCustomer}}}
+)
+
 // examples are told by operation.
 var examples = map[string]example{
 	"get-root": {response: Root{TGs: exampleBase + wellKnownRIPT + pathTGs, OAuth: exampleBase, Profile: Profile}},
@@ -44,13 +64,22 @@ var examples = map[string]example{
 	}},
 	"register-handler": {
 		request:  Handler{HandlerID: "office-1", Advertisement: exampleAdvert},
-		response: Handler{URI: exampleHandler, HandlerID: "office-1", Advertisement: exampleAdvert},
+		response: exampleHandlerDoc,
 	},
+	"get-handler":     {response: exampleHandlerDoc},
+	"replace-handler": {request: Handler{HandlerID: "office-1", Advertisement: exampleAdvert}, response: exampleHandlerDoc},
+
+	"register-customer-tg": exampleRegister, "put-customer-tg": exampleRegister, "replace-customer-tg": exampleRegister,
+	"get-customer-tg": exampleShown, "list-customer-tgs": exampleList,
+	"register-customer-tg-alias": exampleRegister, "put-customer-tg-alias": exampleRegister, "replace-customer-tg-alias": exampleRegister,
+	"get-customer-tg-alias": exampleShown, "list-customer-tgs-alias": exampleList,
+
 	"place-call": {
 		request:  CallRequest{Handler: exampleHandler, Destination: "+13035550199", Passport: examplePassport},
 		response: exampleDescription,
 	},
-	"get-call": {response: exampleDescription},
+	"get-call":    {response: exampleDescription},
+	"update-call": {request: CallUpdate{Handler: exampleHandler}, response: exampleDone},
 	"get-events": {response: []Event{
 		{Type: eventProceeding, Direction: serverToClient, Timestamp: exampleTime, Call: exampleCall, Seq: 1},
 		{Type: eventFailed, Direction: serverToClient, Timestamp: exampleTime, Call: exampleCall, Seq: 2, Reason: exampleReason},

@@ -161,6 +161,11 @@ func (c *openAPICheck) operation(at, path string, v any) {
 	if len(have) != len(want) {
 		c.t.Errorf("%s: path parameters %v", at, have)
 	}
+	for _, m := range jsonBodies(op) {
+		if m["example"] == nil && !slices.Contains([]string{"get-authorization-server", "get-jwks", "get-token", "enrol-certificate"}, id) {
+			c.t.Errorf("%s: a JSON body without an example", at)
+		}
+	}
 	if body, ok := op["requestBody"]; ok {
 		c.content(at, c.need(at, body, "content")["content"])
 	}
@@ -174,6 +179,23 @@ func (c *openAPICheck) operation(at, path string, v any) {
 		}
 		c.response(at+" "+status, r)
 	}
+}
+
+// jsonBodies are the application/json parts of what an operation takes and
+// answers.
+func jsonBodies(op map[string]any) (out []map[string]any) {
+	holders := []any{op["requestBody"]}
+	for _, r := range op["responses"].(map[string]any) {
+		holders = append(holders, r)
+	}
+	for _, h := range holders {
+		m, _ := h.(map[string]any)
+		content, _ := m["content"].(map[string]any)
+		if body, ok := content[mediaJSON].(map[string]any); ok {
+			out = append(out, body)
+		}
+	}
+	return out
 }
 
 func (c *openAPICheck) response(at string, v any) {
