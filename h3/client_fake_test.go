@@ -37,7 +37,8 @@ type fakePeer struct {
 	onCall    func(c *fakeCall) // runs while the call's POST is handled
 	onPut     func(w http.ResponseWriter, r *http.Request, c *fakeCall) (handled bool)
 	onGet     func(w http.ResponseWriter, r *http.Request, c *fakeCall) (handled bool)
-	tg        TG // template of the TG document
+	later     int // how often a certificate is promised before it is there
+	tg        TG  // template of the TG document
 
 	mu       sync.Mutex
 	tokens   map[string]string // token -> resource
@@ -139,6 +140,7 @@ func (p *fakePeer) tree() http.Handler {
 	mux.HandleFunc("GET /tg/1", p.authorised("/tg/1", p.document))
 	mux.HandleFunc("POST /tg/1/handlers", p.authorised("/tg/1", p.register))
 	mux.HandleFunc("POST /tg/1/certs", p.authorised("/tg/1", p.enrol))
+	mux.HandleFunc("GET /tg/1/orders/{name}", p.authorised("/tg/1", p.order))
 	mux.HandleFunc("GET /certs/{name}", p.certificate)
 	mux.HandleFunc("POST /tg/1/calls", p.authorised("/tg/1", p.post))
 	mux.HandleFunc("GET /tg/1/calls/{id}/events", p.authorised("/tg/1", p.withCall(p.getEvents)))
@@ -220,10 +222,29 @@ func (p *fakePeer) enrol(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.certs[name] = stir.EncodeChain(chain)
 	p.mu.Unlock()
+	p.deliver(w, name)
+}
+
+// deliver sends a chain, or promises it.
+func (p *fakePeer) deliver(w http.ResponseWriter, name string) {
+	p.mu.Lock()
+	chain, later := p.certs[name], p.later > 0
+	if later {
+		p.later--
+	}
+	p.mu.Unlock()
+	if later {
+		w.Header().Set("Location", "/tg/1/orders/"+name)
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
 	w.Header().Set("Link", "<"+p.base()+"/certs/"+name+`>; rel="x5u"`)
 	w.Header().Set("Content-Type", "application/pem-certificate-chain")
-	_, _ = w.Write(stir.EncodeChain(chain))
+	_, _ = w.Write(chain)
 }
+
+func (p *fakePeer) order(w http.ResponseWriter, r *http.Request) { p.deliver(w, r.PathValue("name")) }
 
 func (p *fakePeer) certificate(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()

@@ -60,6 +60,7 @@ func testCA(t testing.TB) (*x509.CertPool, tls.Certificate) {
 type testH3 struct {
 	Addr  string
 	Roots *x509.CertPool
+	certs [][]byte // DER
 
 	mu    sync.Mutex
 	conns []*quic.Conn
@@ -80,7 +81,7 @@ func serveH3(t testing.TB, streams int64, h http.Handler) *testH3 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &testH3{Addr: udp.LocalAddr().String(), Roots: roots}
+	s := &testH3{Addr: udp.LocalAddr().String(), Roots: roots, certs: cert.Certificate}
 	server := &http3.Server{Handler: h}
 	var wg sync.WaitGroup
 	wg.Go(func() {
