@@ -214,8 +214,8 @@ func TestLateOffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	ok := d.status(200, "INVITE")
-	if !strings.Contains(string(ok.Body()), "RTP/AVP 8 0 101\r\n") {
-		t.Errorf("want the plan's codec first, then the other we can convert to: %s", ok.Body())
+	if !strings.Contains(string(ok.Body()), "RTP/AVP 8 0 111 101 110\r\n") {
+		t.Errorf("want the plan's codec first, then those we can convert to: %s", ok.Body())
 	}
 	d.learn(ok)
 	d.ack(offerSDP(1, 40002, "a=sendrecv"))

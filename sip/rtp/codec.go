@@ -71,10 +71,15 @@ func CapabilityOf(o bridge.MediaOffer) sdp.Capability {
 		}
 	}
 	if o.Digits {
-		if slices.Contains(o.Speech, bridge.Opus) {
+		// Who looks no further than the first takes that of the best speech.
+		c.Audio = append(c.Audio, formats[bridge.TelephoneEvent])
+		switch slices.Index(o.Speech, bridge.Opus) {
+		case -1:
+		case 0:
+			c.Audio = slices.Insert(c.Audio, len(c.Audio)-1, wideEvents)
+		default:
 			c.Audio = append(c.Audio, wideEvents)
 		}
-		c.Audio = append(c.Audio, formats[bridge.TelephoneEvent])
 	}
 	if o.ComfortNoise {
 		c.Audio = append(c.Audio, formats[bridge.ComfortNoise])
