@@ -67,7 +67,8 @@ type Options struct {
 const DefaultParked = 20
 
 const (
-	dialBudget  = 300 * time.Millisecond // for a better rung; then requests carry the media until it is there
+	dialBudget  = 300 * time.Millisecond // for a rung to be there again; then requests carry the media until it is
+	firstBudget = time.Second            // the same for one that works, at the start of a call
 	dialLimit   = 3 * time.Second        // then it is not coming
 	overlap     = 2 * time.Second        // how long the old carrier is listened to after a change
 	retryFirst  = 2 * time.Second        // to a rung that has failed
@@ -228,7 +229,7 @@ func (c *Client) begin() {
 		}
 		c.opt.Seat.Release()
 	}
-	c.due = time.Now().Add(dialBudget)
+	c.due = time.Now().Add(firstBudget)
 	if r, ok := c.better(time.Now()); ok && c.opt.Ladder.Verdict(c.authority, r) == Unknown && c.opt.Ladder.Probe(c.authority, r) {
 		c.due = time.Now()
 	}

@@ -25,6 +25,9 @@ const (
 
 	// streamTimeout is for a chunk on a stream of its own.
 	streamTimeout = time.Second
+
+	// maxPacket is what no datagram is larger than, whatever the path.
+	maxPacket = 1500
 )
 
 // WebTransportConfig is what both ends of a connection must use: without flow
@@ -104,14 +107,14 @@ func (p *Port) begin(s session, epoch uint64, peer string) *datagrams {
 // reader of its datagrams and does nothing else: the queue of the library
 // holds 32, and silently drops what does not fit.
 func (p *Port) carry(d *datagrams) error {
-	var large sync.WaitGroup
-	defer large.Wait()
+	var reading sync.WaitGroup
+	defer reading.Wait()
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
 	defer d.large.close()
 	defer p.detach(d)
 	if s, ok := d.s.(streams); ok {
-		large.Go(func() { p.carryStreams(ctx, s) })
+		reading.Go(func() { p.carryStreams(ctx, s) })
 	}
 	for {
 		b, err := d.s.ReceiveDatagram(ctx)

@@ -55,13 +55,14 @@ func newOutbox() *outbox {
 	return &outbox{limit: maxDatagram, wake: make(chan struct{}, 1)}
 }
 
-// put adds a chunk of a call; p is nil for those of the session itself. It is
-// not ok if the chunk is larger than a datagram.
+// put adds a chunk of a call; p is nil for those of the session itself. One that
+// is larger than a datagram should be has one for itself, because the path may
+// take it. It is not ok if no path would.
 func (o *outbox) put(call uint64, p *Port, m message) (ok bool) {
 	size := chunk.BundledSize(call, len(m.body))
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if size > o.limit {
+	if size > maxPacket {
 		return false
 	}
 	if o.closed {

@@ -76,9 +76,10 @@ type Port struct {
 	done   chan struct{} // closed when the pump has ended
 
 	carriers carriers
-	lot      *lot // of a server
-	open     open // of a server
-	striped  striped
+	lot      *lot    // of a server
+	open     open    // of a server
+	striped  striped // of a server
+	left     leftovers
 	seats    seats // of a server
 	in       inbound
 	out      outbound
@@ -230,6 +231,8 @@ func (p *Port) Quiet() Quiet {
 func (p *Port) Close() {
 	p.cancel()
 	p.leaveSeats()
+	p.striped.end()
+	p.left.close(p)
 	o := &p.out
 	o.mu.Lock()
 	o.closed = true

@@ -61,6 +61,10 @@ func (p *Port) flush(w *writer) (wait time.Duration) {
 			}
 			return p.starve(now)
 		}
+		if m, ok := p.left.take(about.framed); ok {
+			c.send(m)
+			continue
+		}
 		m, wait := p.compose(w, about, now)
 		if len(m.body) == 0 {
 			return wait

@@ -38,7 +38,9 @@ func (r Rung) Carrier() string { return rungs[r].carrier }
 
 // ordered tells whether chunks overtake each other on their way for want of
 // order among requests or streams, not because the network mixed them up.
-func (r Rung) ordered() bool { return r == PutGet || r == Striped }
+func (r Rung) ordered() bool { return !r.datagrams() }
+
+func (r Rung) datagrams() bool { return r == WebTransport || r == Trunk }
 
 // Auto as a configured medium leaves the choice to the ladder.
 const Auto = "auto"

@@ -65,7 +65,7 @@ func (s *seat) ready() bool   { return true }
 
 func (s *seat) send(m message) {
 	if !s.t.out.put(s.tag, s.p, m) {
-		s.t.large.send(s.t.s, chunk.AppendCall(nil, s.tag), m.body, func(err error) { s.p.settle(m, err) })
+		s.t.sendAlone(s.tag, s.p, m)
 	}
 }
 
@@ -145,7 +145,7 @@ func (t *trunkSession) send() {
 		}
 		ok, wait := t.out.take(&d, tick)
 		if ok {
-			d.settle(t.sendParcel(&d))
+			t.sendParcel(&d)
 			continue
 		}
 		due := (<-chan time.Time)(nil)
@@ -162,26 +162,35 @@ func (t *trunkSession) send() {
 	}
 }
 
-// sendParcel sends a datagram; one that is too large for the path goes in pieces.
-func (t *trunkSession) sendParcel(d *parcel) error {
+// sendParcel sends a datagram. If the path does not take it, its chunks go one
+// by one, and those that are still too large on streams.
+func (t *trunkSession) sendParcel(d *parcel) {
 	err := t.s.SendDatagram(d.buf)
 	var large *quic.DatagramTooLargeError
 	if !errors.As(err, &large) {
-		return err
+		d.settle(err)
+		return
 	}
 	t.out.shrink(int(large.MaxDatagramPayloadSize) - 8) // less the session's own number
-	err = nil
-	for rest := d.buf; len(rest) > 0; {
+	rest := d.buf
+	for i := range d.items {
 		call, one, after, _ := chunk.NextBundled(rest)
-		e := t.s.SendDatagram(rest[:len(rest)-len(after)])
-		if tooLarge(e) {
-			t.large.send(t.s, chunk.AppendCall(nil, call), one, func(error) {}) // a loss shows in the call's acknowledgements
-			e = nil
+		m := d.items[i].m
+		switch err := t.s.SendDatagram(rest[:len(rest)-len(after)]); {
+		case d.items[i].p == nil:
+		case tooLarge(err):
+			m.body = one
+			t.sendAlone(call, d.items[i].p, m)
+		default:
+			d.items[i].p.settle(m, err)
 		}
-		err = errors.Join(err, e)
 		rest = after
 	}
-	return err
+}
+
+// sendAlone sends a chunk on a stream of its own, behind the tag of its call.
+func (t *trunkSession) sendAlone(call uint64, p *Port, m message) {
+	t.large.send(t.s, chunk.AppendCall(nil, call), m.body, func(err error) { p.settle(m, err) })
 }
 
 // handOut gives each call its chunks.

@@ -1,6 +1,8 @@
 package media
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"riptide/h3/chunk"
@@ -52,13 +54,15 @@ func (ls lanes) end() {
 	}
 }
 
-// abandon ends the lanes and gives what they still hold back to the port.
+// abandon ends the lanes, and gives what they still hold back to the port, in
+// its order.
 func (ls lanes) abandon() {
+	var left []message
 	for i := range ls {
-		for _, m := range ls[i].abandon() {
-			ls[i].p.settle(m, errClosed)
-		}
+		left = append(left, ls[i].abandon()...)
 	}
+	slices.SortStableFunc(left, func(a, b message) int { return cmp.Compare(a.first, b.first) })
+	ls[0].p.giveBack(left)
 }
 
 // control is a hello, or its echo, as a chunk.

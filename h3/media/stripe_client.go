@@ -48,6 +48,9 @@ type clientStripes struct {
 	once   sync.Once
 	ending atomic.Bool // the bodies end in order
 
+	answered chan struct{} // closed when the server has answered a GET
+	greeted  sync.Once
+
 	echoed [maxStripes]chan struct{} // closed when the first echo is back
 	heard  [maxStripes]atomic.Int64  // when bytes came last, in Unix nanoseconds
 	reopen [2 * maxStripes]atomic.Pointer[context.CancelFunc]
@@ -62,7 +65,7 @@ func (s *clientStripes) send(m message) { s.lanes.push(m) }
 func openStripes(ctx context.Context, life context.Context, p *Port, conns Doer, url string, epoch uint64) (*clientStripes, error) {
 	s := &clientStripes{
 		p: p, conns: conns, url: url + "/stripes/", epoch: epoch, lanes: newLanes(p, stripeCount),
-		fates: make(chan error, 1), over: make(chan struct{}), hello: make([]byte, 16),
+		fates: make(chan error, 1), over: make(chan struct{}), answered: make(chan struct{}), hello: make([]byte, 16),
 	}
 	_, _ = rand.Read(s.hello) // never fails
 	s.ctx, s.cancel = context.WithCancel(life)
@@ -81,16 +84,21 @@ func openStripes(ctx context.Context, life context.Context, p *Port, conns Doer,
 	return s, nil
 }
 
-// prove waits for the echo on every stripe.
+// prove waits for the echo on every stripe. The time for that begins when the
+// server has answered the first GET: one that is slow does not buffer.
 func (s *clientStripes) prove(ctx context.Context) error {
-	limit := time.NewTimer(helloWait)
-	defer limit.Stop()
-	for i := range s.lanes {
+	answered, limit := s.answered, (<-chan time.Time)(nil)
+	for i := 0; i < len(s.lanes); {
 		select {
 		case <-s.echoed[i]:
+			i++
+		case <-answered:
+			timer := time.NewTimer(helloWait)
+			defer timer.Stop()
+			answered, limit = nil, timer.C
 		case err := <-s.fates:
 			return err
-		case <-limit.C:
+		case <-limit:
 			return errBuffered
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -176,6 +184,7 @@ func (s *clientStripes) get(ctx context.Context, i int) error {
 	defer resp.Body.Close()
 	heard := func() { s.heard[i].Store(time.Now().UnixNano()) }
 	heard()
+	s.greeted.Do(func() { close(s.answered) })
 	in := newChunkStream(resp.Body, heard)
 	for {
 		one, err := in.next()

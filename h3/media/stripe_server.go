@@ -28,6 +28,7 @@ type stripes struct {
 	gets   int
 	ended  int  // PUTs that the client has ended
 	proven bool // something came after the hello: the client has seen the echoes
+	old    bool // there is a later set, or the call is over
 }
 
 func (s *stripes) about() traits  { return stripeTraits }
@@ -36,8 +37,9 @@ func (s *stripes) send(m message) { s.lanes.push(m) }
 
 // striped are the stripes of a call, of its latest epoch.
 type striped struct {
-	mu  sync.Mutex
-	set *stripes
+	mu   sync.Mutex
+	set  *stripes
+	over bool
 }
 
 // of returns the stripes of an epoch; none if there are later ones.
@@ -45,10 +47,13 @@ func (st *striped) of(p *Port, epoch uint64, n int) (*stripes, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	switch s := st.set; {
+	case st.over:
+		return nil, nil
 	case s == nil || s.epoch < epoch:
-		// What the set before has not sent is sent by its streams, as long as the
-		// client reads them.
 		st.set = &stripes{p: p, epoch: epoch, lanes: newLanes(p, n)}
+		if s != nil {
+			s.supersede()
+		}
 	case s.epoch > epoch:
 		return nil, nil
 	case len(s.lanes) != n:
@@ -217,9 +222,35 @@ func (s *stripes) count(puts, gets int) {
 	s.puts += puts
 	s.gets += gets
 	none := gets < 0 && s.gets == 0
+	last := none && s.old
 	s.mu.Unlock()
 	if none {
 		s.p.handBack(s)
+	}
+	if last {
+		s.lanes.abandon()
+	}
+}
+
+// supersede is for stripes to which the client will not come back. What they
+// hold goes out on the streams that are still open, or goes back to the port.
+func (s *stripes) supersede() {
+	s.mu.Lock()
+	s.old = true
+	none := s.gets == 0
+	s.mu.Unlock()
+	if none {
+		s.lanes.abandon()
+	}
+}
+
+// end is for the end of the call.
+func (st *striped) end() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.over = true
+	if st.set != nil {
+		st.set.supersede()
 	}
 }
 
