@@ -7,8 +7,6 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/quic-go/webtransport-go"
-
 	"riptide/h3/media"
 )
 
@@ -22,7 +20,7 @@ func (t *trunk) trunkSessions(tg *url.URL) *media.Sessions {
 	}
 	s := t.sessions[tg.String()]
 	if s == nil {
-		s = media.NewSessions(func(ctx context.Context) (*webtransport.Session, string, error) { return t.openTrunkSession(ctx, tg) })
+		s = media.NewSessions(func(ctx context.Context) (media.OwnSession, error) { return t.openTrunkSession(ctx, tg) })
 		t.sessions[tg.String()] = s
 	}
 	return s
@@ -38,18 +36,18 @@ func (t *trunk) closeSessions() {
 	}
 }
 
-// openTrunkSession opens a session on {tg}/media, on a connection of its own.
-func (t *trunk) openTrunkSession(ctx context.Context, tg *url.URL) (*webtransport.Session, string, error) {
+// openTrunkSession opens a session on {tg}/media.
+func (t *trunk) openTrunkSession(ctx context.Context, tg *url.URL) (media.OwnSession, error) {
 	token, err := t.tokens.Token(ctx, tg.String())
 	if err != nil {
-		return nil, "", err
+		return media.OwnSession{}, err
 	}
 	h := http.Header{"Authorization": {"Bearer " + token}}
-	sess, answer, err := t.pool.OwnSession(ctx, tg.JoinPath("media").String(), tg.Host, h)
+	sess, err := t.pool.OwnSession(ctx, tg.JoinPath("media").String(), tg.Host, h)
 	if err != nil {
-		return nil, "", fmt.Errorf("trunk %q: %w", t.cfg.Name, err)
+		return media.OwnSession{}, fmt.Errorf("trunk %q: %w", t.cfg.Name, err)
 	}
-	return sess, answer.Get(media.SessionHeader), nil
+	return sess, nil
 }
 
 // reserveSeat takes a place on a trunk session for a call that is about to be

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/quic-go/webtransport-go"
+
+	"riptide/h3/media"
 )
 
 // Limits of a pool. Balancers allow 100 concurrent request streams per client
@@ -185,21 +187,21 @@ func (p *pool) Session(ctx context.Context, rawURL, host string, hdr http.Header
 
 // OwnSession opens a WebTransport session on a connection that is used for
 // nothing else and ends with it: its congestion window, and the queues of the
-// library, are the session's own. It returns the header of the response, too.
-func (p *pool) OwnSession(ctx context.Context, rawURL, host string, hdr http.Header) (*webtransport.Session, http.Header, error) {
+// library, are the session's own.
+func (p *pool) OwnSession(ctx context.Context, rawURL, host string, hdr http.Header) (media.OwnSession, error) {
 	a := p.authority(addrOf(host))
 	p.mu.Lock()
 	closed, tcp := p.closed, a.tcp != nil && !p.cfg.Now().After(a.tcpUntil)
 	p.mu.Unlock()
 	switch {
 	case closed:
-		return nil, nil, errPoolClosed
+		return media.OwnSession{}, errPoolClosed
 	case tcp:
-		return nil, nil, errNoWebTransport
+		return media.OwnSession{}, errNoWebTransport
 	}
 	c, err := a.dialQUIC(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w to %s: %w", errConnect, a.addr, err)
+		return media.OwnSession{}, fmt.Errorf("%w to %s: %w", errConnect, a.addr, err)
 	}
 	p.mu.Lock()
 	c.streams, c.sessions, c.draining = 1, 1, true
@@ -209,15 +211,15 @@ func (p *pool) OwnSession(ctx context.Context, rawURL, host string, hdr http.Hea
 	p.mu.Unlock()
 	if closed {
 		c.close()
-		return nil, nil, errPoolClosed
+		return media.OwnSession{}, errPoolClosed
 	}
 	sess, answer, err := c.session(ctx, rawURL, hdr)
 	if err != nil {
 		c.close()
-		return nil, nil, err
+		return media.OwnSession{}, err
 	}
 	context.AfterFunc(sess.Context(), c.close)
-	return sess, answer, nil
+	return media.OwnSession{Session: sess, Conn: c.quic, Name: answer.Get(media.SessionHeader)}, nil
 }
 
 // Counts is for metrics.

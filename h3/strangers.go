@@ -11,6 +11,8 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+
+	"riptide/h3/media"
 )
 
 // connIdle is how long a connection may be open without a request. Our own
@@ -127,7 +129,7 @@ func (s *Server) meetQUIC(ctx context.Context, c *quic.Conn) context.Context {
 	heard := func() uint64 { return c.ConnectionStats().BytesReceived }
 	x := s.strangers.meet(heard, func() { _ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad), "") })
 	context.AfterFunc(c.Context(), x.leave)
-	return context.WithValue(ctx, strangerKey{}, x)
+	return media.WithConn(context.WithValue(ctx, strangerKey{}, x), c)
 }
 
 // guests is a listener whose connections are strangers until they close.

@@ -7,15 +7,19 @@ import (
 const (
 	tendEvery = time.Second
 	// A path loses packets if more than three of a thousand are lost, of at least
-	// as many as tell.
-	lossyPermille = 3
-	lossyLeast    = 400
+	// as many as tell, twice in a row: once is a machine that was busy. If it is
+	// every fifth, the session has collapsed, and there is nothing to wait for.
+	lossyPermille    = 3
+	collapsePermille = 200
+	lossyLeast       = 400
+	lossyRow         = 2
 	// cleanFor is how long a path stays clean before its sessions get twice the calls.
 	cleanFor   = 5 * time.Second
 	cleanLeast = 1000 // packets that have to have crossed meanwhile
-	// movesAtOnce bounds how many calls change their session for nothing but
-	// economy, in one round.
-	movesAtOnce = 10
+	// In one round so many calls change their session because they should, and so
+	// many for nothing but economy.
+	movesAtOnce   = 40
+	gathersAtOnce = 10
 )
 
 // books are what a call has counted on its way.
@@ -32,6 +36,7 @@ type path struct {
 	limit      int // calls on a session
 	cleanSince time.Time
 	window     books // since the last verdict on loss
+	row        int   // verdicts of loss in a row
 	clean      books // since cleanSince
 }
 
@@ -43,12 +48,16 @@ func (a *path) judge(d books, now time.Time) (lossy bool) {
 	if a.window.crossed+a.window.lost < lossyLeast {
 		return false
 	}
-	lossy = a.window.lost*1000 > (a.window.crossed+a.window.lost)*lossyPermille
+	permille := a.window.lost * 1000 / (a.window.crossed + a.window.lost)
 	a.window = books{}
+	if a.row++; permille < lossyPermille {
+		a.row = 0
+	}
+	lossy = a.row >= lossyRow || permille >= collapsePermille
 	switch {
 	case lossy:
 		a.limit, a.cleanSince, a.clean = fewSeats, now, books{}
-	case a.cleanSince.IsZero():
+	case a.row > 0, a.cleanSince.IsZero():
 		a.cleanSince, a.clean = now, books{}
 	case now.Sub(a.cleanSince) >= cleanFor && a.clean.crossed >= cleanLeast && a.limit < mostSeats:
 		a.limit, a.cleanSince, a.clean = min(2*a.limit, mostSeats), now, books{}
@@ -103,21 +112,22 @@ func (s *Sessions) audit() (sum books) {
 	return sum
 }
 
-// spread asks the calls that are too many on a session to find another one.
+// spread asks the calls that are too many on a session to find another one, and
+// opens as many as they will all need.
 func (s *Sessions) spread() {
-	moving := 0
+	calls, moves := 0, movesAtOnce
 	for _, c := range s.all {
-		for i := s.path.limit; i < len(c.held); i++ {
-			c.held[i].askToMove()
-			moving++
+		calls += len(c.held)
+		for i := s.path.limit; i < len(c.held) && moves > 0; i++ {
+			if !c.held[i].asked {
+				c.held[i].askToMove()
+				moves--
+			}
 		}
 	}
-	// They will all ask at once.
-	for range (moving + s.path.limit - 1) / s.path.limit {
-		if len(s.all)+s.opening < maxSessionsOpen && !s.closed {
-			s.opening++
-			s.wg.Go(s.open)
-		}
+	for want := (calls+s.path.limit-1)/s.path.limit + 1; len(s.all)+s.opening < min(want, maxSessionsOpen) && !s.closed; {
+		s.opening++
+		s.wg.Go(s.open)
 	}
 }
 
@@ -148,7 +158,7 @@ func (s *Sessions) gather() {
 
 // empty asks some calls of a session to leave it.
 func (s *Sessions) empty(c *clientSession) {
-	for i := range min(movesAtOnce, len(c.held)) {
+	for i := range min(gathersAtOnce, len(c.held)) {
 		c.held[i].askToMove()
 	}
 }

@@ -26,6 +26,7 @@ const ContentType = "application/octet-stream"
 type Server struct {
 	wt     *webtransport.Server
 	trunks trunkSessions
+	conns  connections
 }
 
 // NewServer makes a Server. wt is that on which the requests arrive; nil means
@@ -104,6 +105,7 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, p *Port, e
 		return
 	}
 	defer p.open.sessions.leave()
+	defer s.conns.enter(r, false, func(b []byte) { p.receive(b, WebTransport) })()
 	sess, err := s.wt.Upgrade(w, r)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())

@@ -133,12 +133,16 @@ func (t *trunkSession) rise(s *seat) {
 	}
 }
 
+// burst is how many datagrams go out in a row, before the receiver gets a tick
+// to look after them: its queues are small.
+const burst = 12
+
 // send is the only sender of datagrams.
 func (t *trunkSession) send() {
 	var d parcel
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for {
+	for sent := 0; ; {
 		tick := packTick
 		if t.taken.Load() < packFrom {
 			tick = 0
@@ -146,17 +150,25 @@ func (t *trunkSession) send() {
 		ok, wait := t.out.take(&d, tick)
 		if ok {
 			t.sendParcel(&d)
-			continue
+			if sent++; sent < burst {
+				continue
+			}
+			wait = packTick
+		}
+		wake := t.out.wake
+		if sent >= burst {
+			wake = nil
 		}
 		due := (<-chan time.Time)(nil)
 		if wait > 0 {
 			timer.Reset(wait)
 			due = timer.C
 		}
+		sent = 0
 		select {
 		case <-t.ctx.Done():
 			return
-		case <-t.out.wake:
+		case <-wake:
 		case <-due:
 		}
 	}

@@ -9,14 +9,21 @@ import (
 	"sync"
 	"time"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/webtransport-go"
 
 	"riptide/h3/chunk"
 )
 
-// SessionDialer opens a WebTransport session on {tg}/media, on a QUIC
-// connection of its own, and returns what the server calls it.
-type SessionDialer func(ctx context.Context) (s *webtransport.Session, id string, err error)
+// OwnSession is a WebTransport session on a QUIC connection of its own.
+type OwnSession struct {
+	*webtransport.Session
+	Conn *quic.Conn
+	Name string // what the server calls it: SessionHeader
+}
+
+// SessionDialer opens a session on {tg}/media.
+type SessionDialer func(ctx context.Context) (OwnSession, error)
 
 // Calls on one trunk session. One congestion window serves them all, and on a
 // path that loses packets that of stock QUIC starves from some fifteen calls on.
@@ -178,10 +185,7 @@ func (s *Sessions) openAhead() {
 			free += max(0, s.path.limit-len(c.held))
 		}
 	}
-	want := 0
-	if free < spareSeats+s.waiting {
-		want = 1 + s.waiting/s.path.limit
-	}
+	want := (s.waiting + spareSeats - free + s.path.limit - 1) / s.path.limit
 	for s.opening < want && len(s.all)+s.opening < maxSessionsOpen && !s.closed {
 		s.opening++
 		s.wg.Go(s.open)
@@ -234,15 +238,17 @@ func (s *Sessions) open() {
 func (s *Sessions) connect() (*clientSession, *webtransport.Session, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, dialLimit)
 	defer cancel()
-	wt, id, err := s.dial(ctx)
+	own, err := s.dial(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	wt, id := own.Session, own.Name
 	if id == "" || wt.SessionState().ApplicationProtocol != Protocol {
 		return nil, wt, fmt.Errorf("open a trunk session: the server has not named it, or does not speak %s", Protocol)
 	}
 	c := &clientSession{trunkSession: newTrunkSession(id), idleSince: time.Now()}
 	c.running.Go(func() { c.run(wt, wt.RemoteAddr().String()) })
+	c.running.Go(func() { drain(c.ctx, own.Conn, func(_ uint64, b []byte) { c.in.put(b) }) })
 	return c, wt, c.prove(ctx)
 }
 

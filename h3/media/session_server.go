@@ -100,6 +100,7 @@ func (s *Server) ServeTrunk(w http.ResponseWriter, r *http.Request, owner string
 	}
 	defer s.trunks.remove(t, owner)
 	defer t.end()
+	defer s.conns.enter(r, true, t.in.put)()
 	w.Header().Set(SessionHeader, t.id)
 	noStore(w.Header())
 	sess, err := s.wt.Upgrade(w, r)

@@ -68,9 +68,10 @@ func newSite(t *testing.T, webTransport bool) *site {
 	}
 	s.roots.AddCert(leaf)
 	h := &http3.Server{
-		Handler:    s,
-		TLSConfig:  http3.ConfigureTLSConfig(&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}),
-		QUICConfig: QUICConfig(quic.Config{MaxIncomingStreams: 10000}),
+		Handler:     s,
+		ConnContext: WithConn,
+		TLSConfig:   http3.ConfigureTLSConfig(&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}),
+		QUICConfig:  QUICConfig(quic.Config{MaxIncomingStreams: 10000}),
 	}
 	if webTransport {
 		s.wt = NewWebTransportServer(h)
@@ -260,18 +261,23 @@ func (c *conns) sessions(t *testing.T) *Sessions {
 	return s
 }
 
-func (c *conns) dialTrunk(ctx context.Context) (*webtransport.Session, string, error) {
-	own, closeAll, err := c.site.dial(ctx, c.site.addr)
+func (c *conns) dialTrunk(ctx context.Context) (OwnSession, error) {
+	return c.dialTrunkBy(ctx, c.site.addr)
+}
+
+// dialTrunkBy takes the way by addr.
+func (c *conns) dialTrunkBy(ctx context.Context, addr string) (OwnSession, error) {
+	own, closeAll, err := c.site.dial(ctx, addr)
 	if err != nil {
-		return nil, "", err
+		return OwnSession{}, err
 	}
 	resp, sess, err := own.rt.Dial(ctx, "https://"+c.site.addr+"/media", nil) //nolint:bodyclose // of a session it is the session
 	if err != nil {
 		closeAll()
-		return nil, "", err
+		return OwnSession{}, err
 	}
 	context.AfterFunc(sess.Context(), closeAll)
-	return sess, resp.Header.Get(SessionHeader), nil
+	return OwnSession{sess, own.quic, resp.Header.Get(SessionHeader)}, nil
 }
 
 func (c *conns) session() *webtransport.Session {
