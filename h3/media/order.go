@@ -23,6 +23,7 @@ const (
 // order puts frames back in order. It has no timer: time passes with packets.
 type order struct {
 	most    int    // frames that wait; 0 is orderMost
+	patient bool   // the first frame waits like the others, lest it has overtaken some
 	next    uint64 // the frame whose turn it is; 0 = none was seen
 	waiting []waiting
 	scratch bridge.Frame
@@ -39,8 +40,11 @@ type waiting struct {
 
 // take hands f, and whatever it lets go, to sink.
 func (o *order) take(f *bridge.Frame, now time.Time, sink bridge.Sink) {
+	if o.next == 0 && o.patient && f.Seq <= uint64(o.most) {
+		o.next = 1 // as all numbers of our own begin
+	}
 	switch {
-	case o.next == 0 || f.Seq <= o.next:
+	case o.next == 0 && !o.patient || f.Seq <= o.next:
 		o.next = max(o.next, f.Seq+1)
 		sink.Push(f)
 	default:

@@ -56,6 +56,34 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// The first packet of a picture may overtake the others.
+func TestOrderFromTheStart(t *testing.T) {
+	const ms = time.Millisecond
+	for name, tc := range map[string]struct {
+		in   []uint64 // one a millisecond
+		late uint64   // 20 ms later
+		want []uint64
+	}{
+		"from 1":          {[]uint64{4, 1, 2, 3}, 5, []uint64{1, 2, 3, 4, 5}},
+		"from elsewhere":  {[]uint64{104, 101, 102, 103}, 105, []uint64{101, 102, 103, 104, 105}},
+		"1 is lost":       {[]uint64{3, 2}, 4, []uint64{2, 3, 4}},
+		"one packet":      {[]uint64{7}, 8, []uint64{7, 8}},
+		"in order from 1": {[]uint64{1, 2, 3}, 4, []uint64{1, 2, 3, 4}},
+	} {
+		o := order{most: orderMostVideo, patient: true}
+		var got seqs
+		at := time.Now()
+		for _, seq := range tc.in {
+			o.take(&bridge.Frame{Seq: seq, Payload: []byte{byte(seq)}}, at, &got)
+			at = at.Add(ms)
+		}
+		o.take(&bridge.Frame{Seq: tc.late, Payload: []byte{byte(tc.late)}}, at.Add(20*ms), &got)
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
 func TestOrderAllocatesNothing(t *testing.T) {
 	var o order
 	var sink nothing

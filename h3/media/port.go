@@ -102,7 +102,7 @@ func NewPort(c Config) *Port {
 		p.in.streams[k].kind, p.out.streams[k].kind = k, k
 	}
 	p.out.streams[bridge.Video].codec = bridge.H264 // until there is a packet
-	p.in.streams[bridge.Video].order.most = orderMostVideo
+	p.in.streams[bridge.Video].order = order{most: orderMostVideo, patient: true}
 	p.Direct(c.Audio, c.Video)
 	go p.pump()
 	return p

@@ -92,6 +92,8 @@ func TestTracker(t *testing.T) {
 		"in order":            {[]uint64{1, 2, 3}, []placed{fresh, fresh, fresh}, 0},
 		"the first ones lost": {[]uint64{4}, []placed{fresh}, 3},
 		"we came late":        {[]uint64{5000, 5001}, []placed{fresh, fresh}, 0},
+		"the first overtook":  {[]uint64{5000, 4999, 4998, 5001, 4998, 4936, 4935}, []placed{fresh, fresh, fresh, fresh, duplicate, fresh, duplicate}, 0},
+		"and then a gap":      {[]uint64{5000, 4999, 5003, 5001}, []placed{fresh, fresh, fresh, fresh}, 1},
 		"gap":                 {[]uint64{1, 5}, []placed{fresh, fresh}, 3},
 		"late":                {[]uint64{1, 5, 3}, []placed{fresh, fresh, fresh}, 2},
 		"twice":               {[]uint64{1, 2, 2, 1}, []placed{fresh, fresh, duplicate, duplicate}, 0},

@@ -7,6 +7,10 @@ const (
 	ackWindow   = 256  // of them, those an acknowledgement speaks of
 	ackRanges   = 16
 	probation   = 3 // numbers in a row that show a peer to have started anew
+
+	// overtaken is how many packets the first one we see may have overtaken, where
+	// nothing says with which the peer began.
+	overtaken = 64
 )
 
 // placed is what the tracker thinks of a number.
@@ -23,6 +27,7 @@ const (
 type tracker struct {
 	started bool
 	base    uint64 // the least number expected
+	first   uint64 // numbers from base up to this are welcome, and not missed
 	highest uint64 // the greatest number known to have been sent
 	seen    [trackWindow / 64]uint64
 	lost    uint64
@@ -58,7 +63,9 @@ func (t *tracker) place(seq uint64) placed {
 		if *word&mask != 0 {
 			return duplicate
 		}
-		t.lost--
+		if seq >= t.first {
+			t.lost--
+		}
 	}
 	word, mask := t.bit(seq)
 	*word |= mask
@@ -71,10 +78,10 @@ func (t *tracker) sent(seq uint64) {
 	switch {
 	case !t.started && seq > 0:
 		t.start(seq)
-		if seq <= trackWindow {
+		if t.base == 1 {
 			t.lost++
 		} else {
-			t.base = seq + 1
+			t.first = seq + 1
 		}
 	case t.started && seq > t.highest && seq-t.highest <= maxGap:
 		t.advance(seq)
@@ -82,11 +89,14 @@ func (t *tracker) sent(seq uint64) {
 }
 
 // start begins at number 1, as every sender does; if seq is too far from it,
-// the peer was at it before we were.
+// the peer was at it before we were, or the numbers are those of the call's ends.
 func (t *tracker) start(seq uint64) {
-	t.started, t.base, t.highest = true, seq, seq
-	if seq > 0 && seq <= trackWindow {
-		t.base = 1
+	t.started, t.base, t.first, t.highest = true, seq, seq, seq
+	switch {
+	case seq > trackWindow:
+		t.base = seq - overtaken
+	case seq > 0:
+		t.base, t.first = 1, 1
 		t.lost += seq - 1
 	}
 }
