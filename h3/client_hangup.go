@@ -2,9 +2,11 @@ package h3
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	"riptide/bridge"
@@ -67,4 +69,21 @@ func (t *trunk) endCall(ctx context.Context, ev Event, tg string, jar *cookieJar
 			return err
 		}
 	}
+}
+
+// fate asks what became of a call whose byways the peer does not know any
+// more: it can tell for a while after the end (20-protocol.md A.4-9).
+func (l *clientLeg) fate(ctx context.Context) bridge.Cause {
+	lost := bridge.CauseSignallingLost.With("trunk %q: the peer knows nothing of call %s any more", l.info.Trunk, l.info.ID).EndedBy(bridge.ByBridge)
+	rep, err := l.t.Do(ctx, request{Method: http.MethodGet, URL: l.callURI(), Resource: l.tg.String(), Jar: l.jar})
+	if err != nil {
+		return lost
+	}
+	var d CallDescription
+	if json.Unmarshal(rep.Body, &d) != nil || d.State != "ended" || d.Reason == nil {
+		return lost
+	}
+	c := causeOf(eventEnd, d.Reason, 0)
+	c.By = knownParty(d.EndedBy)
+	return c
 }

@@ -34,16 +34,15 @@ type content struct {
 
 // contentType is the media type of a message's body, in lower case.
 func contentType(msg sipgo.Message) (kind string, params map[string]string) {
-	for _, name := range []string{"Content-Type", "c"} {
-		for _, v := range headerValues(msg, name) {
-			kind, params, err := mime.ParseMediaType(v)
-			if err != nil {
-				kind, _, _ = strings.Cut(strings.ToLower(v), ";")
-			}
-			return strings.TrimSpace(kind), params
-		}
+	values := append(headerValues(msg, "Content-Type"), headerValues(msg, "c")...)
+	if len(values) == 0 {
+		return "", nil
 	}
-	return "", nil
+	kind, params, err := mime.ParseMediaType(values[0])
+	if err != nil {
+		kind, _, _ = strings.Cut(strings.ToLower(values[0]), ";")
+	}
+	return strings.TrimSpace(kind), params
 }
 
 // contentOf takes a body apart: a session description, a location document, or
