@@ -76,6 +76,7 @@ func (l *Leg) onACK(req *sipgo.Request) {
 	}
 	l.settle()
 	l.confirm()
+	defer l.wish()
 	if l.state != confirmed || !l.media.offering {
 		return
 	}

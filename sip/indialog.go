@@ -56,6 +56,7 @@ func (l *Leg) implied() {
 	}
 	l.settle()
 	l.confirm()
+	l.box.post(l.wish) // behind what is being served now
 }
 
 // onInfo serves INFO (RFC 6086). An empty one is a keep-alive. Digits in INFO

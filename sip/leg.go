@@ -55,6 +55,9 @@ type Leg struct {
 	changer *serverTx   // a re-INVITE or UPDATE that waits for the record
 	hangup  *bridge.Cause
 
+	reinvite *reinvite          // of ours, that has no answer
+	wanted   *bridge.MediaOffer // what it will ask for when the peer has our answer
+
 	session sessionID
 
 	spoke    time.Time // when the peer's last request in the dialog came

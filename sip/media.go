@@ -88,14 +88,7 @@ func offerOf(p bridge.MediaPlan) bridge.MediaOffer {
 
 // repeatOffer offers anew all that the session could use, as it is in use
 // first, for a re-INVITE without SDP (RFC 3261 section 14.2).
-func (s *session) repeatOffer() []byte {
-	s.version++
-	o := offerOf(*s.plan)
-	s.wantVideo(len(o.Video) > 0)
-	s.local = s.local.Reoffer(s.ours(), rtp.CapabilityOf(o))
-	s.offering = true
-	return s.local.Bytes()
-}
+func (s *session) repeatOffer() []byte { return s.offer(offerOf(*s.plan)) }
 
 // canTalk refuses an offer that has nothing for us, before anybody is rung.
 func canTalk(d sdp.Description) (bridge.MediaOffer, error) {

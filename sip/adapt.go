@@ -1,0 +1,195 @@
+package sip
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/bridge"
+	"riptide/sip/rtp"
+	"riptide/sip/sdp"
+)
+
+// maxGlares is how often our re-INVITE gives way to the peer's.
+const maxGlares = 3
+
+// reinvite is a re-INVITE of ours: the bridge wants other media. Whatever comes
+// of it, the bridge hears of it as one change of media, perhaps to what was
+// before; the call goes on in any case but one, that the peer knows of none
+// (RFC 3261 section 14.1).
+type reinvite struct {
+	offer  bridge.MediaOffer
+	before session // what to go back to
+	seq    uint32
+	ack    func() // repeats the ACK; nil before there is one
+	glares int
+}
+
+var _ bridge.Adapter = (*Leg)(nil)
+
+// Adapt implements bridge.Adapter.
+func (l *Leg) Adapt(ctx context.Context, o bridge.MediaOffer) error {
+	return l.do(ctx, func() error {
+		o = o.Restrict(l.trunk.Codecs)
+		switch {
+		case o.Sealed || len(o.Speech) == 0:
+			return bridge.CauseMediaIncompatible.With("trunk %q has none of what is wanted", l.trunk.Name)
+		case l.state == answered && l.wanted == nil:
+			l.wanted = &o // when the peer has acknowledged our answer
+			return nil
+		case !l.mayOffer():
+			return bridge.CauseOverloaded.With("call %s: another change of its media is under way", l.info.ID)
+		}
+		return l.reoffer(&reinvite{offer: o})
+	})
+}
+
+// mayOffer tells whether no other exchange is under way (RFC 3261 section 14.1).
+func (l *Leg) mayOffer() bool {
+	return l.state == confirmed && l.reinvite == nil && !l.media.offering && l.changer == nil && l.pending == nil && l.media.plan != nil
+}
+
+// wish does what the bridge wanted before the peer had acknowledged our answer.
+func (l *Leg) wish() {
+	if l.wanted == nil || l.state != confirmed || l.muted {
+		return
+	}
+	o := *l.wanted
+	l.wanted = nil
+	if !l.mayOffer() || l.reoffer(&reinvite{offer: o}) != nil {
+		l.unchanged()
+	}
+}
+
+// reoffer sends the re-INVITE.
+func (l *Leg) reoffer(r *reinvite) error {
+	r.before, r.ack = *l.media, nil
+	body := l.media.offer(r.offer)
+	req := l.dlg.request(sipgo.INVITE)
+	r.seq = req.CSeq().SeqNo
+	for _, h := range append(l.contactHeaders(body), acceptHeader) {
+		req.AppendHeader(h)
+	}
+	req.SetBody(body)
+	l.reinvite = r
+	f, err := l.route(l.dlg)
+	if err == nil {
+		_, err = l.box.request(req, f,
+			func(res *sipgo.Response) { l.onReoffered(r, res) },
+			func(err error) { l.onUnoffered(r, err) })
+	}
+	if err != nil {
+		l.rollBack(r)
+		return bridge.CauseUnreachable.With("re-INVITE of call %s: %v", l.info.ID, err)
+	}
+	return nil
+}
+
+// onReoffered takes a response to our re-INVITE.
+func (l *Leg) onReoffered(r *reinvite, res *sipgo.Response) {
+	switch {
+	case res.StatusCode < 200:
+	case res.StatusCode < 300:
+		l.onReaccepted(r, res)
+	case l.reinvite != r || l.muted:
+	case res.StatusCode == 481:
+		l.rollBack(r)
+		l.lost("says that it knows of no such call (481)")
+	case res.StatusCode == 408:
+		l.rollBack(r)
+		l.lost("is reported not to answer (408)")
+	case res.StatusCode == 491 && r.glares < maxGlares:
+		l.rollBack(r)
+		r.glares++
+		l.after(l.glarePause(), func() {
+			if !l.mayOffer() || l.reoffer(r) != nil {
+				l.unchanged()
+			}
+		})
+	default:
+		l.rollBack(r)
+		l.unchanged()
+	}
+}
+
+// glarePause is how long to wait after a 491: who made the Call-ID waits longer
+// (RFC 3261 section 14.1).
+func (l *Leg) glarePause() time.Duration {
+	if l.incoming {
+		return time.Duration(rand.IntN(200)) * 10 * time.Millisecond
+	}
+	return 2100*time.Millisecond + time.Duration(rand.IntN(190))*10*time.Millisecond
+}
+
+// onReaccepted takes the peer's answer. A repetition means that our ACK was lost.
+func (l *Leg) onReaccepted(r *reinvite, res *sipgo.Response) {
+	if r.ack != nil {
+		r.ack()
+		return
+	}
+	l.dlg.refresh(res)
+	r.ack = l.acknowledge(l.dlg, r.seq)
+	if l.reinvite != r || l.muted {
+		return
+	}
+	l.reinvite = nil
+	answer, err := sdp.Parse(res.Body())
+	if err == nil {
+		err = l.media.accept(answer)
+	}
+	if err != nil {
+		// The peer has changed over to something that we cannot follow.
+		c := bridge.CauseMediaIncompatible.With("answer of trunk %q to our re-INVITE: %v", l.trunk.Name, err).EndedBy(l.peerParty())
+		l.ended(c, nil)
+		_ = l.bye(c)
+		return
+	}
+	l.media.settle()
+	l.unchanged()
+}
+
+// onUnoffered judges a re-INVITE without a final answer.
+func (l *Leg) onUnoffered(r *reinvite, err error) {
+	if l.reinvite != r || l.muted {
+		return
+	}
+	l.rollBack(r)
+	if timedOut(err) {
+		l.lost("does not answer")
+		return
+	}
+	l.unchanged()
+}
+
+// rollBack goes back to what was agreed on before. The version of our
+// description is not used again.
+func (l *Leg) rollBack(r *reinvite) {
+	version := l.media.version
+	*l.media = r.before
+	l.media.version = version
+	l.media.settle()
+	l.reinvite = nil
+}
+
+// unchanged tells the bridge what is in force, which may be what was before.
+func (l *Leg) unchanged() {
+	l.emit(bridge.Event{Kind: bridge.MediaChanged, Plan: l.media.planCopy(), Held: l.media.held()})
+}
+
+// lost ends a call whose peer is no longer in it, as a re-INVITE has shown.
+func (l *Leg) lost(why string) {
+	c := bridge.CauseSignallingLost.With("trunk %q at %s, asked for other media by re-INVITE, %s", l.trunk.Name, l.flow.remote(), why).EndedBy(bridge.ByBridge)
+	l.ended(c, nil)
+	_ = l.bye(c)
+}
+
+// offer offers other media in a running session.
+func (s *session) offer(o bridge.MediaOffer) []byte {
+	s.version++
+	s.wantVideo(len(o.Video) > 0)
+	s.local = s.local.Reoffer(s.ours(), rtp.CapabilityOf(o))
+	s.offering = true
+	return s.local.Bytes()
+}
