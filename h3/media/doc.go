@@ -2,10 +2,14 @@
 // back. It knows chunks and the ways to carry them; it knows no events, no
 // documents and no SIP.
 //
-//	             +--------------------- Port ----------------------+
-//	Push(frame)->| ring (drop oldest) -> pump: number, encode, ack |-> carrier -> peer
-//	sink.Push  <-| loss window <- decode <- receive                |<- carrier <- peer
-//	             +-------------------------------------------------+
+//	             +------------------------ Port -------------------------+
+//	Push(frame)->| number, seal -> queue (drop oldest) -> pump: ack, write |-> carrier -> peer
+//	sink.Push  <-| order <- open <- loss window <- complete <- parse       |<- carrier <- peer
+//	             +-------------------------------------------------------+
+//
+// There is one such way for speech and one for video (sender, receiver), each
+// with its own numbers. What the ends of the call have sealed is handed on as it
+// came, unless the Port was given their keys (package chunk/seal).
 //
 // A Port is the call's end of it, for the life of the call. Carriers come and
 // go: WebTransport datagrams (datagram.go), and one request per chunk as the

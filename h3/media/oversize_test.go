@@ -97,7 +97,7 @@ func TestOversizeIsBounded(t *testing.T) {
 }
 
 // stuck is a session whose peer allows no streams.
-type stuck struct{ blocked }
+type stuck struct{}
 
 func (stuck) OpenUniStream() (*webtransport.SendStream, error) { return nil, errClosed }
 func (stuck) AcceptUniStream(ctx context.Context) (*webtransport.ReceiveStream, error) {
