@@ -2,10 +2,10 @@
 // back. It knows chunks and the ways to carry them; it knows no events, no
 // documents and no SIP.
 //
-//	             +------------------------ Port -------------------------+
+//	             +-------------------------- Port ------------------------+
 //	Push(frame)->| number, seal -> queue (drop oldest) -> pump: ack, write |-> carrier -> peer
 //	sink.Push  <-| order <- open <- loss window <- complete <- parse       |<- carrier <- peer
-//	             +-------------------------------------------------------+
+//	             +--------------------------------------------------------+
 //
 // There is one such way for speech and one for video (sender, receiver), each
 // with its own numbers. What the ends of the call have sealed is handed on as it
