@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,7 +32,10 @@ func (s *loadSite) hold(n int, carrier string, d time.Duration) (up, down *direc
 			t.Fatalf("%d of %d calls are on %s", there, n, carrier)
 		}
 	}
+	begun, used := time.Now(), cpuTime()
 	up, down = talk(calls, d)
+	t.Logf("%d calls talk for %v: %.2f processors busy in this process, %d connections", n, d,
+		(cpuTime()-used).Seconds()/time.Since(begun).Seconds(), s.client.State().Trunks[0].Connections)
 	for i, c := range calls {
 		if at := c.out.Media().Stats().Carrier; at != carrier {
 			t.Errorf("call %d ends on %s", i, at)
@@ -43,6 +47,15 @@ func (s *loadSite) hold(n int, carrier string, d time.Duration) (up, down *direc
 	}
 	wg.Wait()
 	return up, down
+}
+
+// cpuTime is what this process has used of its processors so far.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // TestSoakCleanPath: many calls at once with nothing between the two servers.
