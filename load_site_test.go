@@ -31,7 +31,7 @@ type loadSite struct {
 	dir      string // certificates and keys
 	client   *h3.Client
 	servers  []*h3.Server
-	incoming chan bridge.Leg
+	incoming chan arrival
 	before   func() // started when the servers are up; nil = nothing
 }
 
@@ -46,7 +46,7 @@ type between func(s *loadSite, servers [2]node) (authority string)
 // what nodes of one authority must.
 func newLoadSite(t testing.TB, media string, b between) *loadSite {
 	t.Helper()
-	s := &loadSite{t: t, dir: t.TempDir(), incoming: make(chan bridge.Leg, 1024)}
+	s := &loadSite{t: t, dir: t.TempDir(), incoming: make(chan arrival, 1024)}
 	if err := setup.Create(setup.Options{Dir: s.dir, Node: "load", Hosts: []string{"127.0.0.1"}, Now: time.Now().Add(-time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
@@ -85,10 +85,22 @@ func over(up, down h3test.Path, seed uint64, relay **h3test.Relay) between {
 	}
 }
 
+// arrival is a call at one of the servers.
+type arrival struct {
+	bridge.Leg
+	server int
+}
+
+// arrivals is what a server hands its calls to.
+type arrivals struct {
+	site   *loadSite
+	server int
+}
+
 // Accept implements bridge.Acceptor.
-func (s *loadSite) Accept(_ context.Context, leg bridge.Leg) error {
+func (a arrivals) Accept(_ context.Context, leg bridge.Leg) error {
 	select {
-	case s.incoming <- leg:
+	case a.site.incoming <- arrival{leg, a.server}:
 		return nil
 	default:
 		return errors.New("more calls than the test has placed")
@@ -129,7 +141,7 @@ func (s *loadSite) serve(listen, authority string) {
 	kept := store.NewMemory()
 	own := h3.NewPublished(authority, kept)
 	server, err := h3.NewServer(h3.ServerConfig{
-		Listen: listen, Authority: authority, Certificate: pair, Acceptor: s, Store: kept, CA: ca,
+		Listen: listen, Authority: authority, Certificate: pair, Acceptor: arrivals{s, len(s.servers)}, Store: kept, CA: ca,
 		Clients: []h3.OAuthClient{{ID: "load", Keys: jose.JSONWebKeySet{Keys: []jose.JSONWebKey{public}}}},
 		TGs: []h3.TGConfig{{
 			Name: "load", ClientID: "load", Origins: policy.NumberSet{Allow: patterns(t, "+1202555xxxx")},
@@ -200,6 +212,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 // loadCall is both ends of one call.
 type loadCall struct {
 	out, in bridge.Leg
+	server  int                  // that took it
 	done    [2]chan bridge.Cause // why each end was told that the call is over
 }
 
@@ -222,7 +235,8 @@ func (s *loadSite) dial(n int) *loadCall {
 		s.t.Fatalf("call %d: %v", n, err)
 	}
 	select {
-	case c.in = <-s.incoming:
+	case at := <-s.incoming:
+		c.in, c.server = at.Leg, at.server
 	case <-ctx.Done():
 		s.t.Fatalf("call %d does not arrive", n)
 	}
