@@ -15,7 +15,6 @@ import (
 
 	"riptide/bridge"
 	"riptide/bridge/store"
-	"riptide/policy"
 )
 
 // CustomerTG is where a client wants its own calls: the body of a registration
@@ -259,6 +258,3 @@ func (c *customer) shown() CustomerTG {
 
 // origin is the authority of a URI.
 func origin(u *url.URL) *url.URL { return &url.URL{Scheme: u.Scheme, Host: u.Host} }
-
-// destinationsOf are those of a registration; it has been checked to have some.
-func (c *customer) destinations() policy.NumberSet { return *c.Doc.Outbound.Destinations }
