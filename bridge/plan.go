@@ -169,6 +169,9 @@ func (o MediaOffer) plan(other MediaPlan, convert []Codec) (MediaPlan, error) {
 	if o.Sealed != other.Sealed {
 		return MediaPlan{}, CauseMediaSealed.With("one side of the call encrypts end to end, and the other does not: give this end the keys (trunks.NAME.ript.e2e-keys)")
 	}
+	if o.Sealed {
+		convert = nil // nobody here can open it
+	}
 	plan := MediaPlan{Digits: o.Digits, ComfortNoise: o.ComfortNoise, Ptime: o.Ptime, Sealed: o.Sealed}
 	if plan.Ptime == 0 {
 		plan.Ptime = other.Ptime
