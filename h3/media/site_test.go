@@ -33,10 +33,37 @@ type site struct {
 	roots  *x509.CertPool
 	served chan struct{}
 
-	unstriped bool // there are no stripes
-
 	mu    sync.Mutex
 	ports map[string]*Port
+	cuts  []context.CancelFunc // of the stripes that are open
+	none  bool                 // no stripes any more
+}
+
+// cut breaks all stripes, for good.
+func (s *site) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.none = true
+	for _, cut := range s.cuts {
+		cut()
+	}
+}
+
+// serveStripe serves a stripe that can be cut.
+func (s *site) serveStripe(w http.ResponseWriter, r *http.Request, p *Port, stripe string) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	s.mu.Lock()
+	none := s.none
+	s.cuts = append(s.cuts, cancel)
+	s.mu.Unlock()
+	if none {
+		http.NotFound(w, r)
+		return
+	}
+	r = r.WithContext(ctx)
+	r.Body = cutBody{r.Body, ctx}
+	s.media.ServeStripe(w, r, p, stripe)
 }
 
 func newSite(t *testing.T, webTransport bool) *site {
@@ -117,8 +144,8 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 	case what == "":
 		s.join(w, r, p)
-	case striped && !s.unstriped:
-		s.media.ServeStripe(w, r, p, stripe)
+	case striped:
+		s.serveStripe(w, r, p, stripe)
 	case what == "media":
 		s.media.Serve(w, r, p)
 	default:
