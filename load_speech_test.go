@@ -81,29 +81,6 @@ func (e *ear) count() (heard, twice int) {
 	return e.total, e.twice
 }
 
-// gap is the longest silence in what a telephone with a fixed jitter buffer makes
-// of it: a frame that has not come when it is its turn is silence, and the first
-// frame that came says whose turn it is when.
-func (e *ear) gap(buffer time.Duration) time.Duration {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	first := 1
-	for first < len(e.heard) && e.heard[first] == 0 {
-		first++
-	}
-	longest, silent := 0, 0
-	for n := first; n < len(e.heard); n++ {
-		turn := e.heard[first] + buffer + time.Duration(n-first)*bridge.DefaultPtime
-		if e.heard[n] != 0 && e.heard[n] <= turn {
-			silent = 0
-			continue
-		}
-		silent++
-		longest = max(longest, silent)
-	}
-	return time.Duration(longest) * bridge.DefaultPtime
-}
-
 // histogram counts delays in steps of a tenth of a millisecond up to four seconds.
 type histogram struct{ steps [40_000]atomic.Uint32 }
 

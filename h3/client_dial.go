@@ -141,15 +141,20 @@ func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (_
 				return nil, err
 			}
 		default:
-			if unfetched(err) {
-				t.doubt(k.identity)
-			}
-			if missing(err) {
-				t.learn(func(n *known) { n.docDue = time.Time{} })
-				t.wake() // the TG itself may be gone
-			}
+			t.learnFrom(err, k)
 			return nil, err
 		}
+	}
+}
+
+// learnFrom notes from a refusal what the trunk's loop has to look after.
+func (t *trunk) learnFrom(err error, k known) {
+	if unfetched(err) {
+		t.doubt(k.identity)
+	}
+	if missing(err) {
+		t.learn(func(n *known) { n.docDue = time.Time{} })
+		t.wake() // the TG itself may be gone
 	}
 }
 

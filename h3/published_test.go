@@ -100,7 +100,7 @@ func TestNodesOfOneAuthority(t *testing.T) {
 	p := newPair(t, "put-get")
 	out, in := p.dial()
 	must(t, in.End(t.Context(), bridge.CauseNormal))
-	awaitEnded(t, out)
+	_ = awaitEnded(t, out)
 
 	// Another node: nothing of what the first was told is there.
 	for _, bucket := range []store.Bucket{store.Handlers, store.Certificates} {
@@ -118,7 +118,7 @@ func TestNodesOfOneAuthority(t *testing.T) {
 	uris := known.handlers.uris()
 	out, in = p.dial()
 	must(t, in.End(t.Context(), bridge.CauseNormal))
-	awaitEnded(t, out)
+	_ = awaitEnded(t, out)
 	after := p.client.trunks["telco"].snapshot()
 	if !slices.Equal(after.handlers.uris(), uris) {
 		t.Errorf("the handlers were %v and are %v", uris, after.handlers.uris())

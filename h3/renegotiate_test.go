@@ -271,7 +271,7 @@ func TestAnswerDecides(t *testing.T) {
 		t.Errorf("on record: %+v, %+v", rec.Plan, state)
 	}
 	must(t, leg.End(t.Context(), bridge.CauseNormal))
-	awaitEnded(t, out)
+	_ = awaitEnded(t, out)
 }
 
 // answered places a call and answers it on A-law.
@@ -335,7 +335,7 @@ func TestServerChangesDirectives(t *testing.T) {
 		t.Errorf("told %+v", ev.Plan)
 	}
 	must(t, in.End(t.Context(), bridge.CauseNormal))
-	awaitEnded(t, out)
+	_ = awaitEnded(t, out)
 }
 
 // TestClientChangesHandler: the bridge asks the client's leg for another codec;
@@ -449,7 +449,7 @@ func TestHandlersFitCalls(t *testing.T) {
 		out := mustDial(t, p.client, in)
 		leg := p.incoming()
 		must(t, leg.End(t.Context(), bridge.CauseBusy))
-		awaitEnded(t, out)
+		_ = awaitEnded(t, out)
 		var state serverLegState
 		must(t, json.Unmarshal(leg.Record().State, &state))
 		return mustHandler(t, p.server, state.Handler).Handler.Advertisement
@@ -532,7 +532,7 @@ func TestReachable(t *testing.T) {
 		t.Errorf("the bridge may plan %+v", m)
 	}
 	must(t, leg.End(t.Context(), bridge.CauseBusy))
-	awaitEnded(t, out)
+	_ = awaitEnded(t, out)
 }
 
 // TestOldMediaForFiveSeconds, and no longer.

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"testing"
 )
 
@@ -81,7 +80,7 @@ func FuzzWithin(f *testing.F) {
 			return
 		}
 		if s.Within(o) && s.Covers(n) && !o.Covers(n) {
-			t.Error(fmt.Sprintf("%v is within %v, and %s only in the first", s, o, n))
+			t.Errorf("%v is within %v, and %s only in the first", s, o, n)
 		}
 	})
 }

@@ -161,7 +161,7 @@ func (s *clientStripes) put(ctx context.Context, i int) error {
 	defer cancel()
 	s.reopen[i].Store(&cancel)
 	body := s.lanes[i].open(control(chunk.ControlHello, s.hello))
-	defer body.Close()
+	defer func() { _ = body.Close() }() // it never fails
 	resp, err := s.request(ctx, http.MethodPut, i, body)
 	if err != nil {
 		return err
