@@ -84,8 +84,14 @@ func (b Baresip) Start(t testing.TB) *BaresipRun {
 			t.Fatal(err)
 		}
 	}
+	// A port that is bound may not be listened on yet.
 	err := b.Netns.Do(func() (err error) {
-		r.conn, err = net.DialTCP("tcp", nil, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: control})
+		for ctx.Err() == nil {
+			if r.conn, err = net.DialTCP("tcp", nil, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: control}); err == nil {
+				return nil
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
 		return err
 	})
 	if err != nil {
