@@ -31,6 +31,12 @@ type Answerer struct {
 	MaxCalls int           // at once; 0 = 100. More are refused as busy.
 	OnEnd    func(Heard)   // called once per call, from its own goroutine
 
+	Delay  time.Duration // before it rings
+	Early  bool          // it is heard while it rings
+	Refuse bridge.Cause  // with a code: what it does instead of answering
+	Digits string        // keys it presses after the answer, again every second
+	Video  bool          // it sends pictures too, where the caller takes VP8
+
 	mu    sync.Mutex
 	calls int
 	stop  chan struct{}
@@ -45,7 +51,11 @@ const (
 
 // Accept takes a call, which runs until it ends or Close is called.
 func (a *Answerer) Accept(_ context.Context, leg bridge.Leg) error {
-	plan, err := bridge.PlanFor(leg.Info().Media, bridge.MediaPlan{Speech: bridge.PCMU})
+	want := bridge.MediaPlan{Speech: bridge.PCMU}
+	if a.Video {
+		want.Video = &bridge.Format{Codec: bridge.VP8}
+	}
+	plan, err := bridge.PlanFor(leg.Info().Media, want)
 	if err != nil {
 		return err
 	}
@@ -109,23 +119,54 @@ func (a *Answerer) run(leg bridge.Leg, plan bridge.MediaPlan, stop <-chan struct
 
 // pickUp rings and answers. A cause means that the call is over already.
 func (a *Answerer) pickUp(ctx context.Context, leg bridge.Leg, plan bridge.MediaPlan, stop <-chan struct{}) bridge.Cause {
-	if err := leg.Progress(ctx, bridge.Progress{Alerting: true}); err != nil {
+	if c := a.linger(leg, a.Delay, stop); c.Code != "" {
+		return c
+	}
+	ringing := bridge.Progress{Alerting: true}
+	if a.Early {
+		ringing.Early = &plan
+	}
+	if err := leg.Progress(ctx, ringing); err != nil {
 		return finish(leg, bridge.CauseOf(err))
 	}
-	ring := time.NewTimer(a.RingFor)
-	defer ring.Stop()
+	if a.Early {
+		playing, silence := context.WithCancel(ctx)
+		var play sync.WaitGroup
+		defer play.Wait()
+		defer silence()
+		play.Go(func() { NewToneSource(plan.Speech, earlyHz).Run(playing, leg.Media()) })
+	}
+	if c := a.linger(leg, a.RingFor, stop); c.Code != "" {
+		return c
+	}
+	if a.Refuse.Code != "" {
+		return finish(leg, a.Refuse)
+	}
+	if err := leg.Answer(ctx, bridge.Answer{Media: plan}); err != nil {
+		return finish(leg, bridge.CauseOf(err))
+	}
+	return bridge.Cause{}
+}
+
+// earlyHz is the tone that is heard before the answer.
+const earlyHz = 425
+
+// linger waits, unless the call ends or the answerer is closed meanwhile.
+func (a *Answerer) linger(leg bridge.Leg, d time.Duration, stop <-chan struct{}) bridge.Cause {
+	if d == 0 {
+		return bridge.Cause{}
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	for {
 		select {
 		case e, ok := <-leg.Events():
-			if c, over := ended(e, ok); over {
+			if c, over := ended(leg, e, ok); over {
 				return c
 			}
 		case <-stop:
 			return finish(leg, bridge.CauseShuttingDown)
-		case <-ring.C:
-			if err := leg.Answer(ctx, bridge.Answer{Media: plan}); err != nil {
-				return finish(leg, bridge.CauseOf(err))
-			}
+		case <-timer.C:
 			return bridge.Cause{}
 		}
 	}
@@ -137,9 +178,16 @@ func (a *Answerer) talk(ctx context.Context, leg bridge.Leg, plan bridge.MediaPl
 	defer play.Wait()
 	defer silence()
 	source := NewToneSource(plan.Speech, a.Hz)
+	voice := &inTurn{to: leg.Media()}
 	echo := after(a.PlayFor)
+	if a.Digits != "" && plan.Digits {
+		play.Go(func() { pressKeys(playing, voice, a.Digits) })
+	}
+	if plan.Video != nil {
+		play.Go(func() { sendPictures(playing, leg.Media()) })
+	}
 	if a.Hz > 0 {
-		play.Go(func() { source.Run(playing, leg.Media()) })
+		play.Go(func() { source.Run(playing, voice) })
 	} else {
 		leg.Media().Join(Both{sink, source.Echo(leg.Media())})
 		echo = nil
@@ -148,7 +196,7 @@ func (a *Answerer) talk(ctx context.Context, leg bridge.Leg, plan bridge.MediaPl
 	for {
 		select {
 		case e, ok := <-leg.Events():
-			if c, over := ended(e, ok); over {
+			if c, over := ended(leg, e, ok); over {
 				return c
 			}
 		case <-stop:
@@ -171,16 +219,23 @@ func after(d time.Duration) <-chan time.Time {
 	return time.After(d)
 }
 
-// ended tells whether an event, or the end of events, is the end of the leg. It
-// keeps no record, so a change is as stored as it will ever be.
-func ended(e bridge.Event, ok bool) (bridge.Cause, bool) {
+// ended tells whether an event, or the end of events, is the end of the leg, and
+// then lets go of it. It keeps no record, so a change is as stored as it will
+// ever be.
+func ended(leg bridge.Leg, e bridge.Event, ok bool) (bridge.Cause, bool) {
 	if !ok {
 		return bridge.CauseNormal, true
 	}
 	if e.Stored != nil {
 		e.Stored()
 	}
-	return e.Cause, e.Kind == bridge.Ended
+	if e.Kind == bridge.Transfer && e.Transferred != nil {
+		e.Transferred(bridge.CauseTransferRefused.With("nobody here transfers calls"))
+	}
+	if e.Kind != bridge.Ended {
+		return e.Cause, false
+	}
+	return finish(leg, e.Cause), true
 }
 
 // finish ends a leg, and returns the cause with which it did.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,7 +31,8 @@ func join(a *Answerer) *Dialer {
 
 type backLeg struct {
 	*Leg
-	out *Leg
+	out  *Leg
+	over atomic.Bool // one side has told the other
 }
 
 func (l *backLeg) Progress(ctx context.Context, p bridge.Progress) error {
@@ -44,7 +46,9 @@ func (l *backLeg) Answer(ctx context.Context, a bridge.Answer) error {
 }
 
 func (l *backLeg) End(ctx context.Context, c bridge.Cause) error {
-	l.out.HangUp(c, nil)
+	if !l.over.Swap(true) {
+		l.out.HangUp(c, nil)
+	}
 	return l.Leg.End(ctx, c)
 }
 
@@ -54,7 +58,9 @@ type frontLeg struct {
 }
 
 func (l *frontLeg) End(ctx context.Context, c bridge.Cause) error {
-	l.back.HangUp(c, nil)
+	if !l.back.over.Swap(true) {
+		l.back.HangUp(c, nil)
+	}
 	return l.Leg.End(ctx, c)
 }
 

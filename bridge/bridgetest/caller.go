@@ -15,6 +15,7 @@ type Caller struct {
 	Dialer  bridge.Dialer
 	Hz      float64
 	TalkFor time.Duration // after the answer
+	Digits  string        // keys it presses meanwhile, again every second
 }
 
 // Call places one call and returns what was heard. An error means that there was
@@ -45,7 +46,7 @@ func awaitAnswer(ctx context.Context, leg bridge.Leg) (bridge.MediaPlan, error) 
 	for {
 		select {
 		case e, ok := <-leg.Events():
-			if cause, over := ended(e, ok); over {
+			if cause, over := ended(leg, e, ok); over {
 				return bridge.MediaPlan{}, cause
 			}
 			if e.Kind == bridge.Answered && e.Plan != nil {
@@ -62,12 +63,27 @@ func (c Caller) talk(ctx context.Context, leg bridge.Leg, plan bridge.MediaPlan)
 	var play sync.WaitGroup
 	defer play.Wait()
 	defer cancel()
-	play.Go(func() { NewToneSource(plan.Speech, c.Hz).Run(ctx, leg.Media()) })
+	voice := &inTurn{to: leg.Media()}
+	if c.Digits != "" && plan.Digits {
+		play.Go(func() { pressKeys(ctx, voice, c.Digits) })
+	}
+	say := func(codec bridge.Codec) (hush context.CancelFunc) {
+		saying, hush := context.WithCancel(ctx)
+		play.Go(func() { NewToneSource(codec, c.Hz).Run(saying, voice) })
+		return hush
+	}
+	hush := say(plan.Speech)
+	defer func() { hush() }()
 	for {
 		select {
 		case e, ok := <-leg.Events():
-			if cause, over := ended(e, ok); over {
+			if cause, over := ended(leg, e, ok); over {
 				return cause
+			}
+			if e.Kind == bridge.MediaChanged && e.Plan != nil && e.Plan.Speech != plan.Speech {
+				plan = *e.Plan
+				hush()
+				hush = say(plan.Speech)
 			}
 		case <-ctx.Done():
 			return finish(leg, bridge.CauseNormal.EndedBy(bridge.ByCaller))
