@@ -58,7 +58,12 @@ func (a *agreement) streams(d agree.Directives) (audio, video media.Streams) {
 }
 
 func both(send, receive agree.Stream) media.Streams {
+	idle := bridge.PCMU
+	if i := slices.IndexFunc(send.Codecs, func(c bridge.Codec) bool { return !c.Aside() }); i >= 0 {
+		idle = send.Codecs[i]
+	}
 	return media.Streams{
+		Idle:    idle,
 		Send:    media.Stream{Source: send.Source, Sink: send.Sink},
 		Receive: media.Stream{Source: receive.Source, Sink: receive.Sink},
 		Accept:  receive.Codecs, Sealed: send.Sealed || receive.Sealed,

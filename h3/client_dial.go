@@ -111,8 +111,9 @@ func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (_
 	var renewed, published, sent bool
 	seat := t.reserveSeat(k.tg)
 	defer func() { seat.Release() }()
+	at := h.at() // the key stands for one body: what another call registers anew meanwhile is for the next
 	for posts := 1; ; posts++ {
-		rep, wasSent, err := t.post(ctx, caller, in, k, h.at(), seat, key, jar)
+		rep, wasSent, err := t.post(ctx, caller, in, k, at, seat, key, jar)
 		sent = sent || wasSent
 		switch {
 		case err == nil:
@@ -126,7 +127,7 @@ func (t *trunk) place(ctx, caller context.Context, in bridge.Intent, k known) (_
 			if err = t.registerAgain(ctx, k.tg, h, jar); err != nil {
 				return nil, err
 			}
-			key = uuid.NewString() // another body: another request
+			key, at = uuid.NewString(), h.at() // another body: another request
 		case unfetched(err) && !published && t.republish(ctx, k.identity, in.Passport, jar):
 			published = true
 		case underWay(err):

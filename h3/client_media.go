@@ -22,19 +22,18 @@ type callMedia struct {
 	carriers *media.Client
 	call     string // URI they belong to
 	epoch    uint64 // of the migration they belong to
+	left     bool   // the carriers were ended
 	closed   bool
 }
 
-// openMedia begins at once: the peer may send before it answers.
+// openMedia makes the port. What is sent before there are carriers waits there.
 func (t *trunk) openMedia(l *clientLeg) *callMedia {
 	var cfg media.Config
 	if l.keyed {
 		cfg.Keys = session(t.cfg.Keys, l.info.Trace, true)
 	}
 	agreed := newAgreement(l.first.d, l.first.plan, cfg)
-	m := &callMedia{leg: l, agreed: agreed, Port: agreed.port}
-	m.carry(l.uri, 0)
-	return m
+	return &callMedia{leg: l, agreed: agreed, Port: agreed.port}
 }
 
 // carry puts the port on carriers to the call at uri.
@@ -67,17 +66,35 @@ func (m *callMedia) Panic() {
 	}
 }
 
-// Moved opens new carriers after a migration: epoch is its number. Carriers
-// find their own way after the loss of a mere connection.
-func (m *callMedia) Moved(uri string, epoch uint64) {
+// Attached opens carriers to where the call is now: epoch is the number of the
+// migration that led there. It is for the moment when the response headers of
+// GET events are here, and with them the cookie that leads media to the same
+// node (core draft, "Graceful Migration"; 20-protocol.md A.4-37). Carriers find
+// their own way after the loss of a mere connection.
+func (m *callMedia) Attached(uri string, epoch uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || epoch == m.epoch || m.carriers == nil {
-		return
+	switch {
+	case m.closed:
+	case m.carriers == nil:
+		m.epoch = epoch
+		m.carry(uri, epoch)
+	case epoch != m.epoch, m.left:
+		m.epoch, m.left = epoch, false
+		m.carriers.Close()
+		m.carry(uri, m.carriers.Epoch()+1)
 	}
-	m.epoch = epoch
-	m.carriers.Close()
-	m.carry(uri, m.carriers.Epoch()+1)
+}
+
+// Leave ends the carriers: the call is about to be somewhere else, or the peer is
+// out of reach. Until Attached the port keeps what is to be sent, for its time.
+func (m *callMedia) Leave() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.carriers != nil && !m.closed {
+		m.left = true
+		m.carriers.Close()
+	}
 }
 
 // Close ends the carriers and the port.
@@ -92,6 +109,8 @@ func (m *callMedia) Close() {
 	m.Port.Close()
 	if m.carriers != nil {
 		m.carriers.Close()
+	} else {
+		m.leg.seat.Release()
 	}
 }
 

@@ -53,6 +53,7 @@ type clientLeg struct {
 	lastGood     time.Time // when the byway last worked
 	failures     int       // attempts to attach in a row that got no connection
 	flaps        int       // links in a row that did not last
+	acks         ackWatch
 
 	keyed bool // we are an end of the call: sealed on the wire, clear at the bridge
 
@@ -200,6 +201,7 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 			switch {
 			case r.attached:
 				attached, l.failures = true, 0
+				l.media.Attached(l.place())
 			case r.err != nil:
 				return l.lost(k, attached, r.err)
 			case r.event.Type == eventPong:
@@ -229,6 +231,10 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 			}
 			if !attached && age > attachLimit || k.silence() > silentLimit {
 				return l.lost(k, attached, bridge.CausePeerTimeout.With("trunk %q: GET %s is silent", l.info.Trunk, k.uri))
+			}
+			if attached && l.acks.silent(l.media.Stats().Sent, l.media.Quiet().Acked, l.t.client.cfg.Now()) {
+				l.migrate("")
+				return outcome{moved: true}
 			}
 		case <-ctx.Done():
 			c := bridge.CauseShuttingDown.With("the RIPT client was stopped").EndedBy(bridge.ByBridge)
@@ -317,6 +323,7 @@ func (l *clientLeg) advance(rank int, ev Event) *outcome {
 // migrate takes a new call URI, if it is one that our token may go to
 // (20-protocol.md A.4-42); the cookies of the old place are of no use.
 func (l *clientLeg) migrate(uri string) {
+	l.media.Leave()
 	l.jar.Empty()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -371,6 +378,7 @@ func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
 		// Only failures to connect at all back off; the hold is short, and so
 		// is the longest pause.
 		l.failures++
+		l.media.Leave()
 		wait = jittered(min(minBackoff<<min(l.failures-1, 4), 2*minBackoff))
 	case cause.Code != "":
 		l.failures++
@@ -386,7 +394,6 @@ func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		l.media.Moved(l.place())
 		return outcome{}
 	case c := <-l.ending:
 		return l.hangUp(ctx, nil, c)

@@ -287,4 +287,7 @@ func (o *outbound) keepAlive(c *chunk.Chunk, s *sender, now time.Time) {
 		PayloadType: uint64(s.codec), Source: s.stream.Source, Sink: s.stream.Sink,
 		Media: []byte{},
 	}
+	if s.highest == 0 {
+		c.Clock = chunk.Number{} // nothing has been said yet, so there is no time of it
+	}
 }

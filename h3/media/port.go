@@ -40,6 +40,7 @@ type Stream struct{ Source, Sink uint8 }
 type Streams struct {
 	Send, Receive Stream
 	Accept        []bridge.Codec // the peer was told to send
+	Idle          bridge.Codec   // we were told to send: what a stream is called that has not begun
 	Sealed        bool           // the ends encrypt between themselves: nothing clear goes out or is let in
 }
 
@@ -141,6 +142,9 @@ func (o *outbound) direct(s *sender, st Streams, keys *seal.Session) {
 		o.empty(s)
 	}
 	s.isSealed = st.Sealed
+	if st.Idle.Kind() == s.kind {
+		s.codec = st.Idle
+	}
 	if s.sealer == nil && st.Sealed && keys != nil {
 		s.sealer = keys.Sealer(sealKind(s.kind))
 	}
