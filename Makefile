@@ -11,7 +11,7 @@ TESTFLAGS ?=
 # gives it without asking, so that the build cache stays the user's.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || ! sudo -n true 2>/dev/null || echo "-exec 'sudo -n -E'")
 
-.PHONY: all build demo test check fmt lint tidy vuln soak fuzz vectors bench peers clean
+.PHONY: all build demo test check fmt lint tidy vuln conform soak fuzz vectors bench peers clean
 all: build
 
 build: ## the static binary ./riptide
@@ -48,6 +48,9 @@ tidy:
 
 vuln:
 	scripts/vulncheck
+
+conform: build ## judge a fresh server and a fresh client of ours by the protocol's requirements
+	./riptide conform --self
 
 soak: peers | dist ## long runs: thousands of calls, held calls with media, nothing left behind
 	@export RIPTIDE_CADDY="$$(scripts/tool caddy)" RIPTIDE_TRAEFIK="$$(scripts/tool traefik)"; \

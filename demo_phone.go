@@ -69,7 +69,18 @@ func (d *demo) telephoneFor(s *demoSide, hz float64) (*telephone, error) {
 	return t, nil
 }
 
+// newAgent makes the telephone's SIP side.
 func (t *telephone) newAgent(d *demo, s *demoSide, host string) (*sip.Agent, error) {
+	verifier, err := d.verifier()
+	if err != nil {
+		return nil, err
+	}
+	return telephoneAgent(host, s.Name, s.SIP, t.answerer, verifier)
+}
+
+// telephoneAgent is a SIP telephone, or a whole PBX of them, behind the node
+// that listens at addr.
+func telephoneAgent(host, node, addr string, acceptor bridge.Acceptor, verifier *stir.Verifier) (*sip.Agent, error) {
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
 		return nil, err
@@ -78,15 +89,11 @@ func (t *telephone) newAgent(d *demo, s *demoSide, host string) (*sip.Agent, err
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := d.verifier()
-	if err != nil {
-		return nil, err
-	}
 	return sip.New(sip.Config{
 		Listen:   net.JoinHostPort(host, "0"),
 		Media:    pool,
-		Trunks:   []sip.Trunk{{Name: s.Name, Peer: s.SIP, AllowUnverified: true}},
-		Acceptor: t.answerer,
+		Trunks:   []sip.Trunk{{Name: node, Peer: addr, AllowUnverified: true}},
+		Acceptor: acceptor,
 		Verifier: verifier,
 		Logger:   slog.New(slog.DiscardHandler),
 	})
