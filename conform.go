@@ -99,6 +99,11 @@ func runConform(c *cli.Context) error {
 			modes = append(modes, m.name)
 		}
 	}
+	for _, arg := range c.Args().Slice() {
+		if strings.HasPrefix(arg, "-") {
+			return unjudged(fmt.Errorf("%s stands behind %s: write flags first, the server last", arg, c.Args().First()))
+		}
+	}
 	switch {
 	case len(modes) == 0:
 		return unjudged(errors.New("name what to judge: https://HOST of a server, or --listen ADDR for a client, or --self"))

@@ -64,7 +64,6 @@ func newWires(roots *x509.CertPool) *wires {
 func (w *wires) close() {
 	_ = w.h3.Close()
 	w.h2.CloseIdleConnections()
-	_ = w.wt.Close()
 	for _, c := range w.conns {
 		c()
 	}
