@@ -37,7 +37,7 @@ type wires struct {
 
 func quicConfig() *quic.Config {
 	return &quic.Config{
-		MaxIdleTimeout: 10 * time.Second, KeepAlivePeriod: 3 * time.Second, HandshakeIdleTimeout: 5 * time.Second,
+		MaxIdleTimeout: 10 * time.Second, KeepAlivePeriod: 3 * time.Second, HandshakeIdleTimeout: 10 * time.Second,
 		EnableDatagrams: true, EnableStreamResetPartialDelivery: true,
 	}
 }
