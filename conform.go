@@ -104,6 +104,11 @@ func runConform(c *cli.Context) error {
 			return unjudged(fmt.Errorf("%s stands behind %s: write flags first, the server last", arg, c.Args().First()))
 		}
 	}
+	for _, id := range only(c) {
+		if _, ok := conform.Lookup(id); !ok {
+			return unjudged(fmt.Errorf("--only: there is no requirement %q (see riptide conform --list)", id))
+		}
+	}
 	switch {
 	case len(modes) == 0:
 		return unjudged(errors.New("name what to judge: https://HOST of a server, or --listen ADDR for a client, or --self"))

@@ -229,18 +229,28 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 			if !ponged && age > pongLimit {
 				k.toSingle()
 			}
-			if !attached && age > attachLimit || k.silence() > silentLimit {
-				return l.lost(k, attached, bridge.CausePeerTimeout.With("trunk %q: GET %s is silent", l.info.Trunk, k.uri))
-			}
-			if attached && l.acks.silent(l.media.Stats().Sent, l.media.Quiet().Acked, l.t.client.cfg.Now()) {
-				l.migrate("")
-				return outcome{moved: true}
+			if out := l.overdue(k, attached, age); out != nil {
+				return *out
 			}
 		case <-ctx.Done():
 			c := bridge.CauseShuttingDown.With("the RIPT client was stopped").EndedBy(bridge.ByBridge)
 			return outcome{over: true, cause: &c}
 		}
 	}
+}
+
+// overdue looks for what should have come by now; not nil: this link is done
+// with.
+func (l *clientLeg) overdue(k *link, attached bool, age time.Duration) *outcome {
+	if !attached && age > attachLimit || k.silence() > silentLimit {
+		out := l.lost(k, attached, bridge.CausePeerTimeout.With("trunk %q: GET %s is silent", l.info.Trunk, k.uri))
+		return &out
+	}
+	if attached && l.acks.silent(l.media.Stats().Sent, l.media.Quiet().Acked, l.t.client.cfg.Now()) {
+		l.migrate("")
+		return &outcome{moved: true}
+	}
+	return nil
 }
 
 // lost notes when the byway last worked, if it ever did.

@@ -229,12 +229,12 @@ func (c *call) attach(ctx context.Context) error {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.cancel = cancel
 	began := time.Now()
-	rec, resp, err := c.openGet(life, nil)
+	rec, rep, err := c.openGet(life, nil)
 	if err != nil {
 		cancel()
 		return err
 	}
-	c.in, c.header, c.status, c.proto, c.waited = rec, resp.Header, resp.StatusCode, resp.Proto, time.Since(began)
+	c.in, c.header, c.status, c.proto, c.waited = rec, rep.header, rep.status, rep.proto, time.Since(began)
 	c.out = c.openPut(life, nil)
 	if !c.in.await(c.p.opt.Timeout, func() bool { opened, _, _, _ := rec.state(); return opened }) {
 		return fmt.Errorf("GET events: no opening bracket within %v", c.p.opt.Timeout)
@@ -246,32 +246,33 @@ func (c *call) attach(ctx context.Context) error {
 var incremental = map[string]string{"Incremental": "?1", "Accept": "application/json"}
 
 // openGet opens one reverse byway and records it.
-func (c *call) openGet(ctx context.Context, over http.RoundTripper) (*recording, *http.Response, error) {
+func (c *call) openGet(ctx context.Context, over http.RoundTripper) (*recording, reply, error) {
 	// The headers must come at once; the body lasts as long as the call.
 	ctx, cancel := context.WithCancel(ctx)
 	limit := time.AfterFunc(c.p.opt.Timeout, cancel)
 	resp, err := c.p.open(ctx, request{method: http.MethodGet, url: c.uri + "/events", token: c.token, header: incremental, over: over}, nil)
 	if !limit.Stop() && err != nil {
 		cancel()
-		return nil, nil, fmt.Errorf("GET events: no response headers within %v", c.p.opt.Timeout)
+		return nil, reply{}, fmt.Errorf("GET events: no response headers within %v", c.p.opt.Timeout)
 	}
 	if err != nil {
 		cancel()
-		return nil, nil, err
+		return nil, reply{}, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		b, _ := io.ReadAll(io.LimitReader(resp.Body, maxDocument))
 		_ = resp.Body.Close()
 		cancel()
-		return nil, nil, fmt.Errorf("GET events: %w", reply{resp.StatusCode, resp.Header, b, resp.Proto}.is(http.StatusOK))
+		return nil, reply{}, fmt.Errorf("GET events: %w", reply{resp.StatusCode, resp.Header, b, resp.Proto}.is(http.StatusOK))
 	}
 	rec := newRecording()
+	rec.stop = cancel
 	c.wg.Go(func() {
 		defer cancel()
 		defer func() { _ = resp.Body.Close() }()
 		rec.read(resp.Body)
 	})
-	return rec, resp, nil
+	return rec, reply{status: resp.StatusCode, header: resp.Header, proto: resp.Proto}, nil
 }
 
 // writer is one forward byway.

@@ -134,11 +134,11 @@ func (v *conversation) putReply(ctx context.Context, epoch uint64, body []byte) 
 
 // overSession carries media as datagrams.
 func (v *conversation) overSession(ctx context.Context) error {
-	resp, sess, err := v.c.p.dialSession(ctx, v.c.uri+"/media", v.c.token, http.Header{"Ript-Epoch": {"1"}})
+	rep, sess, err := v.c.p.dialSession(ctx, v.c.uri+"/media", v.c.token, http.Header{"Ript-Epoch": {"1"}})
 	if err != nil {
 		return err
 	}
-	v.session = resp.Header
+	v.session = rep.header
 	v.useSession(sess)
 	return nil
 }
@@ -287,6 +287,7 @@ func (s *stripes) openPut(ctx context.Context, n int, epoch uint64, body *io.Pip
 	if err != nil {
 		return
 	}
+	defer func() { _ = resp.Body.Close() }()
 	_, err = io.Copy(io.Discard, resp.Body)
 	s.ended(http.MethodPut, n, err)
 }

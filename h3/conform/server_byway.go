@@ -119,11 +119,11 @@ func currentState(ctx context.Context, p *Probe) error {
 	if err != nil {
 		return err
 	}
-	rec, resp, err := v.c.openGet(ctx, nil)
+	rec, _, err := v.c.openGet(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = resp.Body.Close() }()
+	defer rec.stop()
 	if !rec.await(quick, func() bool { return len(rec.all()) > 0 }) {
 		return fmt.Errorf("the second GET has no event within %v", quick)
 	}
@@ -141,11 +141,11 @@ func severalByways(ctx context.Context, p *Probe) error {
 	defer c.close(ctx)
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
-	second, resp, err := c.openGet(life, nil)
+	second, _, err := c.openGet(life, nil)
 	if err != nil {
 		return fmt.Errorf("a second GET: %w", err)
 	}
-	defer func() { _ = resp.Body.Close() }()
+	defer second.stop()
 	put := c.openPut(life, nil)
 	if err := put.send(1, "ping", map[string]any{"nonce": "from-two"}); err != nil {
 		return err
@@ -388,13 +388,13 @@ func bywaysOverHTTP2(ctx context.Context, p *Probe) error {
 	defer c.close(ctx)
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rec, resp, err := c.openGet(life, p.wires.h2)
+	rec, rep, err := c.openGet(life, p.wires.h2)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = resp.Body.Close() }()
-	if !strings.HasPrefix(resp.Proto, "HTTP/2") {
-		return fmt.Errorf("the answer came over %s", resp.Proto)
+	defer rec.stop()
+	if !strings.HasPrefix(rep.proto, "HTTP/2") {
+		return fmt.Errorf("the answer came over %s", rep.proto)
 	}
 	put := c.openPut(life, p.wires.h2)
 	if err := put.send(1, "ping", map[string]any{"nonce": "h2"}); err != nil {

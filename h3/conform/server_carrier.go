@@ -51,11 +51,10 @@ func sessionManners(ctx context.Context, p *Probe) error {
 		return err
 	}
 	defer c.close(ctx)
-	resp, sess, err := p.dialSession(ctx, c.uri+"/media", c.token, nil)
+	_, sess, err := p.dialSession(ctx, c.uri+"/media", c.token, nil)
 	if err != nil {
 		return err
 	}
-	_ = resp // a 200, or there were no session
 	got := sess.SessionState().ApplicationProtocol
 	_ = sess.CloseWithError(0, "")
 	if got != subProtocol {
@@ -65,16 +64,16 @@ func sessionManners(ctx context.Context, p *Probe) error {
 		"without a token":             {c.uri + "/media", ""},
 		"on a call that is not there": {c.uri + "0/media", c.token},
 	} {
-		resp, sess, err := p.dialSession(ctx, x.uri, x.token, nil)
+		rep, sess, err := p.dialSession(ctx, x.uri, x.token, nil)
 		if err == nil {
 			_ = sess.CloseWithError(0, "")
 			return fmt.Errorf("a session %s was granted", what)
 		}
-		if resp == nil {
+		if rep.status == 0 {
 			return fmt.Errorf("a session %s: no answer: %w", what, err)
 		}
-		if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusNotFound {
-			return fmt.Errorf("a session %s: answered %d", what, resp.StatusCode)
+		if rep.status != http.StatusUnauthorized && rep.status != http.StatusNotFound {
+			return fmt.Errorf("a session %s: answered %d", what, rep.status)
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package conform
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -123,6 +124,7 @@ func (t *tokenizer) object() error {
 
 // recording is an event stream as it came. It may be read while it grows.
 type recording struct {
+	stop     context.CancelFunc // ends the stream
 	mu       sync.Mutex
 	changed  chan struct{} // closed, and made anew, at every change
 	began    time.Time     // when reading began

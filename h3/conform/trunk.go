@@ -33,11 +33,11 @@ func (p *Probe) openTrunk(ctx context.Context) (*trunkSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, sess, err := p.dialSession(ctx, d.uri+"/media", token, nil)
+	rep, sess, err := p.dialSession(ctx, d.uri+"/media", token, nil)
 	if err != nil {
 		return nil, err
 	}
-	s := &trunkSession{id: resp.Header.Get("Ript-Session"), sess: sess, calls: map[uint64]*conversation{}, lost: map[uint64]int{}}
+	s := &trunkSession{id: rep.header.Get("Ript-Session"), sess: sess, calls: map[uint64]*conversation{}, lost: map[uint64]int{}}
 	if s.id == "" {
 		_ = sess.CloseWithError(0, "")
 		return nil, errors.New("CONNECT on the TG's media: the response has no Ript-Session")

@@ -240,19 +240,19 @@ func shortURL(s string) string {
 
 // dialSession opens a WebTransport session on a connection of its own. The
 // response is there if the server answered at all.
-func (p *Probe) dialSession(ctx context.Context, uri, token string, header http.Header) (*http.Response, *webtransport.Session, error) {
+func (p *Probe) dialSession(ctx context.Context, uri, token string, header http.Header) (reply, *webtransport.Session, error) {
 	u, err := absolute(uri)
 	if err != nil {
-		return nil, nil, err
+		return reply{}, nil, err
 	}
 	conn, closeConn, err := p.dialQUIC(ctx, u)
 	if err != nil {
-		return nil, nil, err
+		return reply{}, nil, err
 	}
 	cc, err := p.wires.wt.NewClientConn(conn)
 	if err != nil {
 		closeConn()
-		return nil, nil, fmt.Errorf("set up HTTP/3: %w", err)
+		return reply{}, nil, fmt.Errorf("set up HTTP/3: %w", err)
 	}
 	h := header.Clone()
 	if h == nil {
@@ -261,13 +261,17 @@ func (p *Probe) dialSession(ctx context.Context, uri, token string, header http.
 	if token != "" {
 		h.Set("Authorization", "Bearer "+token)
 	}
+	var rep reply
 	resp, sess, err := cc.Dial(ctx, uri, h) //nolint:bodyclose // of a session it is the session
+	if resp != nil {
+		rep = reply{status: resp.StatusCode, header: resp.Header, proto: resp.Proto}
+	}
 	if err != nil {
 		closeConn()
-		return resp, nil, fmt.Errorf("WebTransport CONNECT %s: %w", shortURL(uri), err)
+		return rep, nil, fmt.Errorf("WebTransport CONNECT %s: %w", shortURL(uri), err)
 	}
 	context.AfterFunc(sess.Context(), closeConn)
-	return resp, sess, nil
+	return rep, sess, nil
 }
 
 // dialQUIC makes a connection with a socket of its own.
