@@ -1,6 +1,10 @@
 package bridge
 
-import "riptide/policy"
+import (
+	"strings"
+
+	"riptide/policy"
+)
 
 // Facts are what providers tell each other about a call besides who calls whom
 // (docs/spec/baseline.md, "Facts"). Each edge translates to and from its own
@@ -123,7 +127,7 @@ func (p FactPolicy) Trusts() bool {
 // party (RFC 3323 section 4.2, RFC 3325 section 9.3).
 func (f Facts) Anonymous() bool {
 	for _, p := range f.Privacy {
-		switch p {
+		switch strings.ToLower(p) { // priv-values are tokens: RFC 3261 section 7.3.1
 		case "id", "user", "header":
 			return true
 		}

@@ -96,6 +96,7 @@ func (f Facts) Check() error {
 // Cleaned is what is left of facts when everything is dropped that Check would
 // refuse: the call is worth more than what is said beside it.
 func (f Facts) Cleaned() Facts {
+	f.Privacy = cleanedPrivacy(f.Privacy)
 	for _, row := range factTable {
 		if row.check(&f) != nil {
 			row.clear(&f)
@@ -112,6 +113,27 @@ func (f Facts) Cleaned() Facts {
 		}
 	}
 	return f
+}
+
+// cleanedPrivacy drops the words that cannot be taken, one by one: a caller who
+// wants not to be shown must not be shown because of what stands beside the
+// wish. Where there are too many, a word that hides the caller is among those
+// that stay.
+func cleanedPrivacy(words []string) []string {
+	if checkWords(words, maxPrivacies) == nil {
+		return words
+	}
+	var out []string
+	for _, w := range words {
+		switch {
+		case w == "" || checkWord(w) != nil:
+		case len(out) < maxPrivacies:
+			out = append(out, w)
+		case (Facts{Privacy: []string{w}}).Anonymous() && !(Facts{Privacy: out}).Anonymous():
+			out[maxPrivacies-1] = w
+		}
+	}
+	return out
 }
 
 // bulky are the facts that can be large, in the order in which they are given

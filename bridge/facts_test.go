@@ -192,3 +192,23 @@ func FuzzFacts(f *testing.F) {
 		}
 	})
 }
+
+// TestPrivacySurvivesRubbish: no spelling, and nothing beside it, undoes a
+// caller's wish not to be shown.
+func TestPrivacySurvivesRubbish(t *testing.T) {
+	for name, words := range map[string][]string{
+		"capitals":      {"ID"},
+		"an empty word": {"id", ""},
+		"bad bytes":     {"x\r\ny", "user"},
+		"a long word":   {strings.Repeat("x", maxToken+1), "header"},
+		"too many":      {"a", "b", "c", "d", "e", "f", "g", "h", "Id"},
+	} {
+		got := Facts{Privacy: words}.Cleaned()
+		if !got.Anonymous() {
+			t.Errorf("%s: %q are left of %q", name, got.Privacy, words)
+		}
+		if err := got.Check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
