@@ -292,5 +292,6 @@ func (t *trunk) callerOf(req *sipgo.Request) (n policy.Number, privacy []string,
 	if withheld && !(bridge.Facts{Privacy: privacy}).Anonymous() {
 		privacy = append(privacy, "id")
 	}
-	return n, privacy, nil
+	// What cannot cross would have the other side refuse the call.
+	return n, bridge.Facts{Privacy: privacy}.Cleaned().Privacy, nil
 }

@@ -245,6 +245,7 @@ func TestAnonymousPolicy(t *testing.T) {
 		"refused without Privacy":  {Trunk{}, hidden, []string{"P-Asserted-Identity: <tel:+12025550100>"}, 433, "", nil},
 		"asserted":                 {Trunk{AllowAnonymous: true}, hidden, []string{"P-Asserted-Identity: <tel:+12025550100>", "Privacy: id"}, 0, "+12025550100", []string{"id"}},
 		"asserted without Privacy": {Trunk{AllowAnonymous: true}, hidden, []string{"P-Asserted-Identity: <tel:+12025550100>"}, 0, "+12025550100", []string{"id"}},
+		"rubbish beside the wish":  {Trunk{AllowAnonymous: true}, "<sip:+12025550100@x>;tag=x", []string{`Privacy: id;"x"`}, 0, "+12025550100", []string{"id"}},
 		"in From":                  {Trunk{AllowAnonymous: true}, "<sip:+12025550100@x>;tag=x", []string{"Privacy: user;critical"}, 0, "+12025550100", []string{"user", "critical"}},
 		"nobody knows":             {Trunk{AllowAnonymous: true}, hidden, nil, 433, "", nil},
 		"the trunk's own":          {Trunk{AllowAnonymous: true, Number: "+12025550155"}, hidden, nil, 0, "+12025550155", []string{"id"}},
