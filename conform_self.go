@@ -123,6 +123,7 @@ func selfServer(c *cli.Context, dir string) (*conform.Report, error) {
 
 // selfClient judges an office.
 func selfClient(c *cli.Context, dir string) (*conform.Report, error) {
+	quietQUIC()
 	l, err := conform.NewListener(conform.ListenOptions{Addr: "localhost:0", Time: c.Duration("time"), Only: only(c), Progress: progress(c)})
 	if err != nil {
 		return nil, err
