@@ -44,7 +44,8 @@ type ListenOptions struct {
 	Only     []string
 	Progress func(string)
 
-	wrap func(http.Handler) http.Handler // of tests: spoils what the client sends, before it is judged
+	// Wrap, if not nil, stands before all that is judged. It is for tests of the judge.
+	Wrap func(http.Handler) http.Handler
 }
 
 // Listener plays server for one client, and judges it.
@@ -193,8 +194,8 @@ func (l *Listener) serve() error {
 		return err
 	}
 	l.handler = l.tree()
-	if l.opt.wrap != nil {
-		l.handler = l.opt.wrap(l.handler)
+	if l.opt.Wrap != nil {
+		l.handler = l.opt.Wrap(l.handler)
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}}
 	h3 := conf.Clone()
