@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"riptide/bridge"
+	"riptide/bridge/format"
 	"riptide/bridge/store"
 	"riptide/h3/advert"
 )
@@ -248,6 +249,9 @@ func (s *Server) registerHandler(ctx context.Context, tg, id string, in *body[Ha
 	if err != nil {
 		return nil, refuse(bridge.CauseBadRequest.With("the advertisement does not follow the grammar"))
 	}
+	if err := checkMaxima(adv); err != nil {
+		return nil, refuse(bridge.CauseBadRequest.With("%v", err))
+	}
 	r := &registration{ID: id, Client: clientOf(ctx), TG: tg, Handler: h, adv: adv}
 	r.Handler.URI = ""
 	if err := s.handlers.put(ctx, r); err != nil {
@@ -257,6 +261,25 @@ func (s *Server) registerHandler(ctx context.Context, tg, id string, in *body[Ha
 		return s.describeHandler(r, http.StatusOK), nil
 	}
 	return s.describeHandler(r, http.StatusCreated), nil
+}
+
+// minSampleSize is the least that a handler may allow of a sample, in bits (core
+// draft, "Handler Description").
+const minSampleSize = 8
+
+// checkMaxima refuses an advertisement that follows the grammar and sets a limit
+// with which nobody could speak.
+func checkMaxima(a advert.Advert) error {
+	for _, line := range a {
+		for _, c := range line.Codecs {
+			for _, p := range c.Params {
+				if p.Name == format.SampleSize && p.HasValue && p.Value < minSampleSize {
+					return fmt.Errorf("the advertisement allows samples of less than %d bits; leave %s out", minSampleSize, format.SampleSize)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func (s *Server) handlerURI(r *registration) string {
