@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"riptide/bridge/format"
 	"riptide/transcode"
 )
 
@@ -52,6 +53,7 @@ type conversion struct {
 	from, to Codec
 	quiet    bool
 	ptime    time.Duration
+	most     int64 // bits a second the far side takes; 0 = any
 }
 
 func newWorkshop(p *pump) *workshop {
@@ -164,6 +166,7 @@ func (w *workshop) packet(f *Frame, plan *MediaPlan) (p transcode.Packet, ok boo
 // the numbers there were; so does each that a change of codecs brings.
 func (w *workshop) prepare(f *Frame, plan *MediaPlan) bool {
 	want := conversion{from: w.kind.from, to: plan.Speech, quiet: plan.ComfortNoise, ptime: plan.Ptime}
+	want.most, _ = format.Value(plan.Limits, format.BitRate)
 	if f.Codec.Converts() {
 		want.from = f.Codec
 	}
@@ -174,7 +177,7 @@ func (w *workshop) prepare(f *Frame, plan *MediaPlan) bool {
 	if err != nil {
 		return false
 	}
-	encoder, err := newEncoder(want.to)
+	encoder, err := newEncoder(want.to, want.most)
 	if err != nil {
 		return false
 	}
@@ -210,9 +213,9 @@ func newDecoder(c Codec) (transcode.Decoder, error) {
 	return c.law().NewDecoder(), nil
 }
 
-func newEncoder(c Codec) (transcode.Encoder, error) {
+func newEncoder(c Codec, most int64) (transcode.Encoder, error) {
 	if c == Opus {
-		return transcode.NewOpusEncoder()
+		return transcode.NewOpusEncoder(most)
 	}
 	return c.law().NewEncoder(), nil
 }

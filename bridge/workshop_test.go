@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"riptide/bridge/format"
 	"riptide/transcode"
 )
 
@@ -65,7 +66,7 @@ func pumpTo(t *testing.T, plan MediaPlan) (*pump, *ear) {
 // opusTone is a tone in packets of 20 ms.
 func opusTone(t *testing.T, hz float64, packets int) [][]byte {
 	t.Helper()
-	enc, err := transcode.NewOpusEncoder()
+	enc, err := transcode.NewOpusEncoder(0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,6 +175,42 @@ func TestConvertedToOpus(t *testing.T) {
 	}
 	if p.converted.Load() != 60 || p.noise.Load() != 1 || p.passed.Load() != 1 {
 		t.Errorf("converted %d, noise %d, passed %d", p.converted.Load(), p.noise.Load(), p.passed.Load())
+	}
+}
+
+// What we encode keeps to what the far side takes, also when that becomes less in
+// mid-call.
+func TestConvertedWithinTheBitRate(t *testing.T) {
+	t.Parallel()
+	limited := func(br int64) MediaPlan {
+		plan := MediaPlan{Speech: Opus, Ptime: 20 * time.Millisecond}
+		if br > 0 {
+			plan.Limits = []Param{{Name: format.BitRate, Value: br}}
+		}
+		return plan
+	}
+	p, e := pumpTo(t, limited(0))
+	var loud []int16
+	for i := range 160 * 100 { // hard to describe in few bits
+		loud = append(loud, int16(uint32(i)*2654435761>>17))
+	}
+	sent := 0
+	rate := func() int {
+		bits := 0
+		for i := range 100 {
+			payload := transcode.MuLaw.Encode(nil, loud[160*i:160*(i+1)])
+			p.Push(&Frame{Codec: PCMU, Seq: 1 + uint64(sent), Timestamp: 160 * uint64(sent), Payload: payload})
+			sent++
+			bits += 8 * len(e.wait(t, sent)[sent-1].Payload)
+		}
+		return bits / 2 // of two seconds
+	}
+	free := rate()
+	for _, br := range []int64{16_000, 8_000} {
+		p.use(limited(br))
+		if got := rate(); got > int(br)*21/20 || got > free {
+			t.Errorf("%d bit/s, the far side takes %d; without a limit there were %d", got, br, free)
+		}
 	}
 }
 

@@ -19,7 +19,8 @@ import (
 const (
 	opusComplexity = 5
 	opusBitRate    = 20_000
-	opusLoss       = 5 // percent, expected
+	opusLeastRate  = 6_000 // of what RFC 6716 section 2.1.1 knows
+	opusLoss       = 5     // percent, expected
 )
 
 // Limits of one packet.
@@ -98,14 +99,19 @@ func (o *opusDecoder) lose(dst []int16, n int, next []byte) []int16 {
 
 type opusEncoder struct{ e *gopus.Encoder }
 
-// NewOpusEncoder makes an encoder of RFC 6716. It takes 10, 20, 40 or 60 ms of
-// samples at a time.
-func NewOpusEncoder() (Encoder, error) {
+// NewOpusEncoder makes an encoder of RFC 6716 for a listener who takes so many
+// bits a second on the average; 0 = any. It takes 10, 20, 40 or 60 ms of samples
+// at a time.
+func NewOpusEncoder(most int64) (Encoder, error) {
+	rate := opusBitRate
+	if most > 0 {
+		rate = int(min(max(most, opusLeastRate), opusBitRate))
+	}
 	e, err := gopus.NewEncoder(gopus.EncoderConfig{SampleRate: SampleRate, Channels: 1, Application: gopus.ApplicationVoIP})
 	if err != nil {
 		return nil, fmt.Errorf("open Opus encoder: %w", err)
 	}
-	for _, err := range []error{e.SetComplexity(opusComplexity), e.SetBitrate(opusBitRate), e.SetPacketLoss(opusLoss)} {
+	for _, err := range []error{e.SetComplexity(opusComplexity), e.SetBitrate(rate), e.SetPacketLoss(opusLoss)} {
 		if err != nil {
 			return nil, fmt.Errorf("set up Opus encoder: %w", err)
 		}

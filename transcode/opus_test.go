@@ -9,7 +9,7 @@ import (
 
 func opusPair(tb testing.TB) (Encoder, Decoder) {
 	tb.Helper()
-	e, err := NewOpusEncoder()
+	e, err := NewOpusEncoder(0)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestConcealG711(t *testing.T) {
 // FuzzOpus: no packet panics the decoder or makes it say more than 120 ms, and
 // what comes after it is heard.
 func FuzzOpus(f *testing.F) {
-	enc, err := NewOpusEncoder()
+	enc, err := NewOpusEncoder(0)
 	if err != nil {
 		f.Fatal(err)
 	}
