@@ -61,7 +61,7 @@ fuzz: ## every fuzz target, for FUZZTIME each
 	scripts/fuzz $(FUZZTIME)
 
 vectors: ## write the test vectors and the generated parts of the specification anew
-	go test ./h3 ./h3/chunk ./h3/advert ./policy . -run 'Vectors$$|^TestSpec' -count=1 -update
+	go test ./h3 ./h3/chunk ./h3/advert ./policy . -run 'Vectors$$|^TestSpec|^TestConformanceTable' -count=1 -update
 
 bench: ## every benchmark
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...

@@ -33,6 +33,9 @@ func conformCommand() *cli.Command {
 			"Exit status 0: nothing failed. 1: something did. 2: nothing could be judged.",
 		Flags:  append(append(conformFlags(), probeFlags()...), listenFlags()...),
 		Action: runConform,
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return unjudged(fmt.Errorf("%w (see riptide conform --help)", err))
+		},
 	}
 }
 

@@ -78,16 +78,20 @@ func (s *Server) updateCall(ctx context.Context, tg, id, ifMatch, epoch string, 
 	case req.Handler != "" && ifMatch == "":
 		return nil, refuseHTTP(http.StatusPreconditionRequired, "send If-Match with the entity tag that the call had when you looked")
 	}
-	// A place that is not used in the end does no harm.
-	tag := uint64(0)
-	if req.Session != "" {
-		if tag, err = s.joinSession(c, req.Session, epoch); err != nil {
-			return nil, refuse(bridge.CauseOf(err))
-		}
+	// What is refused changes nothing: a place on a session may cost the call
+	// the one it has.
+	if req.Session != "" && !s.media.Knows(trunkOwner(c.client, c.tg), req.Session) {
+		return nil, refuse(sessionUnknown())
 	}
 	if req.Handler != "" {
 		if err := s.changeHandler(ctx, c, req.Handler, ifMatch); err != nil {
 			return nil, err
+		}
+	}
+	tag := uint64(0)
+	if req.Session != "" {
+		if tag, err = s.joinSession(c, req.Session, epoch); err != nil {
+			return nil, refuse(bridge.CauseOf(err))
 		}
 	}
 	out := describeCall(c.describe(), "")

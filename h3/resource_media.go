@@ -93,7 +93,11 @@ func (s *Server) joinSession(c *serverCall, session, epoch string) (tag uint64, 
 		}
 	}
 	if tag, err = s.media.Join(trunkOwner(c.client, c.tg), session, c.media.port, n); err != nil {
-		return 0, bridge.Cause{Code: "session-unknown"}.With("there is no trunk session of that name; the call goes on as it was")
+		return 0, sessionUnknown()
 	}
 	return tag, nil
+}
+
+func sessionUnknown() bridge.Cause {
+	return bridge.Cause{Code: "session-unknown"}.With("there is no trunk session of that name; the call goes on as it was")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -133,6 +134,12 @@ func (s *Server) Join(owner, id string, p *Port, epoch uint64) (tag uint64, err 
 	return seat.tag, nil
 }
 
+// Knows tells whether there is a session of that name, of that owner.
+func (s *Server) Knows(owner, id string) bool {
+	_, ok := s.trunks.find(owner, id)
+	return ok
+}
+
 // seats are those of one call at a server: the one it is on, and the one it
 // comes from, where something may still be on its way.
 type seats struct {
@@ -150,8 +157,11 @@ func (p *Port) takeSeat(s *seat) (ok bool) {
 		return false
 	}
 	if p.seats.held = append(p.seats.held, s); len(p.seats.held) > maxHeldSeats {
-		p.seats.held[0].t.rise(p.seats.held[0])
-		p.seats.held = p.seats.held[1:]
+		// One that nobody ever came to goes first: its tag may have been lost with a
+		// response.
+		i := max(0, slices.IndexFunc(p.seats.held[:maxHeldSeats], func(s *seat) bool { return !s.came.Load() }))
+		p.seats.held[i].t.rise(p.seats.held[i])
+		p.seats.held = slices.Delete(p.seats.held, i, i+1)
 	}
 	return true
 }
