@@ -33,10 +33,10 @@ func speak(ctx context.Context, port bridge.MediaPort, heard *countingSink, enou
 	return false
 }
 
-// TestSixtyCallsPutGet: put/get parks a handful of requests per call, and
+// TestThirtyCallsPutGet: put/get parks a handful of requests per call, and
 // connections take 100: all of them together must be heard, in both directions.
-func TestSixtyCallsPutGet(t *testing.T) {
-	const calls, enough = 60, 5
+func TestThirtyCallsPutGet(t *testing.T) {
+	const calls, enough = 30, 5
 	p := newFakePeerWith(t, 100)
 	cfg := p.config()
 	cfg.Trunks[0].Media = "put-get"
