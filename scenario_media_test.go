@@ -131,8 +131,9 @@ func heldCalls(t *testing.T, media string) {
 		if stray < 0 || stray > 2*calls {
 			t.Errorf("%s: the kernel counted %d packets in, the bridge %d", way.name, way.kIn, received+refused)
 		}
-		if lost := lostOutside - stray; float64(lost) > limit*float64(way.kIn) {
-			t.Errorf("%s: %d of %d packets lost", way.name, lost, way.kIn)
+		// Of each call one more is on its way through the bridges when the BYE is.
+		if lost := lostOutside - stray; float64(lost) > limit*float64(way.kIn)+float64(calls) {
+			t.Errorf("%s: %d of %d packets lost, %d calls ended", way.name, lost, way.kIn, calls)
 		}
 		if sent != way.kOut {
 			t.Errorf("%s: the bridge says it sent %d packets, the kernel saw %d", way.name, sent, way.kOut)
