@@ -46,8 +46,7 @@ type played struct {
 	wg     sync.WaitGroup
 	ending chan struct{} // closed when the call is over
 
-	mu       sync.Mutex
-	changed  chan struct{}
+	watched
 	state    string
 	reason   map[string]any
 	isOver   bool
@@ -124,31 +123,6 @@ func (l *Listener) withPlayed(f func(*played, http.ResponseWriter, *http.Request
 			http.SetCookie(w, &http.Cookie{Name: "ript_node", Value: c.cookie, Path: "/", Secure: true, HttpOnly: true})
 		}
 		f(c, w, r)
-	}
-}
-
-// bump wakes whoever awaits something. mu is held.
-func (c *played) bump() {
-	close(c.changed)
-	c.changed = make(chan struct{})
-}
-
-// await waits until cond holds, which is called with mu held, or the time is up.
-func (c *played) await(limit time.Duration, cond func() bool) bool {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	for {
-		c.mu.Lock()
-		ok, changed := cond(), c.changed
-		c.mu.Unlock()
-		if ok {
-			return true
-		}
-		select {
-		case <-changed:
-		case <-timer.C:
-			return false
-		}
 	}
 }
 
@@ -391,7 +365,7 @@ func (l *Listener) judgePost(key string, b callPosted) (from string) {
 func (l *Listener) newPlayed(s *script, b callPosted, from string) (*played, error) {
 	c := &played{
 		l: l, id: uuid.NewString(), script: s, posted: b, from: from, at: time.Now(), state: "proceeding",
-		ending: make(chan struct{}), changed: make(chan struct{}), cookie: "node-" + uuid.NewString()[:8],
+		ending: make(chan struct{}), watched: watched{changed: make(chan struct{})}, cookie: "node-" + uuid.NewString()[:8],
 	}
 	l.state.mu.Lock()
 	adv := l.state.handlers[b.Handler].adv

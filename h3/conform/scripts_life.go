@@ -166,6 +166,9 @@ func (c *played) putHeldBack() {
 	}
 }
 
+// mediaTimeout is what the TG of the judge of clients says; it is not the default.
+const mediaTimeout = 4 * time.Second
+
 func (c *played) noAcks() {
 	const did = "acknowledged nothing"
 	if !c.answer(200 * time.Millisecond) {
@@ -178,10 +181,43 @@ func (c *played) noAcks() {
 	c.media.mu.Lock()
 	c.media.noAcks = true
 	c.media.mu.Unlock()
+	err := c.looksElsewhere(7*time.Second, "acknowledgements")
+	c.judge([]string{"14", "120", "A7"}, did, err)
+	if err == nil {
+		c.judge([]string{"14", "A7"}, "acknowledged nothing for longer than media-timeout", c.givesUp())
+	}
+}
+
+// givesUp wants the client to end a call whose media reaches nobody on any way.
+func (c *played) givesUp() error {
+	const limit = mediaTimeout + 10*time.Second
+	var end event
+	c.await(limit, func() bool {
+		for _, e := range c.said {
+			if e.ends() {
+				end = e
+			}
+		}
+		return end.Type != ""
+	})
+	switch {
+	case end.Type == "":
+		return fmt.Errorf("after %v without acknowledgements, of which media-timeout allows %v, the call goes on", limit, mediaTimeout)
+	case end.Reason == nil || end.Reason.Code == "normal":
+		return skip("the caller hung up before media-timeout")
+	case end.Reason.Code != "media-lost":
+		return fmt.Errorf("it ended the call as %q, want media-lost", clip(end.Reason.Code, 60))
+	}
+	return nil
+}
+
+// looksElsewhere wants the client to open something anew, for want of what it
+// does not get any more.
+func (c *played) looksElsewhere(limit time.Duration, want string) error {
 	c.mu.Lock()
 	before := len(c.requests)
 	c.mu.Unlock()
-	ok := c.await(7*time.Second, func() bool {
+	ok := c.await(limit, func() bool {
 		for _, r := range c.requests[before:] {
 			if r.method == "CONNECT" || r.method == "GET" && (r.what == "events" || r.what == "media") {
 				return true
@@ -189,11 +225,10 @@ func (c *played) noAcks() {
 		}
 		return false
 	})
-	var err error
 	if !ok {
-		err = errors.New("7 s without acknowledgements, and it has looked for no other way")
+		return fmt.Errorf("%v without %s, and it has looked for no other way", limit, want)
 	}
-	c.judge([]string{"14", "120", "A7"}, did, err)
+	return nil
 }
 
 func (c *played) noMedia() {
@@ -206,22 +241,7 @@ func (c *played) noMedia() {
 	c.media.mu.Lock()
 	c.media.quiet = true
 	c.media.mu.Unlock()
-	c.mu.Lock()
-	before := len(c.requests)
-	c.mu.Unlock()
-	ok := c.await(12*time.Second, func() bool {
-		for _, r := range c.requests[before:] {
-			if r.method == "CONNECT" || r.method == "GET" && (r.what == "events" || r.what == "media") {
-				return true
-			}
-		}
-		return false
-	})
-	var err error
-	if !ok {
-		err = errors.New("12 s without media, and it has looked for no other way")
-	}
-	c.judge([]string{"120"}, "sent no media", err)
+	c.judge([]string{"120"}, "sent no media", c.looksElsewhere(12*time.Second, "media"))
 }
 
 func (c *played) silentByway() {

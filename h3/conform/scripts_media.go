@@ -60,7 +60,10 @@ func (c *played) byStripes() {
 		return
 	}
 	err := c.awaitChunks(carrierStriped, 40, 10*time.Second)
-	if err != nil && c.media.opened[carrierStriped].IsZero() {
+	c.media.mu.Lock()
+	never := c.media.opened[carrierStriped].IsZero()
+	c.media.mu.Unlock()
+	if err != nil && never {
 		err = fmt.Errorf("it never opened a stripe; its media came on %s; refused was %v", c.carriersSeen(), c.media.refused)
 	}
 	if err == nil {
@@ -240,6 +243,7 @@ func (c *played) newDirective() {
 	c.judge([]string{"98"}, "gave it a new directive in mid-call", err)
 }
 
+// clientEnded tells whether the client has ended the call for this reason.
 func (c *played) clientEnded(code string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 )
 
@@ -124,9 +123,8 @@ func (t *tokenizer) object() error {
 
 // recording is an event stream as it came. It may be read while it grows.
 type recording struct {
-	stop     context.CancelFunc // ends the stream
-	mu       sync.Mutex
-	changed  chan struct{} // closed, and made anew, at every change
+	stop context.CancelFunc // ends the stream
+	watched
 	began    time.Time     // when reading began
 	opened   time.Time     // when the bracket came
 	heard    time.Time     // when anything came last
@@ -141,7 +139,7 @@ type recording struct {
 }
 
 func newRecording() *recording {
-	return &recording{changed: make(chan struct{}), began: time.Now(), heard: time.Now(), readDone: make(chan struct{})}
+	return &recording{watched: watched{changed: make(chan struct{})}, began: time.Now(), heard: time.Now(), readDone: make(chan struct{})}
 }
 
 // read records the stream to its end.
@@ -177,8 +175,7 @@ func (s *recording) read(r io.Reader) {
 			s.events = append(s.events, ev)
 		}
 		over := s.over
-		close(s.changed)
-		s.changed = make(chan struct{})
+		s.bump()
 		s.mu.Unlock()
 		if over {
 			return

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"riptide/h3/advert"
@@ -43,8 +42,7 @@ type conversation struct {
 	payload   uint64
 	clockRate uint64
 
-	mu      sync.Mutex
-	changed chan struct{}
+	watched
 	media   []arrived
 	acks    []ackHeard
 	control []arrived // hellos and what else there is
@@ -58,7 +56,7 @@ type conversation struct {
 }
 
 func newConversation(c *call, carrier string) (*conversation, error) {
-	v := &conversation{c: c, carrier: carrier, changed: make(chan struct{}), stop: func() {}}
+	v := &conversation{c: c, carrier: carrier, watched: watched{changed: make(chan struct{})}, stop: func() {}}
 	out, err := advert.ParseDirective(c.desc.ClientDirectives)
 	if err != nil {
 		return nil, fmt.Errorf("clientDirectives: %w", err)
@@ -111,33 +109,13 @@ func (v *conversation) take(chunks []heardChunk, way int) {
 			v.media = append(v.media, a)
 		}
 	}
-	close(v.changed)
-	v.changed = make(chan struct{})
+	v.bump()
 }
 
 func (v *conversation) badBody(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.bad = append(v.bad, err)
-}
-
-// await waits for a condition on what came; cond is called with mu held.
-func (v *conversation) await(limit time.Duration, cond func() bool) bool {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	for {
-		v.mu.Lock()
-		ok, changed := cond(), v.changed
-		v.mu.Unlock()
-		if ok {
-			return true
-		}
-		select {
-		case <-changed:
-		case <-timer.C:
-			return false
-		}
-	}
 }
 
 func (v *conversation) heard(n int, limit time.Duration) error {
