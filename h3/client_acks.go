@@ -3,11 +3,23 @@ package h3
 import "time"
 
 // Who sends and is not acknowledged for a second looks for another way (core
-// draft, "Ungraceful Migration"; 20-protocol.md A.4-7).
+// draft, "Ungraceful Migration"; 20-protocol.md A.4-7), and gives the call up
+// when the TG's media-timeout has passed and no other way has helped.
 const (
-	ackSilence     = time.Second
-	ackSilenceMost = 16 * time.Second
-	ackPackets     = 25 // half a second of speech: fewer may well have been lost
+	ackSilence      = time.Second
+	ackSilenceMost  = 16 * time.Second
+	ackPackets      = 25 // half a second of speech: fewer may well have been lost
+	mediaTimeout    = 5 * time.Second
+	minMediaTimeout = 2 * ackSilence // another way needs time to help
+)
+
+// ackVerdict is what the watch over acknowledgements finds.
+type ackVerdict uint8
+
+const (
+	acksCome   ackVerdict = iota
+	acksSilent            // look for another way
+	acksOver              // no way has helped within media-timeout
 )
 
 // ackWatch notices that a peer no longer acknowledges what it is sent. One that
@@ -15,23 +27,48 @@ const (
 // next is looked for later each time.
 type ackWatch struct {
 	acked time.Time // the last acknowledgement
-	sent  uint64    // packets sent when it came
+	sent  uint64    // packets sent when it came, or when another way was looked for
 	wait  time.Duration
+	moved bool // another way was looked for since
+
+	// For media-timeout: how long the peer was within reach, was sent something,
+	// and acknowledged nothing.
+	asked   time.Time
+	had     uint64
+	without time.Duration
 }
 
-// silent tells whether it is time to look for another way, given the number of
-// packets sent so far and the time of the last acknowledgement.
-func (w *ackWatch) silent(sent uint64, acked, now time.Time) bool {
+// look is to be called every watchPeriod while the peer's events come, with the
+// number of packets sent so far and the time of the last acknowledgement. Time
+// between two calls that are further apart is no silence of the media: all of
+// the peer was away.
+func (w *ackWatch) look(sent uint64, acked, now time.Time, timeout time.Duration) ackVerdict {
 	if acked.IsZero() {
-		return false
+		return acksCome
 	}
 	if acked.After(w.acked) {
-		w.acked, w.sent, w.wait = acked, sent, ackSilence
-		return false
+		*w = ackWatch{acked: acked, sent: sent, wait: ackSilence, asked: now, had: sent}
+		return acksCome
+	}
+	if step := now.Sub(w.asked); sent > w.had && step <= 2*watchPeriod {
+		w.without += step
+	}
+	w.asked, w.had = now, sent
+	if w.moved && w.without >= timeout {
+		return acksOver
 	}
 	if now.Sub(w.acked) < w.wait || sent < w.sent+ackPackets {
-		return false
+		return acksCome
 	}
-	w.acked, w.sent, w.wait = now, sent, min(2*w.wait, ackSilenceMost)
-	return true
+	w.acked, w.sent, w.wait, w.moved = now, sent, min(2*w.wait, ackSilenceMost), true
+	return acksSilent
+}
+
+// mediaTimeout is how long the trunk's TG lets media go unacknowledged.
+func (t *trunk) mediaTimeout() time.Duration {
+	ms := t.doc().MediaTimeout
+	if ms <= 0 {
+		return mediaTimeout
+	}
+	return max(time.Duration(min(ms, 60_000))*time.Millisecond, minMediaTimeout)
 }

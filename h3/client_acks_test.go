@@ -13,24 +13,39 @@ func TestAckWatch(t *testing.T) {
 		sent  uint64
 		acked time.Time
 		now   time.Time
-		want  bool
+		want  ackVerdict
 	}{
-		"never acknowledged":    {{1000, time.Time{}, at(60_000), false}},
-		"acknowledged in time":  {{10, at(0), at(0), false}, {60, at(990), at(1000), false}, {110, at(1990), at(2000), false}},
-		"silent for a second":   {{10, at(0), at(0), false}, {59, at(0), at(990), false}, {60, at(0), at(1000), true}},
-		"little to acknowledge": {{10, at(0), at(0), false}, {34, at(0), at(9000), false}, {35, at(0), at(9500), true}},
+		"never acknowledged":    {{1000, time.Time{}, at(60_000), acksCome}},
+		"acknowledged in time":  {{10, at(0), at(0), acksCome}, {60, at(990), at(1000), acksCome}, {110, at(1990), at(2000), acksCome}},
+		"silent for a second":   {{10, at(0), at(0), acksCome}, {59, at(0), at(990), acksCome}, {60, at(0), at(1000), acksSilent}},
+		"little to acknowledge": {{10, at(0), at(0), acksCome}, {34, at(0), at(9000), acksCome}, {35, at(0), at(9500), acksSilent}},
 		"later each time": {
-			{10, at(0), at(0), false}, {60, at(0), at(1000), true}, {100, at(0), at(2900), false}, {110, at(0), at(3000), true},
-			{300, at(0), at(6900), false}, {310, at(0), at(7000), true},
+			{10, at(0), at(0), acksCome}, {60, at(0), at(1000), acksSilent}, {100, at(0), at(2900), acksCome}, {110, at(0), at(3000), acksSilent},
+			{300, at(0), at(6900), acksCome}, {310, at(0), at(7000), acksSilent},
 		},
 		"acknowledged again": {
-			{10, at(0), at(0), false}, {60, at(0), at(1000), true}, {70, at(1500), at(1500), false}, {130, at(1500), at(2500), true},
+			{10, at(0), at(0), acksCome}, {60, at(0), at(1000), acksSilent}, {70, at(1500), at(1500), acksCome}, {130, at(1500), at(2500), acksSilent},
+		},
+		// 40 packets every 500 ms from here on.
+		"no way helps": {
+			{10, at(0), at(0), acksCome}, {50, at(0), at(500), acksCome}, {90, at(0), at(1000), acksSilent},
+			{130, at(0), at(1500), acksCome}, {170, at(0), at(2000), acksCome}, {210, at(0), at(2500), acksCome}, {250, at(0), at(3000), acksSilent},
+			{290, at(0), at(3500), acksCome}, {330, at(0), at(4000), acksCome}, {370, at(0), at(4500), acksCome}, {410, at(0), at(5000), acksOver},
+		},
+		"out of reach for long, and then a way helps": {
+			{10, at(0), at(0), acksCome}, {50, at(0), at(500), acksCome}, {90, at(0), at(1000), acksSilent},
+			{130, at(0), at(9000), acksSilent}, {170, at(0), at(9500), acksCome}, {210, at(9900), at(10_000), acksCome},
+			{250, at(9900), at(10_500), acksCome}, {290, at(9900), at(10_900), acksSilent},
+		},
+		"nothing is sent": {
+			{10, at(0), at(0), acksCome}, {90, at(0), at(1000), acksSilent}, {90, at(0), at(2000), acksCome}, {90, at(0), at(3000), acksCome},
+			{90, at(0), at(4000), acksCome}, {90, at(0), at(5000), acksCome}, {90, at(0), at(6000), acksCome}, {90, at(0), at(7000), acksCome},
 		},
 	} {
 		var w ackWatch
 		for i, s := range steps {
-			if got := w.silent(s.sent, s.acked, s.now); got != s.want {
-				t.Errorf("%s: step %d: silent is %t", name, i, got)
+			if got := w.look(s.sent, s.acked, s.now, 5*time.Second); got != s.want {
+				t.Errorf("%s: step %d: %d, want %d", name, i, got, s.want)
 			}
 		}
 	}

@@ -229,7 +229,7 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 			if !ponged && age > pongLimit {
 				k.toSingle()
 			}
-			if out := l.overdue(k, attached, age); out != nil {
+			if out := l.overdue(ctx, k, attached, age); out != nil {
 				return *out
 			}
 		case <-ctx.Done():
@@ -241,14 +241,25 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 
 // overdue looks for what should have come by now; not nil: this link is done
 // with.
-func (l *clientLeg) overdue(k *link, attached bool, age time.Duration) *outcome {
+func (l *clientLeg) overdue(ctx context.Context, k *link, attached bool, age time.Duration) *outcome {
 	if !attached && age > attachLimit || k.silence() > silentLimit {
 		out := l.lost(k, attached, bridge.CausePeerTimeout.With("trunk %q: GET %s is silent", l.info.Trunk, k.uri))
 		return &out
 	}
-	if attached && l.acks.silent(l.media.Stats().Sent, l.media.Quiet().Acked, l.t.client.cfg.Now()) {
+	if !attached {
+		return nil
+	}
+	limit := l.t.mediaTimeout()
+	switch l.acks.look(l.media.Stats().Sent, l.media.Quiet().Acked, l.t.client.cfg.Now(), limit) {
+	case acksSilent:
 		l.migrate("")
 		return &outcome{moved: true}
+	case acksOver:
+		c := bridge.CauseMediaLost.With("trunk %q: call %s: the peer takes events, but has acknowledged no media for %v (media-timeout of %s), and no other way helped",
+			l.info.Trunk, l.info.ID, limit, l.tg).EndedBy(bridge.ByBridge)
+		out := l.hangUp(ctx, k, c)
+		out.cause = &c
+		return &out
 	}
 	return nil
 }

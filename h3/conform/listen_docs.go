@@ -215,7 +215,7 @@ func (l *Listener) serveTG(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]any{
-		"uri": l.tg(), "name": "conform", "retry-backoff": 2000, "media-timeout": 5000, "keepalive": 5000, "parked-gets": 20, "profile": 1,
+		"uri": l.tg(), "name": "conform", "retry-backoff": 2000, "media-timeout": mediaTimeout.Milliseconds(), "keepalive": 5000, "parked-gets": 20, "profile": 1,
 		"media": []string{carrierWebTransport, carrierTrunk, carrierStriped, carrierPutGet, "x-conform"}, "x-conform": map[string]any{"deep": []int{1}},
 		"outbound": map[string]any{"destinations": []string{"+1*"}, "origins": string(l.IdentityPEM()), "originNumbers": []string{"+1*"}, "x-conform": 1},
 	})
