@@ -25,12 +25,13 @@ import (
 // appliance is the parts of one running bridge. This file is the only place
 // that knows them all.
 type appliance struct {
-	store  store.Store
-	admin  *ops.Server
-	bridge *bridge.Bridge
-	sip    *sip.Agent
-	client *h3.Client
-	server *h3.Server // nil where no RIPT address is configured
+	store   store.Store
+	admin   *ops.Server
+	control *ops.Control
+	bridge  *bridge.Bridge
+	sip     *sip.Agent
+	client  *h3.Client
+	server  *h3.Server // nil where no RIPT address is configured
 
 	cancel  context.CancelFunc // ends the parts that run until told
 	running chan struct{}      // closed when all of them have ended
@@ -72,6 +73,9 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 	}
 	a.bridge.Use(a.trunks(cfg))
 	if err := a.admin.Start(ctx); err != nil {
+		return nil, err
+	}
+	if a.control, err = ops.NewControl(ctx, cfg.State, ops.Orders{Migrate: a.migrate}, logger); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -301,6 +305,9 @@ func (a *appliance) riptAddr() net.Addr {
 // close ends every part there is, edges first, the store last.
 func (a *appliance) close(ctx context.Context) error {
 	var errs []error
+	if a.control != nil {
+		errs = append(errs, a.control.Close(ctx))
+	}
 	if a.sip != nil {
 		errs = append(errs, a.sip.Shutdown(ctx))
 	}

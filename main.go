@@ -48,6 +48,7 @@ func newApp() *cli.App {
 			checkCommand(),
 			initCommand(),
 			demoCommand(),
+			migrateCommand(),
 			conformCommand(),
 		},
 	}

@@ -61,6 +61,7 @@ type serverCall struct {
 	seq         uint64
 	heard       seqFilter
 	byways      map[*reverseByway]struct{}
+	attached    uint64 // reverse byways opened so far
 	puts        int
 	lost        *time.Timer
 	told        chan struct{} // closed when the last byway of a call that is over has gone
@@ -288,6 +289,7 @@ func (c *serverCall) openReverse() (*reverseByway, error) {
 		b.queue <- c.changed
 	}
 	c.byways[b] = struct{}{}
+	c.attached++
 	c.settle()
 	return b, nil
 }

@@ -1,0 +1,200 @@
+package ops
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// controlLimit bounds how long an order may take, and maxOrder what it and its
+// answer may be, in bytes.
+const (
+	controlLimit = 2 * time.Minute
+	maxOrder     = 64 << 10
+)
+
+// ControlSocket is where a process with this state directory takes orders.
+func ControlSocket(state string) string { return filepath.Join(state, "control.sock") }
+
+// Orders are what commands on the box may ask of the process that serves.
+type Orders struct {
+	// Migrate asks the clients of all incoming RIPT calls to attach anew, at
+	// another origin unless that is "".
+	Migrate func(ctx context.Context, origin string) (Migrated, error)
+}
+
+// MigrateOrder is the body of POST /migrate.
+type MigrateOrder struct {
+	To string `json:"to,omitempty"` // https://host[:port]
+}
+
+// Migrated is the answer: how many calls were asked, how many came, how many
+// ended instead.
+type Migrated struct {
+	Asked    int `json:"asked"`
+	Attached int `json:"attached"`
+	Ended    int `json:"ended"`
+}
+
+// Control is how commands on the box reach the process that serves: HTTP on a
+// Unix socket in the state directory, which only its owner and root may open.
+// Unlike the admin server, it changes things.
+type Control struct {
+	http    http.Server
+	path    string
+	serving sync.WaitGroup
+}
+
+// viaDir calls f with a name of the socket that is short enough for the kernel,
+// which takes 107 bytes, however long the state directory's is.
+func viaDir[T any](path string, f func(short string) (T, error)) (T, error) {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		var none T
+		return none, err
+	}
+	defer dir.Close()
+	return f(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
+}
+
+// NewControl opens the socket. A socket that a process left behind when it died
+// is replaced; the store's lock sees to it that no living one has it.
+func NewControl(ctx context.Context, state string, orders Orders, logger *slog.Logger) (*Control, error) {
+	c := &Control{path: ControlSocket(state)}
+	if err := os.Remove(c.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w (key state)", err)
+	}
+	l, err := listenUnix(ctx, c.path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w (key state)", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /migrate", func(w http.ResponseWriter, r *http.Request) {
+		var order MigrateOrder
+		if !readOrder(w, r, &order) {
+			return
+		}
+		done, err := orders.Migrate(r.Context(), order.To)
+		if err != nil {
+			answer(w, http.StatusUnprocessableEntity, err.Error()+"\n")
+			return
+		}
+		logger.Info("clients were asked to attach anew", "asked", done.Asked, "attached", done.Attached, "ended", done.Ended, "to", order.To)
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(done) // who asked may be gone
+	})
+	c.http = http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: controlLimit,
+		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	c.serving.Go(func() {
+		if err := c.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			logger.Error("control socket closed: commands like riptide migrate do not work", "error", err)
+		}
+	})
+	return c, nil
+}
+
+// listenUnix makes a socket that nobody else may open, from its first moment.
+func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+	l, err := viaDir(path, func(short string) (net.Listener, error) {
+		var lc net.ListenConfig
+		return lc.Listen(ctx, "unix", short)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if u, ok := l.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false) // it would be by the short name
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func readOrder(w http.ResponseWriter, r *http.Request, into any) bool {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOrder))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		answer(w, http.StatusBadRequest, "the order is not understood: "+err.Error()+"\n")
+		return false
+	}
+	return true
+}
+
+// Close lets orders end while ctx lasts, then cuts them off.
+func (c *Control) Close(ctx context.Context) error {
+	err := c.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, c.http.Close())
+	}
+	c.serving.Wait()
+	if gone := os.Remove(c.path); gone != nil && !errors.Is(gone, os.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
+}
+
+// Order asks something of the process that serves with this state directory,
+// and reads its answer into into.
+func Order(ctx context.Context, state, what string, order, into any) error {
+	path := ControlSocket(state)
+	body, err := json.Marshal(order)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	var d net.Dialer
+	client := http.Client{Timeout: controlLimit, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return viaDir(path, func(short string) (net.Conn, error) { return d.DialContext(ctx, "unix", short) })
+		},
+	}}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://riptide/"+what, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(r)
+	if err != nil {
+		return orderFailed(path, what, err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxOrder))
+	if err != nil {
+		return fmt.Errorf("%s: read the answer of the process at %s: %w", what, path, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", what, strings.TrimSpace(string(text)))
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("%s: the answer of the process at %s is not understood (is it of another release?): %w", what, path, err)
+	}
+	return nil
+}
+
+func orderFailed(path, what string, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%s: %s: %w (run it as root, or as the user that riptide serve runs as)", what, path, err)
+	case errors.Is(err, os.ErrNotExist), strings.Contains(err.Error(), "refused"):
+		return fmt.Errorf("%s: no riptide serve is running with this state directory: %s: %w (systemctl status riptide; another configuration: --config)", what, path, err)
+	}
+	return fmt.Errorf("%s: %s: %w", what, path, err)
+}
