@@ -68,7 +68,6 @@ func (l *Leg) reoffer(r *reinvite) error {
 	r.before, r.ack = *l.media, nil
 	body := l.media.offer(r.offer)
 	req := l.dlg.request(sipgo.INVITE)
-	r.seq = req.CSeq().SeqNo
 	for _, h := range append(l.contactHeaders(body), acceptHeader) {
 		req.AppendHeader(h)
 	}
@@ -76,7 +75,7 @@ func (l *Leg) reoffer(r *reinvite) error {
 	l.reinvite = r
 	f, err := l.route(l.dlg)
 	if err == nil {
-		_, err = l.box.request(req, f,
+		err = l.request(l.dlg, req, f,
 			func(res *sipgo.Response) { l.onReoffered(r, res) },
 			func(err error) { l.onUnoffered(r, err) })
 	}
@@ -130,7 +129,7 @@ func (l *Leg) onReaccepted(r *reinvite, res *sipgo.Response) {
 		return
 	}
 	l.dlg.refresh(res)
-	r.ack = l.acknowledge(l.dlg, r.seq)
+	r.ack = l.acknowledge(l.dlg, res.CSeq().SeqNo)
 	if l.reinvite != r || l.muted {
 		return
 	}

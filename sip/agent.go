@@ -89,6 +89,7 @@ func New(cfg Config) (*Agent, error) {
 		if err != nil {
 			return nil, err
 		}
+		tr.now, tr.log = cfg.Now, cfg.Logger
 		a.trunks = append(a.trunks, tr)
 		a.byName[t.Name] = tr
 	}

@@ -46,7 +46,7 @@ func (l *Leg) probe() {
 	req.SetBody(nil)
 	f, err := l.route(l.dlg)
 	if err == nil {
-		_, err = l.box.request(req, f,
+		err = l.request(l.dlg, req, f,
 			func(res *sipgo.Response) {
 				switch {
 				case res.StatusCode < 200 || l.muted:

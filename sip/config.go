@@ -62,6 +62,7 @@ type Trunk struct {
 	Name      string
 	Peer      string         // host:port that calls are sent to; the port defaults to 5060
 	Transport string         // "udp" (default) or "tcp", for calls we place
+	Login     *Login         // what we say when the peer asks who we are; nil = nothing
 	Match     []netip.Prefix // sources besides Peer's addresses that belong to this trunk
 	Numbers   NumberRules
 	Codecs    []bridge.Codec // what may be spoken there, best first; empty = everything
@@ -86,9 +87,14 @@ const (
 // trunk is a Trunk with what was found out about it.
 type trunk struct {
 	Trunk
-	host  string // as configured, for URIs
-	port  uint16
-	peers []netip.AddrPort
+	host string // as configured, for URIs
+	port uint16
+	now  func() time.Time
+	log  *slog.Logger
+
+	wallet   *wallet
+	standing standing
+	targets  []target // where it can be reached, best first
 
 	// noTCP is until when (Unix seconds) a UDP trunk is known to take no TCP.
 	noTCP atomic.Int64
@@ -127,7 +133,7 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 	if err := t.Numbers.check(); err != nil {
 		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)
 	}
-	tr := &trunk{Trunk: t, host: host, port: uint16(port)}
+	tr := &trunk{Trunk: t, host: host, port: uint16(port), wallet: newWallet(t.Login), now: time.Now, log: slog.New(slog.DiscardHandler)}
 	if t.Numbers.Domain == "" {
 		tr.Numbers.Domain = host
 	}
@@ -142,7 +148,7 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 		return nil, fmt.Errorf("trunk %q: peer %q: %w (check the name, or give an address)", t.Name, t.Peer, err)
 	}
 	for _, a := range addrs {
-		tr.peers = append(tr.peers, netip.AddrPortFrom(a, tr.port))
+		tr.targets = append(tr.targets, target{netip.AddrPortFrom(a, tr.port), t.Transport})
 	}
 	return tr, nil
 }
@@ -170,8 +176,8 @@ func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 // owns tells whether a source belongs to the trunk, and how closely: an exact
 // peer address counts most, then the longest prefix.
 func (t *trunk) owns(source netip.AddrPort) (closeness int, ok bool) {
-	for _, p := range t.peers {
-		switch {
+	for _, to := range t.targets {
+		switch p := to.addr; {
 		case p == source:
 			return 1000, true
 		case p.Addr() == source.Addr():

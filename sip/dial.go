@@ -19,10 +19,11 @@ const maxDatagramRequest = 1300
 // outgoing is what a leg that we placed needs until its answer, and for the
 // answers that come after it.
 type outgoing struct {
-	invite *sipgo.Request
-	tx     *clientTx
-	heard  bool          // a provisional answer came: CANCEL is allowed
-	given  *bridge.Cause // we gave up, for this reason
+	*attempt               // the one there is
+	rest     []target      // not tried yet
+	between  bool          // the attempt was left, and the next one is on its way
+	tries    tries         // challenges that were answered
+	given    *bridge.Cause // we gave up, for this reason
 
 	early    map[string]*dialog // by To tag: one for each fork
 	answered map[string]func()  // repeats the ACK of each fork that answered
@@ -45,8 +46,9 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 	if t == nil {
 		return nil, bridge.CauseInternal.With("no SIP trunk is named %q", in.Trunk)
 	}
-	if len(t.peers) == 0 {
-		return nil, bridge.CauseUnreachable.With("trunk %q has no peer to send calls to (set the trunk's peer)", t.Name)
+	targets, err := a.targetsOf(t)
+	if err != nil {
+		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
 	}
 	media, err := a.openSession(t)
 	if err != nil {
@@ -65,14 +67,13 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 		media.port.Close()
 		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
 	}
-	invite, err := a.buildInvite(in, t, m.callID, offer)
-	if err == nil {
-		l.flow, err = a.firstFlow(ctx, t, len(encode(invite)))
+	l.out = &outgoing{attempt: &attempt{}, early: map[string]*dialog{}, answered: map[string]func(){}}
+	if l.out.invite, err = a.buildInvite(in, t, m.callID, offer); err == nil {
+		l.flow, l.out.to, l.out.rest, err = a.reach(ctx, t, targets, len(encode(l.out.invite)))
 	}
 	if err != nil {
 		return fail(err)
 	}
-	l.out = &outgoing{invite: invite, early: map[string]*dialog{}, answered: map[string]func(){}}
 	if err := a.enter(l); err != nil {
 		return fail(err)
 	}
@@ -91,10 +92,8 @@ func (l *Leg) place(ctx context.Context) error {
 			err = bridge.CauseShuttingDown
 			return
 		}
-		invite := l.out.invite
-		invite.AppendHeader(l.agent.contact(l.contactUser(), l.flow.transport()))
-		l.out.tx, err = l.box.request(invite, l.flow, l.onAnswer, l.onSilence)
-		if err != nil {
+		if err = l.try(l.out.attempt, l.flow); err != nil {
+			l.trunk.failed(l.out.to, failure{why: err.Error()})
 			err = bridge.CauseUnreachable.With("%v", err)
 			return
 		}
@@ -187,14 +186,22 @@ const (
 	upgradePause   = 10 * time.Minute
 )
 
-// firstFlow finds the way to a trunk's peer. A peer that takes no TCP only
-// loses what TCP was to mend: an INVITE that is larger than a datagram should
-// be, because of its Identity, then goes over UDP after all.
-func (a *Agent) firstFlow(ctx context.Context, t *trunk, size int) (flow, error) {
+// targetsOf is where a call to a trunk is to be tried, best first.
+func (a *Agent) targetsOf(t *trunk) ([]target, error) {
+	if len(t.targets) == 0 {
+		return nil, bridge.CauseUnreachable.With("it has no peer to send calls to (set the trunk's peer)")
+	}
+	return t.standing.order(t.targets, a.cfg.Now())
+}
+
+// flowTo finds the way to a target. A peer that takes no TCP only loses what
+// TCP was to mend: an INVITE that is larger than a datagram should be, because
+// of its Identity, then goes over UDP after all.
+func (a *Agent) flowTo(ctx context.Context, t *trunk, to target, size int) (flow, error) {
 	const viaAndContact = 250
-	direct := &datagrams{socket: a.udp, peer: t.peers[0]}
-	if t.Transport == "tcp" {
-		s, err := a.connectAny(ctx, t)
+	direct := &datagrams{socket: a.udp, peer: to.addr}
+	if to.transport == "tcp" {
+		s, err := a.connect(ctx, t, to.addr)
 		if err != nil {
 			return nil, bridge.CauseUnreachable.With("%v", err)
 		}
@@ -206,7 +213,7 @@ func (a *Agent) firstFlow(ctx context.Context, t *trunk, size int) (flow, error)
 	}
 	short, cancel := context.WithTimeout(ctx, upgradeTimeout)
 	defer cancel()
-	s, err := a.connectAny(short, t)
+	s, err := a.connect(short, t, to.addr)
 	if ctx.Err() != nil {
 		return nil, bridge.CauseCancelled.With("the caller gave up")
 	}
@@ -217,19 +224,6 @@ func (a *Agent) firstFlow(ctx context.Context, t *trunk, size int) (flow, error)
 		return direct, nil
 	}
 	return s, nil
-}
-
-// connectAny tries the addresses of a peer in turn.
-func (a *Agent) connectAny(ctx context.Context, t *trunk) (*stream, error) {
-	var last error
-	for _, peer := range t.peers {
-		s, err := a.connect(ctx, t, peer)
-		if err == nil {
-			return s, nil
-		}
-		last = err
-	}
-	return nil, last
 }
 
 // onAnswer takes a response to the INVITE, also long after the call is over.
@@ -379,7 +373,7 @@ func (l *Leg) dismiss(d *dialog) {
 	req.SetBody(nil)
 	f, err := l.route(d)
 	if err == nil {
-		_, err = l.box.request(req, f, nil, nil)
+		err = l.request(d, req, f, nil, nil)
 	}
 	if err != nil {
 		l.agent.counts.unsent.Add(1)

@@ -3,7 +3,6 @@ package sip
 import (
 	"strconv"
 	"strings"
-	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
 
@@ -16,7 +15,11 @@ import (
 func (l *Leg) giveUp(c bridge.Cause) error {
 	l.state = ending
 	l.out.given = &c
-	if !l.out.heard {
+	switch {
+	case l.out.between: // the last attempt was left, and there is no other yet
+		l.over()
+		return nil
+	case !l.out.heard:
 		return nil
 	}
 	return l.sendCancel()
@@ -77,7 +80,7 @@ func (l *Leg) causeOf(res *sipgo.Response) bridge.Cause {
 	switch {
 	case res.StatusCode == 401 || res.StatusCode == 407:
 		c.SIP = 0 // the challenge is for us, and no use to the caller
-		c.Text += ": it wants a login (digest), which this trunk has not"
+		c.Text += l.trunk.wallet.complaint(l.trunk.Name)
 	case res.StatusCode >= 300 && res.StatusCode < 400:
 		if contact := res.Contact(); contact != nil {
 			c.Text += ": moved to " + clip(contact.Address.Addr(), 100)
@@ -85,12 +88,6 @@ func (l *Leg) causeOf(res *sipgo.Response) bridge.Cause {
 	case r.text != "":
 		c.Text += ": " + r.text
 	}
-	if values := headerValues(res, "Retry-After"); len(values) > 0 {
-		seconds, _, _ := strings.Cut(values[0], ";")
-		seconds, _, _ = strings.Cut(seconds, "(")
-		if n, err := strconv.Atoi(strings.TrimSpace(seconds)); err == nil && n > 0 && n <= 3600 {
-			c.RetryAfter = time.Duration(n) * time.Second
-		}
-	}
+	c.RetryAfter = retryAfterOf(res)
 	return c.EndedBy(bridge.ByCallee)
 }

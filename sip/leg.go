@@ -66,7 +66,8 @@ type Leg struct {
 	invite *serverTx // incoming
 	last18 func()    // repeats the last provisional answer
 
-	out *outgoing // outgoing
+	out     *outgoing      // outgoing
+	invited *sipgo.Request // last re-INVITE of ours, whose credentials its ACK repeats
 }
 
 // Info implements bridge.Leg.
@@ -222,7 +223,7 @@ func (l *Leg) bye(c bridge.Cause) error {
 	req.SetBody(nil)
 	f, err := l.route(l.dlg)
 	if err == nil {
-		_, err = l.box.request(req, f,
+		err = l.request(l.dlg, req, f,
 			func(res *sipgo.Response) {
 				if res.StatusCode >= 200 {
 					l.over()
@@ -270,6 +271,12 @@ func (l *Leg) route(d *dialog) (flow, error) {
 // acknowledge sends an ACK, which has no transaction.
 func (l *Leg) acknowledge(d *dialog, seq uint32) (repeat func()) {
 	ack := d.ack(seq)
+	for _, invite := range []*sipgo.Request{l.placed(), l.invited} {
+		if invite != nil && invite.CSeq().SeqNo == seq {
+			copyCredentials(ack, invite)
+			break
+		}
+	}
 	ack.SetBody(nil)
 	f, err := l.route(d)
 	if err != nil {
@@ -284,6 +291,14 @@ func (l *Leg) acknowledge(d *dialog, seq uint32) (repeat func()) {
 	}
 	repeat()
 	return repeat
+}
+
+// placed is the INVITE that we sent to begin the call, nil if the peer did.
+func (l *Leg) placed() *sipgo.Request {
+	if l.out == nil {
+		return nil
+	}
+	return l.out.invite
 }
 
 func retryAfter(d time.Duration) sipgo.Header {
