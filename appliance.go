@@ -107,7 +107,8 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	for _, t := range cfg.Trunks {
 		if t.SIP != nil {
 			trunks = append(trunks, sip.Trunk{
-				Name: t.Name, Codecs: codecsOf(t), Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
+				Login: loginOf(t.SIP.Login),
+				Name:  t.Name, Codecs: codecsOf(t), Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
 				RingTimeout: t.SIP.RingTimeout, RequireIdentity: t.SIP.Identity == "required",
 				AllowAnonymous: t.SIP.Anonymous == "allow", Number: oneNumber(t.SIP.Number),
 				Facts: factPolicy(t.Facts), HistoryInfo: t.SIP.Diversions == "history-info",
@@ -124,6 +125,14 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 		MaxLegs: 2 * cfg.Limits.Calls, OnRefuse: a.admin.Refused("sip"),
 	})
 	return err
+}
+
+// loginOf is who we are at a SIP peer.
+func loginOf(l *configs.Login) *sip.Login {
+	if l == nil {
+		return nil
+	}
+	return &sip.Login{User: l.User, Password: sip.Password(l.Secret.Reveal()), Realm: l.Realm}
 }
 
 // trunks says which edge reaches which trunk.

@@ -149,6 +149,7 @@ func (d *decoder) checkCodecs(key string, codecs []Codec) {
 
 func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[netip.Prefix]string) {
 	s := t.SIP
+	d.checkLogin(key+".login", s.Login)
 	if _, size, ok := s.Number.Block(); s.Number != "" && (!ok || size != 1) {
 		d.problem(key+".number", fmt.Sprintf("%q is not one number", s.Number), "write one with its plus, as in +12025550100")
 	}

@@ -98,6 +98,8 @@ type SIPTrunk struct {
 	Anonymous   string           `yaml:"anonymous" oneof:"refuse allow"` // callers who want not to be shown
 	Number      policy.Pattern   `yaml:"number"`                         // stands for callers that the peer does not name; one number
 	Diversions  string           `yaml:"diversions" oneof:"diversion history-info"`
+
+	Login *Login `yaml:"login"` // nil: a peer that asks who we are is told nothing
 }
 
 // RIPTTrunk is a peer on the web side: one we connect to, one that connects to

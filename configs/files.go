@@ -53,6 +53,9 @@ func (d *decoder) loadFiles(c *Config) {
 		c.Identity.Anchors = d.loadAnchors("identity.roots", c.Identity.Roots)
 	}
 	for _, t := range c.Trunks {
+		if t.SIP != nil {
+			d.loadSIPTrunk("trunks."+t.Name+".sip", t.SIP)
+		}
 		key := "trunks." + t.Name + ".ript"
 		if t.RIPT == nil {
 			continue
