@@ -165,7 +165,7 @@ func readFile(path string, private bool) ([]byte, error) {
 	}
 	defer f.Close()
 	if mode := info.Mode().Perm(); private && mode&0o007 != 0 {
-		return nil, mistake(fmt.Sprintf("%s is a private key that every user of this host may use (mode %04o)", path, mode), "chmod o= "+path)
+		return nil, mistake(fmt.Sprintf("%s is secret, but every user of this host may read it (mode %04o)", path, mode), "chmod o= "+path)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
 	if err != nil {

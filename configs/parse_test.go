@@ -42,6 +42,7 @@ trunks:
       anonymous: allow
       number: "+12025550100"
       diversions: history-info
+      login: {user: alice, password: pbx.password, realm: pbx.example}
     facts: {accept: all, send: [callerName, privacy], carry: [X-Account, Subject]}
     transfer: allow
     codecs: [PCMA, opus, vp8]
@@ -85,7 +86,8 @@ func TestParseEveryKey(t *testing.T) {
 			{Name: "pbx", SIP: &SIPTrunk{Peer: HostPort{"127.0.0.1", 5080}, Transport: "tcp",
 				Match:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
 				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required",
-				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info"},
+				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info",
+				Login: &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}},
 				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},
 				Transfer: "allow", Codecs: []Codec{"PCMA", "opus", "VP8"}},
 			{Name: "telco", Calls: 40, RIPT: &RIPTTrunk{Connect: "https://peer.example:9443", Client: "box-7",
