@@ -11,7 +11,7 @@ TESTFLAGS ?=
 # gives it without asking, so that the build cache stays the user's.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || ! sudo -n true 2>/dev/null || echo "-exec 'sudo -n -E'")
 
-.PHONY: all build demo test check fmt lint tidy vuln conform soak fuzz vectors bench peers clean
+.PHONY: all build demo test check fmt lint tidy vuln conform soak fuzz vectors bench bench-calls peers clean
 all: build
 
 build: ## the static binary ./riptide
@@ -62,6 +62,9 @@ fuzz: ## every fuzz target, for FUZZTIME each
 
 vectors: ## write the test vectors and the generated parts of the specification anew
 	go test ./h3 ./h3/chunk ./h3/advert ./policy . -run 'Vectors$$|^TestSpec' -count=1 -update
+
+bench-calls: peers ## what calls cost without media: CPU per call, highest rate, set-up delay, memory
+	go test -run '^$$' -bench '^BenchmarkCalls$$' -benchtime 1x -timeout 60m -v .
 
 bench: ## every benchmark
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...

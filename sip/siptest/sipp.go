@@ -26,6 +26,7 @@ type Sipp struct {
 	AtOnce   int     // at most; 0 = sipp's own limit
 	Echo     bool    // send received RTP back
 	Lost     int     // percent of SIP messages that sipp loses on purpose
+	SetUps   bool    // keep how long each call took to be answered, for SippRun.SetUps
 	Netns    *Namespace
 	Timeout  time.Duration // for all calls; default 60 s
 }
@@ -37,7 +38,7 @@ type SippRun struct {
 	Port  int
 	Media int
 
-	stat, errors, messages string
+	dir, stat, errors, messages string
 }
 
 // Start runs sipp. A callee listens when Start returns.
@@ -55,6 +56,7 @@ func (s Sipp) Start(t testing.TB) *SippRun {
 	}
 	r := &SippRun{
 		Addr: net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), Port: s.Port, Media: s.Media,
+		dir:      dir,
 		stat:     filepath.Join(dir, "stat.csv"),
 		errors:   filepath.Join(dir, "errors.log"),
 		messages: filepath.Join(dir, "messages.log"),
@@ -118,6 +120,9 @@ func (s *Sipp) arguments(file string, r *SippRun) []string {
 	if s.Calls <= 20 {
 		args = append(args, "-trace_msg", "-message_file", r.messages)
 	}
+	if s.SetUps {
+		args = append(args, "-trace_rtt", "-rtt_freq", "1")
+	}
 	if s.Echo {
 		args = append(args, "-rtp_echo")
 	}
@@ -149,6 +154,20 @@ func (r *SippRun) Result(ctx context.Context) (SippResult, error) {
 	}
 	res.Status = status
 	return res, nil
+}
+
+// SetUps are the times from INVITE to 200 of all calls that were answered, in
+// the order in which they were, once sipp has ended; of a run with SetUps.
+func (r *SippRun) SetUps() ([]time.Duration, error) {
+	files, err := filepath.Glob(filepath.Join(r.dir, "*_rtt.csv"))
+	if err != nil || len(files) != 1 {
+		return nil, fmt.Errorf("sipp wrote %d files of response times, want one", len(files))
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		return nil, fmt.Errorf("response times of sipp: %w", err)
+	}
+	return ParseSippTimes(b)
 }
 
 // Trouble is the end of what sipp has to complain about.

@@ -74,6 +74,28 @@ func ParseSippStat(b []byte) (SippResult, error) {
 	return r, nil
 }
 
+// ParseSippTimes reads the file that sipp's -trace_rtt writes: names in the first
+// line, then the time of the end, a duration in milliseconds and the name of the
+// timer in each.
+func ParseSippTimes(b []byte) ([]time.Duration, error) {
+	if len(b) > maxStat {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrSippStat, len(b), maxStat)
+	}
+	var out []time.Duration
+	for i, line := range strings.Split(strings.TrimRight(string(b), "\n"), "\n") {
+		fields := strings.Split(line, ";")
+		if i == 0 || len(fields) < 2 {
+			continue
+		}
+		ms, err := strconv.ParseFloat(strings.TrimSpace(fields[1]), 64)
+		if err != nil || ms < 0 || ms > 1e9 {
+			return nil, fmt.Errorf("%w: response time %q", ErrSippStat, fields[1])
+		}
+		out = append(out, time.Duration(ms*float64(time.Millisecond)))
+	}
+	return out, nil
+}
+
 // parseSippTime reads HH:MM:SS:µs, or HH:MM:SS. What is neither is 0.
 func parseSippTime(s string) time.Duration {
 	var d time.Duration
