@@ -35,7 +35,7 @@ type Agent struct {
 
 	base context.Context // of Accept and the like; ends with Shutdown
 	stop context.CancelFunc
-	work sync.WaitGroup
+	work crew
 
 	mu       sync.Mutex
 	boxes    map[string]*mailbox

@@ -72,16 +72,16 @@ func (m *mailbox) deliver(f func(), wait bool) error {
 var errFull = errors.New("too many messages are waiting")
 
 func (m *mailbox) add(t task) bool {
+	if !m.running && !m.dead {
+		m.dead = !m.agent.work.Go(m.run) // false: the agent is gone
+		m.running = !m.dead
+	}
 	if m.dead {
 		return false
 	}
 	m.queue = append(m.queue, t)
 	if t.message {
 		m.messages++
-	}
-	if !m.running {
-		m.running = true
-		m.agent.work.Go(m.run)
 	}
 	return true
 }
