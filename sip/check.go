@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -62,7 +63,10 @@ func checkSyntax(req *sipgo.Request, broken error) *refusal {
 	if req.SipVersion != "SIP/2.0" {
 		return refuse(505, "")
 	}
-	if broken != nil {
+	switch {
+	case errors.Is(broken, errStartLine):
+		return refuse(400, "Bad Request-Line")
+	case broken != nil:
 		return refuse(400, "Body Shorter Than Content-Length")
 	}
 	seen := map[string]bool{}
@@ -83,10 +87,10 @@ func checkSyntax(req *sipgo.Request, broken error) *refusal {
 	}
 	// sipgo writes methods in capitals, whatever the peer wrote.
 	if !strings.EqualFold(strings.TrimSpace(string(req.CSeq().MethodName)), string(req.Method)) {
+		if !knownMethods[req.Method] { // RFC 4475 section 3.1.2.18
+			return refuse(501, "", allowHeader)
+		}
 		return refuse(400, "CSeq Method Does Not Match")
-	}
-	if tag, _ := req.From().Params.Get("tag"); tag == "" {
-		return refuse(400, "Missing From Tag")
 	}
 	if n := req.ContentLength(); n != nil && int(*n) != len(req.Body()) {
 		return refuse(400, "Wrong Content-Length")
@@ -103,6 +107,9 @@ func checkURI(u *sipgo.Uri) *refusal {
 		return refuse(416, "")
 	default:
 		return refuse(416, "")
+	}
+	if len(u.Headers) > 0 { // RFC 3261 section 19.1.1
+		return refuse(400, "Header Fields In Request-URI")
 	}
 	if strings.ContainsAny(u.User+u.Host, "<>\" \t") || (u.Scheme != "tel" && u.Host == "") {
 		return refuse(400, "Bad Request-URI")
@@ -121,12 +128,30 @@ func checkMethod(req *sipgo.Request) *refusal {
 	case sipgo.SUBSCRIBE:
 		return refuse(489, "Bad Event")
 	default:
-		return refuse(405, "", allowHeader)
+		return refuseMethod(req.Method)
 	}
-	if mf := req.MaxForwards(); mf != nil && *mf == 0 {
+	// An endpoint serves what has used up its hops; a call is handed on (RFC
+	// 4475 section 3.3.11).
+	if mf := req.MaxForwards(); mf != nil && *mf == 0 && req.IsInvite() {
 		return refuse(483, "")
 	}
 	return nil
+}
+
+// knownMethods are those of the RFCs, whether or not we serve them.
+var knownMethods = map[sipgo.RequestMethod]bool{
+	sipgo.INVITE: true, sipgo.ACK: true, sipgo.CANCEL: true, sipgo.BYE: true, sipgo.OPTIONS: true, sipgo.REGISTER: true,
+	sipgo.INFO: true, sipgo.PRACK: true, sipgo.UPDATE: true, sipgo.SUBSCRIBE: true, sipgo.NOTIFY: true, sipgo.REFER: true,
+	sipgo.MESSAGE: true, sipgo.PUBLISH: true,
+}
+
+// refuseMethod tells methods that we do not serve from those that nobody knows
+// (RFC 3261 sections 8.2.1 and 21.5.2).
+func refuseMethod(m sipgo.RequestMethod) *refusal {
+	if knownMethods[m] {
+		return refuse(405, "", allowHeader)
+	}
+	return refuse(501, "", allowHeader)
 }
 
 // checkContent judges extensions and body of a request we would serve.
@@ -141,6 +166,9 @@ func checkContent(req *sipgo.Request) *refusal {
 	}
 	if len(unknown) > 0 {
 		return refuse(420, "", sipgo.NewHeader("Unsupported", strings.Join(unknown, ", ")))
+	}
+	if req.IsInvite() && !takesSDP(req) {
+		return refuse(406, "", sipgo.NewHeader("Accept", typeSDP))
 	}
 	if len(req.Body()) == 0 {
 		return checkTimer(req)
@@ -166,6 +194,20 @@ func checkTimer(req *sipgo.Request) *refusal {
 		return refuse(422, "Session Interval Too Small", sipgo.NewHeader("Min-SE", strconv.Itoa(minSessionExpires)))
 	}
 	return nil
+}
+
+// takesSDP tells whether a caller takes session descriptions, without which
+// there is no call. Who does not say what it takes does (RFC 3261 section 20.1).
+func takesSDP(req *sipgo.Request) bool {
+	values := listOf(req, "Accept")
+	for _, v := range values {
+		kind, _, _ := strings.Cut(v, ";")
+		switch strings.ToLower(strings.TrimSpace(kind)) {
+		case typeSDP, "application/*", "*/*":
+			return true
+		}
+	}
+	return len(values) == 0
 }
 
 func isSDP(msg sipgo.Message) bool {
@@ -221,10 +263,10 @@ func hasOption(msg sipgo.Message, header, tag string) bool {
 var phrases = map[int]string{
 	100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK",
 	400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 413: "Request Entity Too Large",
-	415: "Unsupported Media Type", 416: "Unsupported URI Scheme", 420: "Bad Extension", 422: "Session Interval Too Small",
+	406: "Not Acceptable", 415: "Unsupported Media Type", 416: "Unsupported URI Scheme", 420: "Bad Extension", 422: "Session Interval Too Small",
 	481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 483: "Too Many Hops", 484: "Address Incomplete",
 	487: "Request Terminated", 488: "Not Acceptable Here", 489: "Bad Event", 491: "Request Pending",
-	500: "Server Internal Error", 503: "Service Unavailable", 505: "Version Not Supported", 513: "Message Too Large",
+	500: "Server Internal Error", 501: "Not Implemented", 503: "Service Unavailable", 505: "Version Not Supported", 513: "Message Too Large",
 	603: "Decline",
 }
 

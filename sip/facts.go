@@ -283,7 +283,7 @@ func (t *trunk) callerOf(req *sipgo.Request) (n policy.Number, privacy []string,
 	case withheld && !t.AllowAnonymous:
 		return "", nil, bridge.CauseAnonymous.With("trunk %q does not take anonymous calls (trunks.%s.sip: anonymous: allow)", t.Name, t.Name)
 	case err != nil:
-		return "", nil, bridge.CauseBadRequest.With("calling number of a call from trunk %q: %v", t.Name, err)
+		return "", nil, bridge.Cause{Code: "caller-forbidden"}.With("calling number of a call from trunk %q: %v", t.Name, err)
 	case withheld && n == "" && t.Number == "":
 		return "", nil, bridge.CauseAnonymous.With("a call from trunk %q tells no calling number, and none stands for it (trunks.%s.sip: number)", t.Name, t.Name)
 	case withheld && n == "":
@@ -294,4 +294,14 @@ func (t *trunk) callerOf(req *sipgo.Request) (n policy.Number, privacy []string,
 	}
 	// What cannot cross would have the other side refuse the call.
 	return n, bridge.Facts{Privacy: privacy}.Cleaned().Privacy, nil
+}
+
+// uncallable is why a Request-URI leads nowhere: its number lacks digits, or it
+// is an address that nobody has here (RFC 3261 section 8.2.2.1).
+func (t *trunk) uncallable(u *sipgo.Uri, err error) bridge.Cause {
+	number, _ := splitTelephoneSubscriber(u.User)
+	if number == "" || isDigits(strings.TrimPrefix(number, "+")) {
+		return bridge.Cause{Code: "number-incomplete"}.With("called number of a call from trunk %q: %v", t.Name, err)
+	}
+	return bridge.CauseNotFound.With("called address of a call from trunk %q: %v", t.Name, err)
 }

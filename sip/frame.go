@@ -89,27 +89,6 @@ func plausible(b []byte) bool {
 // instead of failing the message, so that it can be answered.
 var parser = sipgo.NewParser(sipgo.WithHeadersParsers(lenientHeaders()))
 
-// sipgo tells its parsing loop with an error that a value ends at a comma. The
-// type is not exported; its text is all there is to know it by.
-const commaDetected = "comma detected"
-
-func lenientHeaders() map[string]sipgo.HeaderParser {
-	lenient := map[string]sipgo.HeaderParser{}
-	for name, parse := range sipgo.DefaultHeadersParser() {
-		lenient[name] = func(field []byte, value string) (sipgo.Header, error) {
-			h, err := parse(field, value)
-			if err != nil && err.Error() != commaDetected {
-				return sipgo.NewHeader(unparsed+string(field), value), nil
-			}
-			return h, err
-		}
-	}
-	return lenient
-}
-
-// unparsed marks the name of a header field that did not parse.
-const unparsed = "X-Unparsed-"
-
 // parse reads one message. A message can come back together with an error: it
 // then is good enough to be refused.
 func parse(b []byte) (msg sipgo.Message, err error) {
@@ -122,6 +101,9 @@ func parse(b []byte) (msg sipgo.Message, err error) {
 		return nil, errTooLarge
 	}
 	msg, err = parser.ParseSIP(b)
+	if msg == nil {
+		return salvage(b, err)
+	}
 	if err != nil && !errors.Is(err, sipgo.ErrParseReadBodyIncomplete) && !errors.Is(err, sipgo.ErrMessageTooLarge) {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
 	case sipgo.PRACK:
 		s.refuse(refuse(481, "")) // we send nothing that wants one
 	default:
-		s.refuse(refuse(405, "", allowHeader))
+		s.refuse(refuseMethod(req.Method))
 	}
 }
 

@@ -109,15 +109,16 @@ func (a *Agent) describe(req *sipgo.Request, t *trunk, pidf string, offer *sdp.D
 	to, toErr := t.Numbers.numberOf(&req.Recipient)
 	info.To = to
 	from, privacy, err := t.callerOf(req)
-	if err != nil {
+	info.From = from
+	switch {
+	case toErr != nil:
+		return info, t.uncallable(&req.Recipient, toErr)
+	case err != nil:
 		return info, err
 	}
 	info.Facts = t.Facts.Accepted(factsOf(req, t.Numbers, t.Facts.Carry, pidf))
 	info.Facts.Privacy = privacy
 	info.Trace = bridge.TraceOfSession(sessionOf(req))
-	if info.From = from; toErr != nil {
-		return info, bridge.Cause{Code: "number-incomplete"}.With("called number of a call from trunk %q: %v", t.Name, toErr)
-	}
 	info.Media = bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU, bridge.PCMA}, Digits: true, ComfortNoise: true}
 	if offer != nil {
 		if info.Media, err = canTalk(*offer); err != nil {

@@ -26,6 +26,9 @@ func (a *Agent) receive(b []byte, f flow, t *trunk) {
 		callID = id.Value()
 	}
 	req, isRequest := msg.(*sipgo.Request)
+	if isRequest && req.Via() == nil {
+		salvageVia(req)
+	}
 	if isRequest && req.Via() == nil || !isRequest && msg.Via() == nil {
 		a.counts.malformed.Add(1) // nowhere to answer to
 		return

@@ -224,7 +224,7 @@ func TestInDialogRequests(t *testing.T) {
 		{"MESSAGE", "hi", 405, nil},
 		{"PRACK", "", 481, []string{"RAck: 1 1 INVITE"}},
 		{"UPDATE", "", 420, []string{"Require: 100rel"}},
-		{"WHATEVER", "", 405, nil},
+		{"WHATEVER", "", 501, nil},
 	} {
 		d.do(tc.method, tc.body, tc.headers...)
 		d.answer(tc.want, tc.method)
