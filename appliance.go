@@ -99,7 +99,7 @@ func (a *appliance) makeAdmin(ctx context.Context, cfg *configs.Config, logger *
 }
 
 func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger *slog.Logger) error {
-	ports, err := rtp.NewPool(cfg.SIP.Media.Address, cfg.SIP.Media.Ports.First, cfg.SIP.Media.Ports.Last)
+	four, six, err := mediaPools(cfg.SIP.Media)
 	if err != nil {
 		return err
 	}
@@ -109,18 +109,15 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 			trunks = append(trunks, sip.Trunk{
 				Login: loginOf(t.SIP.Login),
 				Name:  t.Name, Codecs: codecsOf(t), Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
+				Listen: t.SIP.Listen.String(), Advertise: string(t.SIP.Advertise), AdvertiseMedia: t.SIP.MediaShown,
 				RingTimeout: t.SIP.RingTimeout, RequireIdentity: t.SIP.Identity == "required",
 				AllowAnonymous: t.SIP.Anonymous == "allow", Number: oneNumber(t.SIP.Number),
 				Facts: factPolicy(t.Facts), HistoryInfo: t.SIP.Diversions == "history-info",
 			})
 		}
 	}
-	advertise := ""
-	if cfg.SIP.Advertise.IsValid() {
-		advertise = cfg.SIP.Advertise.String()
-	}
 	a.sip, err = sip.New(sip.Config{
-		Listen: cfg.SIP.Listen.String(), Advertise: advertise, Media: ports, Trunks: trunks,
+		Listen: texts(cfg.SIP.Listen), Advertise: texts(cfg.SIP.Advertise), Media: four, MediaV6: six, Trunks: trunks,
 		Acceptor: a.admin.Count(a.bridge), Verifier: verifier, Logger: logger,
 		MaxLegs: 2 * cfg.Limits.Calls, OnRefuse: a.admin.Refused("sip"),
 	})
@@ -133,6 +130,31 @@ func loginOf(l *configs.Login) *sip.Login {
 		return nil
 	}
 	return &sip.Login{User: l.User, Password: sip.Password(l.Secret.Reveal()), Realm: l.Realm}
+}
+
+// mediaPools are the RTP ports of each address family; nil for one that we have
+// no address of.
+func mediaPools(m configs.SIPMedia) (four, six *rtp.Pool, err error) {
+	for _, addr := range m.Address {
+		pool, err := rtp.NewPool(addr, m.Ports.First, m.Ports.Last)
+		if err != nil {
+			return nil, nil, err
+		}
+		if addr.Is4() {
+			four = pool
+		} else {
+			six = pool
+		}
+	}
+	return four, six, nil
+}
+
+func texts[T fmt.Stringer](values []T) []string {
+	out := make([]string, 0, len(values))
+	for _, v := range values {
+		out = append(out, v.String())
+	}
+	return out
 }
 
 // trunks says which edge reaches which trunk.

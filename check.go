@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -33,8 +34,10 @@ func checkCommand() *cli.Command {
 func printCheck(w io.Writer, path string, cfg *configs.Config) error {
 	fmt.Fprintf(w, "%s is good.\n\n", path)
 	fmt.Fprintf(w, "node %s, state in %s, admin on http://%s\n", cfg.Node, cfg.State, cfg.Admin)
-	fmt.Fprintf(w, "SIP on %s (UDP and TCP), peers are shown %s; RTP on %s ports %s\n",
-		cfg.SIP.Listen, cfg.SIP.Advertise, cfg.SIP.Media.Address, cfg.SIP.Media.Ports)
+	for _, l := range cfg.SIP.Listen {
+		fmt.Fprintf(w, "SIP on %s\n", l.Say())
+	}
+	fmt.Fprintf(w, "SIP peers are shown %s; RTP on %s ports %s\n", list(cfg.SIP.Advertise), list(cfg.SIP.Media.Address), cfg.SIP.Media.Ports)
 	if cfg.RIPT.Listen.IsValid() {
 		fmt.Fprintf(w, "RIPT on %s (HTTP/3 and HTTP/2) as https://%s\n", cfg.RIPT.Listen, cfg.RIPT.Authority)
 	}
@@ -62,3 +65,6 @@ func printCheck(w io.Writer, path string, cfg *configs.Config) error {
 	}
 	return nil
 }
+
+// list is values in one line.
+func list[T fmt.Stringer](values []T) string { return strings.Join(texts(values), ", ") }

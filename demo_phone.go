@@ -90,7 +90,7 @@ func telephoneAgent(host, node, addr string, acceptor bridge.Acceptor, verifier 
 		return nil, err
 	}
 	return sip.New(sip.Config{
-		Listen:   net.JoinHostPort(host, "0"),
+		Listen:   []string{net.JoinHostPort(host, "0")},
 		Media:    pool,
 		Trunks:   []sip.Trunk{{Name: node, Peer: addr, AllowUnverified: true}},
 		Acceptor: acceptor,

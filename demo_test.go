@@ -62,7 +62,7 @@ func TestDemoConfigurationWithIPv6(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := cfg.SIP.Listen.String(); got != office.SIP {
+	if got := cfg.SIP.Listen[0].String(); got != office.SIP {
 		t.Errorf("listens on %s, want %s", got, office.SIP)
 	}
 }

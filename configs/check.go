@@ -37,18 +37,6 @@ func (d *decoder) checkNode(c *Config) {
 	}
 }
 
-func (d *decoder) checkSIP(s *SIP) {
-	if s.Listen.Addr().IsUnspecified() && !s.Advertise.IsValid() {
-		d.problem("sip.listen", "listens on every address, but peers must be told one", "add sip.advertise: the address at which peers reach this box")
-	}
-	if s.Advertise.IsUnspecified() || s.Advertise.IsMulticast() {
-		d.problem("sip.advertise", fmt.Sprintf("%v is no address a peer can send to", s.Advertise), "write the address at which peers reach this box")
-	}
-	if s.Media.Address.IsMulticast() {
-		d.problem("sip.media.address", "a multicast address", "write one of this box's own addresses")
-	}
-}
-
 func (d *decoder) checkRIPT(c *Config) {
 	r := &c.RIPT
 	serves := r.Listen.IsValid()
@@ -94,7 +82,7 @@ func (d *decoder) checkPair(key string, certificate, private File) {
 
 func (d *decoder) checkTrunks(c *Config) {
 	clients := map[string]string{}
-	sources := map[netip.Prefix]string{}
+	sources := map[source]string{}
 	for i := range c.Trunks {
 		t := &c.Trunks[i]
 		key := "trunks." + t.Name
@@ -147,7 +135,13 @@ func (d *decoder) checkCodecs(key string, codecs []Codec) {
 	}
 }
 
-func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[netip.Prefix]string) {
+// source is where calls of a trunk come from, and where they arrive.
+type source struct {
+	from netip.Prefix
+	at   Listen
+}
+
+func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[source]string) {
 	s := t.SIP
 	d.checkLogin(key+".login", s.Login)
 	if _, size, ok := s.Number.Block(); s.Number != "" && (!ok || size != 1) {
@@ -166,11 +160,12 @@ func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[netip.Prefix]s
 		if !prefix.IsValid() {
 			continue
 		}
-		if other, taken := sources[prefix.Masked()]; taken {
-			d.problem(fmt.Sprintf("%s.match[%d]", key, i), fmt.Sprintf("%v is trunk %s already, so its calls could be of either", prefix, other), "give each trunk addresses of its own")
+		at := source{prefix.Masked(), s.Listen}
+		if other, taken := sources[at]; taken {
+			d.problem(fmt.Sprintf("%s.match[%d]", key, i), fmt.Sprintf("%v is trunk %s already, so its calls could be of either", prefix, other), "give each trunk addresses of its own, or a listen of its own")
 			continue
 		}
-		sources[prefix.Masked()] = t.Name
+		sources[at] = t.Name
 	}
 }
 

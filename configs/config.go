@@ -35,15 +35,15 @@ type Log struct {
 
 // SIP is the legacy edge.
 type SIP struct {
-	Listen    netip.AddrPort `yaml:"listen"`    // UDP and TCP; port 0 = any free one
-	Advertise netip.Addr     `yaml:"advertise"` // address shown to peers; default: that of Listen
-	Media     SIPMedia       `yaml:"media"`
+	Listen    []Listen     `yaml:"listen"`
+	Advertise []netip.Addr `yaml:"advertise"` // addresses shown to peers, one of each family; default: those of Listen
+	Media     SIPMedia     `yaml:"media"`
 }
 
 // SIPMedia is where RTP is received.
 type SIPMedia struct {
-	Address netip.Addr `yaml:"address"` // default: that of Listen
-	Ports   PortRange  `yaml:"ports"`
+	Address []netip.Addr `yaml:"address"` // one of each family; default: those of Listen
+	Ports   PortRange    `yaml:"ports"`
 }
 
 // RIPT is the web edge.
@@ -91,8 +91,11 @@ type Facts struct {
 type SIPTrunk struct {
 	Peer        HostPort         `yaml:"peer"`
 	Transport   string           `yaml:"transport" oneof:"udp tcp"`
-	Match       []netip.Prefix   `yaml:"match"`   // source addresses of its requests; default: the peer's address
-	Callers     []policy.Pattern `yaml:"callers"` // caller numbers it may use
+	Listen      Listen           `yaml:"listen"`          // where it is spoken to; the zero value = at all of SIP.Listen
+	Advertise   Host             `yaml:"advertise"`       // shown to it instead of SIP.Advertise
+	MediaShown  netip.Addr       `yaml:"advertise-media"` // shown to it in SDP; default: that of Advertise
+	Match       []netip.Prefix   `yaml:"match"`           // source addresses of its requests; default: the peer's address
+	Callers     []policy.Pattern `yaml:"callers"`         // caller numbers it may use
 	RingTimeout time.Duration    `yaml:"ring-timeout"`
 	Identity    string           `yaml:"identity" oneof:"optional required"`
 	Anonymous   string           `yaml:"anonymous" oneof:"refuse allow"` // callers who want not to be shown
@@ -168,7 +171,7 @@ func Default() Config {
 		State:  defaultStateDir(),
 		Admin:  netip.MustParseAddrPort("127.0.0.1:9090"),
 		Log:    Log{Level: "info", Format: "text"},
-		SIP:    SIP{Listen: netip.MustParseAddrPort("127.0.0.1:5060"), Media: SIPMedia{Ports: defaultMediaPorts}},
+		SIP:    SIP{Media: SIPMedia{Ports: defaultMediaPorts}},
 		Limits: Limits{Calls: defaultCalls},
 	}
 }
@@ -195,13 +198,7 @@ func defaultStateDir() string {
 
 // fill gives keys that were not written the defaults that follow from others.
 func (c *Config) fill() {
-	addr := c.SIP.Listen.Addr()
-	if !c.SIP.Advertise.IsValid() && !addr.IsUnspecified() {
-		c.SIP.Advertise = addr
-	}
-	if !c.SIP.Media.Address.IsValid() {
-		c.SIP.Media.Address = addr
-	}
+	c.SIP.fill()
 	if l := c.RIPT.Listen; c.RIPT.Authority == "" && l.IsValid() && !l.Addr().IsUnspecified() && l.Port() != 0 {
 		c.RIPT.Authority = l.String()
 	}

@@ -61,9 +61,9 @@ limits: {calls: many}
 		`x.yaml:2:8: admin: "9090": not an IP address and port; write both, as in 127.0.0.1:5060 or [::1]:5060; 0.0.0.0 stands for every address`,
 		`x.yaml:3:14: log.level: "inf": not one of the values; write debug or info or warn or error (did you mean info?)`,
 		`x.yaml:3:27: log.format: "xml": not one of the values; write text or json`,
-		`x.yaml:5:11: sip.listen: "localhost:5060": not an IP address and port; write both, as in 127.0.0.1:5060 or [::1]:5060; 0.0.0.0 stands for every address`,
+		`x.yaml:5:11: sip.listen[0]: "localhost:5060": not an IP address and port; write both, as in 127.0.0.1:5060 or [::1]:5060, and before them the transport if it is not UDP and TCP, as in tcp:0.0.0.0:5060; 0.0.0.0 stands for every address`,
 		`x.yaml:6:18: sip.media.ports: "1000-2000": ports below 1024 are other services'; begin at 1024 or above, as in 16384-32767`,
-		`x.yaml:6:38: sip.media.address: "here": not an IP address; write it as 203.0.113.5 or 2001:db8::1`,
+		`x.yaml:6:38: sip.media.address[0]: "here": not an IP address; write it as 203.0.113.5 or 2001:db8::1`,
 		`x.yaml:7:17: limits.calls: "many": out of range; write a whole number from 1 to 100000`,
 	}},
 	{"written twice", `node: a
@@ -121,13 +121,13 @@ sip: {listen: 0.0.0.0:5060}
 ript: {listen: "0.0.0.0:443", tls: {certificate: a, key: b}}
 `, []string{
 		`x.yaml:1:8: admin: 192.0.2.1:9090 is not a loopback address; write 127.0.0.1:9090; publish it elsewhere only through a proxy that asks who is there`,
-		`x.yaml:2:15: sip.listen: listens on every address, but peers must be told one; add sip.advertise: the address at which peers reach this box`,
+		`x.yaml:2:15: sip.listen[0]: listens on every address, but peers must be told one; add sip.advertise: the address at which peers reach this box`,
 		`x.yaml:3:16: ript.listen: listens on every address, but peers need one name for this box; add ript.authority: the host:port that peers connect to`,
 	}},
 	{"advertise and media", `sip: {advertise: 0.0.0.0, media: {address: 224.0.0.1, ports: 20000-20000}}
 `, []string{
-		`x.yaml:1:18: sip.advertise: 0.0.0.0 is no address a peer can send to; write the address at which peers reach this box`,
-		`x.yaml:1:44: sip.media.address: a multicast address; write one of this box's own addresses`,
+		`x.yaml:1:18: sip.advertise[0]: 0.0.0.0 is no address a peer can send to; write the address at which peers reach this box`,
+		`x.yaml:1:44: sip.media.address[0]: a multicast address; write one of this box's own addresses`,
 		`x.yaml:1:62: sip.media.ports: "20000-20000": the range holds no even port followed by an odd one, as RTP and RTCP need; widen it, as in 16384-32767`,
 	}},
 	{"port ranges", `sip: {media: {ports: 20001-20002}}

@@ -35,6 +35,9 @@ trunks:
     sip:
       peer: 127.0.0.1:5080
       transport: tcp
+      listen: udp:192.0.2.1:5070
+      advertise: SIP.example.net
+      advertise-media: 203.0.113.6
       match: [127.0.0.1/32, "2001:db8::/32"]
       callers: [+12025550123, "+1202555xxxx", "*"]
       ring-timeout: 30s
@@ -77,13 +80,14 @@ func TestParseEveryKey(t *testing.T) {
 	want := &Config{
 		Node: "office", State: "/tmp/riptide", Admin: netip.MustParseAddrPort("127.0.0.1:0"),
 		Log: Log{"debug", "json"},
-		SIP: SIP{netip.MustParseAddrPort("0.0.0.0:5060"), netip.MustParseAddr("203.0.113.5"),
-			SIPMedia{netip.MustParseAddr("127.0.0.1"), PortRange{20000, 20099}}},
+		SIP: SIP{Listen: []Listen{{"", netip.MustParseAddrPort("0.0.0.0:5060")}}, Advertise: []netip.Addr{netip.MustParseAddr("203.0.113.5")},
+			Media: SIPMedia{[]netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortRange{20000, 20099}}},
 		RIPT: RIPT{Listen: netip.MustParseAddrPort("0.0.0.0:8443"), Authority: "telco.example:8443",
 			TLS: TLS{Certificate: "/etc/riptide/tls.crt", Key: "/etc/tls.key"}, Key: "credential:client.key", Tokens: "/etc/riptide/tokens.key"},
 		Identity: Identity{CA: &CA{Certificate: "/etc/riptide/ca.crt", Key: "/etc/riptide/ca.key"}, Roots: []File{"/etc/riptide/roots.pem"}},
 		Trunks: []Trunk{
 			{Name: "pbx", SIP: &SIPTrunk{Peer: HostPort{"127.0.0.1", 5080}, Transport: "tcp",
+				Listen: Listen{"udp", netip.MustParseAddrPort("192.0.2.1:5070")}, Advertise: "sip.example.net", MediaShown: netip.MustParseAddr("203.0.113.6"),
 				Match:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
 				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required",
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info",
@@ -139,9 +143,9 @@ log:
 		{"state", c.State, "/run/a"},
 		{"admin", c.Admin.String(), "127.0.0.1:9090"},
 		{"log", c.Log.Level + c.Log.Format, "infotext"},
-		{"sip.listen", c.SIP.Listen.String(), "127.0.0.1:5060"},
-		{"sip.advertise", c.SIP.Advertise.String(), "127.0.0.1"},
-		{"sip.media.address", c.SIP.Media.Address.String(), "127.0.0.1"},
+		{"sip.listen", c.SIP.Listen[0].String(), "127.0.0.1:5060"},
+		{"sip.advertise", c.SIP.Advertise[0].String(), "127.0.0.1"},
+		{"sip.media.address", c.SIP.Media.Address[0].String(), "127.0.0.1"},
 		{"sip.media.ports", c.SIP.Media.Ports.String(), "16384-32767"},
 		{"ript.authority", c.RIPT.Authority, "127.0.0.1:8443"},
 		{"peer", a.SIP.Peer.String(), "192.0.2.1:5060"},

@@ -8,30 +8,25 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	sipgo "github.com/emiago/sipgo/sip"
-
 	"riptide/bridge"
 )
 
-// Agent is a SIP user agent for all trunks of one listener. It implements
-// bridge.Dialer.
+// Agent is a SIP user agent for all trunks. It implements bridge.Dialer.
 type Agent struct {
-	cfg       Config
-	trunks    []*trunk
-	byName    map[string]*trunk
-	udp       *net.UDPConn
-	tcp       *net.TCPListener
-	addr      netip.AddrPort // of the listeners
-	host      string         // what peers are told to send to
-	mediaAddr netip.Addr     // the same for media
-	quiet     *slog.Logger   // sipgo's own words, which are about messages, not calls
+	cfg        Config
+	trunks     []*trunk
+	byName     map[string]*trunk
+	sockets    []*socket
+	advertised []advertised   // to all trunks that say nothing else
+	addr       netip.AddrPort // of the first socket
+	host       string         // what peers are told to send to there
+	quiet      *slog.Logger   // sipgo's own words, which are about messages, not calls
 
 	base context.Context // of Accept and the like; ends with Shutdown
 	stop context.CancelFunc
@@ -39,7 +34,7 @@ type Agent struct {
 
 	mu       sync.Mutex
 	boxes    map[string]*mailbox
-	streams  map[netip.AddrPort]*stream
+	streams  map[streamKey]*stream
 	legs     map[*Leg]struct{}
 	draining bool
 	closed   bool
@@ -75,7 +70,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, byName: map[string]*trunk{}, boxes: map[string]*mailbox{},
-		streams: map[netip.AddrPort]*stream{}, legs: map[*Leg]struct{}{}, idle: make(chan struct{}),
+		streams: map[streamKey]*stream{}, legs: map[*Leg]struct{}{}, idle: make(chan struct{}),
 		quiet: slog.New(slog.DiscardHandler),
 	}
 	a.base, a.stop = context.WithCancel(context.Background())
@@ -94,36 +89,41 @@ func New(cfg Config) (*Agent, error) {
 		a.byName[t.Name] = tr
 	}
 	var err error
-	if a.udp, a.tcp, err = listen(ctx, cfg.Listen); err != nil {
+	if a.sockets, err = openSockets(ctx, cfg.Listen, a.trunks); err != nil {
 		return nil, err
 	}
-	a.addr = addrPortOf(a.udp.LocalAddr())
-	if err := a.findHost(ctx); err != nil {
-		_ = a.udp.Close()
-		_ = a.tcp.Close()
+	a.addr = a.sockets[0].addr
+	if err := a.findHosts(ctx); err != nil {
+		closeSockets(a.sockets)
 		return nil, err
 	}
 	return a, nil
 }
 
-// findHost settles what peers are told to send to.
-func (a *Agent) findHost(ctx context.Context) error {
-	a.host = a.cfg.Advertise
-	if a.host == "" {
-		if a.addr.Addr().IsUnspecified() {
-			return fmt.Errorf("listen for SIP on %s: a wildcard says not where peers can reach us (set the address to advertise)", a.cfg.Listen)
+// findHosts settles what peers are told to send to.
+func (a *Agent) findHosts(ctx context.Context) error {
+	var err error
+	if a.advertised, err = advertise(ctx, a.cfg.Advertise...); err != nil {
+		return err
+	}
+	for _, t := range a.trunks {
+		if t.Advertise == "" {
+			continue
 		}
-		a.host = a.addr.Addr().String()
+		if t.advertised, err = advertise(ctx, t.Advertise); err != nil {
+			return fmt.Errorf("trunk %q: %w", t.Name, err)
+		}
 	}
-	addrs, err := resolve(ctx, a.host)
-	if err != nil {
-		return fmt.Errorf("advertise %q for SIP: %w", a.host, err)
+	for _, s := range a.sockets {
+		if s.addr.Addr().IsUnspecified() && !s.private && len(a.advertised) == 0 {
+			return fmt.Errorf("listen for SIP on %s: a wildcard says not where peers can reach us (set the address to advertise)", s.addr)
+		}
 	}
-	a.mediaAddr = addrs[0]
+	a.host = a.originFor(&trunk{}, a.sockets[0], a.addr.Addr(), a.addr).host
 	return nil
 }
 
-// Addr is where the agent listens, for UDP and TCP.
+// Addr is where the agent listens first.
 func (a *Agent) Addr() netip.AddrPort { return a.addr }
 
 // Legs is the number of legs that are not over.
@@ -142,9 +142,10 @@ func (a *Agent) Counts() Counts {
 // Serve reads the listeners until Shutdown or an error. If ctx ends first, it
 // shuts down by itself, giving calls five seconds.
 func (a *Agent) Serve(ctx context.Context) error {
-	failed := make(chan error, 2)
-	a.work.Go(func() { failed <- a.readDatagrams() })
-	a.work.Go(func() { failed <- a.acceptStreams() })
+	failed := make(chan error, len(a.sockets))
+	for _, s := range a.sockets {
+		a.work.Go(func() { failed <- a.serve(s) })
+	}
 	var err error
 	select {
 	case err = <-failed:
@@ -198,8 +199,7 @@ func (a *Agent) close() {
 	for _, m := range boxes {
 		m.post(m.clear)
 	}
-	_ = a.udp.Close()
-	_ = a.tcp.Close()
+	closeSockets(a.sockets)
 	a.mu.Lock()
 	for _, s := range a.streams {
 		s.shut()
@@ -270,27 +270,6 @@ func (a *Agent) leave(l *Leg) {
 	if a.draining && len(a.legs) == 0 {
 		close(a.idle)
 	}
-}
-
-// via is the top Via of a request of ours. rport asks for the answer to come
-// back the way the request went (RFC 3581).
-func (a *Agent) via(f flow, branch string) *sipgo.ViaHeader {
-	v := &sipgo.ViaHeader{
-		ProtocolName: "SIP", ProtocolVersion: "2.0", Transport: f.transport(),
-		Host: a.host, Port: int(a.addr.Port()),
-	}
-	v.Params.Add("branch", branch)
-	v.Params.Add("rport", "")
-	return v
-}
-
-// contact is where in-dialog requests of the peer shall go.
-func (a *Agent) contact(user, transport string) *sipgo.ContactHeader {
-	u := sipgo.Uri{Scheme: "sip", User: user, Host: a.host, Port: int(a.addr.Port())}
-	if transport == "TCP" {
-		u.UriParams.Add("transport", "tcp")
-	}
-	return &sipgo.ContactHeader{Address: u}
 }
 
 // newToken is random and safe in any header field: tags and Call-IDs.

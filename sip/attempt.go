@@ -31,7 +31,7 @@ func tryTimeout() time.Duration { return 8 * sipgo.T1 }
 func (l *Leg) try(at *attempt, f flow) error {
 	l.flow, l.out.attempt = f, at
 	at.invite.RemoveHeader("Contact")
-	at.invite.AppendHeader(l.agent.contact(l.contactUser(), f.transport()))
+	at.invite.AppendHeader(contact(l.contactUser(), f, false))
 	l.trunk.wallet.authorize(at.invite)
 	tx, err := l.box.request(at.invite, f,
 		func(res *sipgo.Response) { l.onAttempt(at, res) },

@@ -100,11 +100,7 @@ func checkSyntax(req *sipgo.Request, broken error) *refusal {
 
 func checkURI(u *sipgo.Uri) *refusal {
 	switch u.Scheme {
-	case "sip", "tel", "":
-	case "sips":
-		// We have no TLS listener, so nobody has reached us in the way sips
-		// demands on every hop (RFC 5630 section 3.1.3).
-		return refuse(416, "")
+	case "sip", "sips", "tel", "":
 	default:
 		return refuse(416, "")
 	}
@@ -113,6 +109,15 @@ func checkURI(u *sipgo.Uri) *refusal {
 	}
 	if strings.ContainsAny(u.User+u.Host, "<>\" \t") || (u.Scheme != "tel" && u.Host == "") {
 		return refuse(400, "Bad Request-URI")
+	}
+	return nil
+}
+
+// checkSips refuses what was promised to travel in secret on every hop and has
+// come in clear (RFC 5630 section 3.1.3).
+func checkSips(req *sipgo.Request, over transport) *refusal {
+	if req.Recipient.Scheme == "sips" && !over.secure() {
+		return refuse(416, "")
 	}
 	return nil
 }

@@ -18,16 +18,19 @@ import (
 
 // Config is what an Agent is made of.
 type Config struct {
-	// Listen is host:port for UDP and TCP alike. Port 0 takes a free one.
-	Listen string
+	// Listen is where: "address:port" for UDP and TCP alike, or
+	// "transport:address:port" with udp, tcp, tls, ws or wss. Port 0 takes a
+	// free one.
+	Listen []string
 
-	// Advertise is the host (name or address) that peers are told to send to,
-	// in Contact, Via and SDP. Default: the address of Listen, which then must
-	// not be a wildcard. An IP address is needed for media; a name is resolved
-	// once, at the start.
-	Advertise string
+	// Advertise are the hosts (names or addresses) that peers are told to send
+	// to, in Contact, Via and SDP, one for each address family. Default: the
+	// addresses of Listen, which then must not be wildcards. A name is resolved
+	// once, at the start, for media need an address.
+	Advertise []string
 
-	Media    *rtp.Pool
+	Media    *rtp.Pool // RTP ports; of IPv4, where MediaV6 is set
+	MediaV6  *rtp.Pool // for peers that are shown an IPv6 address; nil = Media
 	Trunks   []Trunk
 	Acceptor bridge.Acceptor
 	Verifier Verifier // nil: identities are not looked at; trunks cannot require one
@@ -59,13 +62,17 @@ var _ Verifier = (*stir.Verifier)(nil)
 
 // Trunk is one SIP peer: a PBX, a softswitch or a carrier.
 type Trunk struct {
-	Name      string
-	Peer      string         // host:port that calls are sent to; the port defaults to 5060
-	Transport string         // "udp" (default) or "tcp", for calls we place
-	Login     *Login         // what we say when the peer asks who we are; nil = nothing
-	Match     []netip.Prefix // sources besides Peer's addresses that belong to this trunk
-	Numbers   NumberRules
-	Codecs    []bridge.Codec // what may be spoken there, best first; empty = everything
+	Name           string
+	Peer           string         // host:port that calls are sent to; the port defaults to 5060
+	Transport      string         // of calls we place: "udp" (default), "tcp", "tls", "ws" or "wss"; the secure ones hold for its calls too
+	Listen         string         // where it is spoken to, and nobody else, unless Config.Listen has it too; "" = at all of Config.Listen
+	Login          *Login         // what we say when the peer asks who we are; nil = nothing
+	Match          []netip.Prefix // sources besides Peer's addresses that belong to this trunk
+	Advertise      string         // host shown to it instead of Config.Advertise
+	AdvertiseMedia netip.Addr     // address shown to it in SDP; default: that of Advertise
+
+	Numbers NumberRules
+	Codecs  []bridge.Codec // what may be spoken there, best first; empty = everything
 
 	RingTimeout     time.Duration // of calls we place; default 180 s
 	ProbeAfter      time.Duration // a peer silent for so long in a call is asked whether it lives; default 5 min
@@ -87,10 +94,13 @@ const (
 // trunk is a Trunk with what was found out about it.
 type trunk struct {
 	Trunk
-	host string // as configured, for URIs
-	port uint16
-	now  func() time.Time
-	log  *slog.Logger
+	over       transport
+	sockets    []*socket    // of Listen
+	advertised []advertised // of Advertise
+	host       string       // as configured, for URIs
+	port       uint16
+	now        func() time.Time
+	log        *slog.Logger
 
 	wallet   *wallet
 	standing standing
@@ -105,19 +115,19 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 	if t.Name == "" {
 		return nil, fmt.Errorf("trunk with peer %q has no name", t.Peer)
 	}
-	host, port := t.Peer, uint64(5060)
+	if t.Transport == "" {
+		t.Transport = "udp"
+	}
+	over, err := parseTransport(t.Transport)
+	if err != nil {
+		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)
+	}
+	host, port := t.Peer, uint64(over.port())
 	if h, p, err := net.SplitHostPort(t.Peer); err == nil {
 		host = h
 		if port, err = strconv.ParseUint(p, 10, 16); err != nil || port == 0 {
 			return nil, fmt.Errorf("trunk %q: peer %q: port %q is not between 1 and 65535", t.Name, t.Peer, p)
 		}
-	}
-	switch t.Transport {
-	case "":
-		t.Transport = "udp"
-	case "udp", "tcp":
-	default:
-		return nil, fmt.Errorf("trunk %q: transport %q is not known, use udp or tcp", t.Name, t.Transport)
 	}
 	if t.RingTimeout == 0 {
 		t.RingTimeout = defaultRingTimeout
@@ -133,7 +143,7 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 	if err := t.Numbers.check(); err != nil {
 		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)
 	}
-	tr := &trunk{Trunk: t, host: host, port: uint16(port), wallet: newWallet(t.Login), now: time.Now, log: slog.New(slog.DiscardHandler)}
+	tr := &trunk{Trunk: t, over: over, host: host, port: uint16(port), wallet: newWallet(t.Login), now: time.Now, log: slog.New(slog.DiscardHandler)}
 	if t.Numbers.Domain == "" {
 		tr.Numbers.Domain = host
 	}
@@ -148,7 +158,7 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 		return nil, fmt.Errorf("trunk %q: peer %q: %w (check the name, or give an address)", t.Name, t.Peer, err)
 	}
 	for _, a := range addrs {
-		tr.targets = append(tr.targets, target{netip.AddrPortFrom(a, tr.port), t.Transport})
+		tr.targets = append(tr.targets, target{netip.AddrPortFrom(a, tr.port), over})
 	}
 	return tr, nil
 }

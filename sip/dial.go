@@ -50,12 +50,13 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 	if err != nil {
 		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
 	}
-	media, err := a.openSession(t)
+	shown := a.originOf(t)
+	media, err := a.openSession(t, shown)
 	if err != nil {
 		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
 	}
 	offer := media.firstOffer(in.Media)
-	m := a.box(newToken() + "@" + a.host)
+	m := a.box(newToken() + "@" + shown.host)
 	l := a.newLeg(m, t, nil, media, false)
 	l.info = bridge.LegInfo{
 		ID: m.callID, Protocol: "sip", Trunk: t.Name, From: in.From, To: in.To, Hops: in.Hops,
@@ -148,7 +149,7 @@ func (a *Agent) buildInvite(in bridge.Intent, t *trunk, callID string, offer []b
 	if err != nil {
 		return nil, err
 	}
-	location := newToken() + "@" + a.host
+	location := newToken() + "@" + a.originOf(t).host
 	pidf := ""
 	if f.Location != nil {
 		pidf = f.Location.PIDF
@@ -199,13 +200,16 @@ func (a *Agent) targetsOf(t *trunk) ([]target, error) {
 // of its Identity, then goes over UDP after all.
 func (a *Agent) flowTo(ctx context.Context, t *trunk, to target, size int) (flow, error) {
 	const viaAndContact = 250
-	direct := &datagrams{socket: a.udp, peer: to.addr}
-	if to.transport == "tcp" {
-		s, err := a.connect(ctx, t, to.addr)
+	if to.over != overUDP {
+		s, err := a.connect(ctx, t, to.over, to.addr)
 		if err != nil {
 			return nil, bridge.CauseUnreachable.With("%v", err)
 		}
 		return s, nil
+	}
+	direct, err := a.datagramsTo(t, to.addr)
+	if err != nil {
+		return nil, bridge.CauseUnreachable.With("%v", err)
 	}
 	now := a.cfg.Now()
 	if size+viaAndContact <= maxDatagramRequest || now.Unix() < t.noTCP.Load() {
@@ -213,7 +217,7 @@ func (a *Agent) flowTo(ctx context.Context, t *trunk, to target, size int) (flow
 	}
 	short, cancel := context.WithTimeout(ctx, upgradeTimeout)
 	defer cancel()
-	s, err := a.connect(short, t, to.addr)
+	s, err := a.connect(short, t, overTCP, to.addr)
 	if ctx.Err() != nil {
 		return nil, bridge.CauseCancelled.With("the caller gave up")
 	}

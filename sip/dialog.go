@@ -1,7 +1,6 @@
 package sip
 
 import (
-	"net/netip"
 	"strings"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -19,6 +18,7 @@ type dialog struct {
 	remoteSeq uint32      // 0 = the peer has sent no request yet
 	target    sipgo.Uri   // the peer's Contact
 	routes    []sipgo.Uri // route set, next hop first
+	secure    bool        // the peer called us by sips
 }
 
 func (d *dialog) matches(localTag, remoteTag string) bool {
@@ -36,12 +36,23 @@ func dialogOfRequest(req *sipgo.Request, localTag string) *dialog {
 		remoteSeq: req.CSeq().SeqNo,
 		routes:    recordRoutes(req),
 		target:    *req.From().Address.Clone(),
+		secure:    secureRequest(req),
 	}
 	d.remoteTag, _ = req.From().Params.Get("tag")
 	if c := req.Contact(); c != nil {
 		d.target = *c.Address.Clone()
 	}
 	return d
+}
+
+// secureRequest tells whether an INVITE wants our Contact to be a sips URI (RFC
+// 3261 section 12.1.1).
+func secureRequest(req *sipgo.Request) bool {
+	if rr := recordRoutes(req); len(rr) > 0 {
+		return req.Recipient.Scheme == "sips" || rr[0].Scheme == "sips"
+	}
+	c := req.Contact()
+	return req.Recipient.Scheme == "sips" || c != nil && c.Address.Scheme == "sips"
 }
 
 // dialogOfResponse is the dialog that a response to our INVITE makes (section
@@ -144,6 +155,12 @@ func (d *dialog) nextHop() (host string, port int, transport string) {
 	return strings.Trim(u.Host, "[]"), u.Port, strings.ToLower(transport)
 }
 
+// sips tells that the dialog's requests must not travel in clear: where they go
+// next, or in the end, says so (RFC 3261 section 8.1.2, RFC 5630 section 3.1).
+func (d *dialog) sips() bool {
+	return d.target.Scheme == "sips" || len(d.routes) > 0 && d.routes[0].Scheme == "sips"
+}
+
 // inOrder tells whether a request of the peer comes after those before it
 // (section 12.2.2), and remembers it.
 func (d *dialog) inOrder(seq uint32) bool {
@@ -152,16 +169,4 @@ func (d *dialog) inOrder(seq uint32) bool {
 	}
 	d.remoteSeq = seq
 	return true
-}
-
-// hostPort turns a URI's host and port into an address, if the host is one.
-func hostPort(host string, port int) (netip.AddrPort, bool) {
-	a, err := netip.ParseAddr(host)
-	if err != nil || port < 0 || port > 65535 {
-		return netip.AddrPort{}, false
-	}
-	if port == 0 {
-		port = 5060
-	}
-	return netip.AddrPortFrom(a.Unmap(), uint16(port)), true
 }

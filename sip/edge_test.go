@@ -290,16 +290,16 @@ func TestConfigMistakes(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		{func(c *Config) { c.Listen = "nonsense" }, "want host:port"},
-		{func(c *Config) { c.Listen = "0.0.0.0:0" }, "advertise"},
-		{func(c *Config) { c.Listen = "192.0.2.77:5060" }, "not on this machine"},
+		{func(c *Config) { c.Listen[0] = "nonsense" }, "want address:port"},
+		{func(c *Config) { c.Listen[0] = "0.0.0.0:0" }, "advertise"},
+		{func(c *Config) { c.Listen[0] = "192.0.2.77:5060" }, "not on this machine"},
 		{func(c *Config) { c.Trunks = append(c.Trunks, c.Trunks[0]) }, "two SIP trunks"},
-		{func(c *Config) { c.Trunks[0].Transport = "sctp" }, "use udp or tcp"},
+		{func(c *Config) { c.Trunks[0].Transport = "sctp" }, "use udp, tcp, tls"},
 		{func(c *Config) { c.Trunks[0].Peer = "127.0.0.1:70000" }, "between 1 and 65535"},
 		{func(c *Config) { c.Trunks[0].Match, c.Trunks[0].Peer = nil, "" }, "neither peer nor match"},
 		{func(c *Config) { c.Trunks[0].Numbers.National = "0" }, "country code"},
 	} {
-		cfg := Config{Listen: "127.0.0.1:0", Trunks: []Trunk{{Name: "pbx", Peer: "127.0.0.1"}}}
+		cfg := Config{Listen: []string{"127.0.0.1:0"}, Trunks: []Trunk{{Name: "pbx", Peer: "127.0.0.1"}}}
 		tc.change(&cfg)
 		if a, err := New(cfg); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("want %q, got %v", tc.want, err)

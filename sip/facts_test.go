@@ -433,7 +433,7 @@ func TestCarryMistake(t *testing.T) {
 			t.Errorf("%q cannot be carried", name)
 		}
 	}
-	_, err := New(Config{Listen: "127.0.0.1:0", Trunks: []Trunk{{Name: "pbx", Peer: "127.0.0.1:5060", Facts: bridge.FactPolicy{Carry: []string{"Route"}}}}})
+	_, err := New(Config{Listen: []string{"127.0.0.1:0"}, Trunks: []Trunk{{Name: "pbx", Peer: "127.0.0.1:5060", Facts: bridge.FactPolicy{Carry: []string{"Route"}}}}})
 	if err == nil || !strings.Contains(err.Error(), "Route") {
 		t.Errorf("a trunk that carries Route: %v", err)
 	}

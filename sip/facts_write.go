@@ -65,7 +65,7 @@ func escapeParam(s string) string {
 
 // numberURI is a number as this trunk writes it, at our host.
 func (a *Agent) numberURI(n policy.Number, t *trunk, user func(string, bridge.Facts) string, f bridge.Facts) string {
-	u := sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(n), Host: a.host}
+	u := sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(n), Host: a.originOf(t).host}
 	if user != nil {
 		u.User = user(u.User, f)
 	}
@@ -106,7 +106,7 @@ func (a *Agent) fromHeader(n policy.Number, t *trunk, f bridge.Facts, private bo
 	if !private {
 		quoted := quote(f.CallerName)
 		h.DisplayName = quoted[1 : len(quoted)-1]
-		h.Address = sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(n), Host: a.host}
+		h.Address = sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(n), Host: a.originOf(t).host}
 	}
 	if g := f.TrunkGroup; g != nil && g.Context == "" {
 		h.Address.UriParams.Add("otg", escapeParam(g.Name))

@@ -12,12 +12,13 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 )
 
-// flow is the way to one peer: the listener's UDP socket with an address, or a
-// TCP connection. It is what sipgo's transactions write to.
+// flow is the way to one peer: a listener's UDP socket with an address, or a
+// connection. It is what sipgo's transactions write to.
 type flow interface {
 	sipgo.Connection
-	transport() string // as Via writes it
+	transport() transport
 	remote() netip.AddrPort
+	self() origin // how the peer is shown us
 	alive() bool
 }
 
@@ -33,21 +34,32 @@ func (unowned) Close() error           { return nil }
 // because peers that know us by address know its port too.
 type datagrams struct {
 	unowned
-	socket *net.UDPConn
+	agent  *Agent
+	trunk  *trunk
+	socket *socket
 	peer   netip.AddrPort
 }
 
-func (d *datagrams) transport() string      { return "UDP" }
+func (d *datagrams) transport() transport   { return overUDP }
 func (d *datagrams) remote() netip.AddrPort { return d.peer }
 func (d *datagrams) alive() bool            { return true }
-func (d *datagrams) LocalAddr() net.Addr    { return d.socket.LocalAddr() }
+func (d *datagrams) LocalAddr() net.Addr    { return d.socket.packets.LocalAddr() }
+
+func (d *datagrams) self() origin {
+	return d.agent.originFor(d.trunk, d.socket, d.peer.Addr(), d.socket.addr)
+}
+
+// to is the same way to another address of the peer.
+func (d *datagrams) to(peer netip.AddrPort) *datagrams {
+	return &datagrams{d.unowned, d.agent, d.trunk, d.socket, peer}
+}
 
 func (d *datagrams) WriteMsg(msg sipgo.Message) error {
 	b := encode(msg)
 	if len(b) > maxMessage {
 		return fmt.Errorf("send to %s: message of %d bytes does not fit into a datagram", d.peer, len(b))
 	}
-	if _, err := d.socket.WriteToUDPAddrPort(b, d.peer); err != nil {
+	if _, err := d.socket.packets.WriteToUDPAddrPort(b, d.peer); err != nil {
 		return fmt.Errorf("send to %s: %w", d.peer, err)
 	}
 	return nil
@@ -56,23 +68,26 @@ func (d *datagrams) WriteMsg(msg sipgo.Message) error {
 // writeTimeout bounds how long a peer that does not read can hold us up.
 const writeTimeout = 5 * time.Second
 
-// stream is a TCP connection. All calls with its peer share it.
+// stream is a connection. All calls with its peer share it.
 type stream struct {
 	unowned
-	conn net.Conn
-	peer netip.AddrPort
-	once sync.Once
-	gone chan struct{}
+	conn  net.Conn
+	over  transport
+	peer  netip.AddrPort
+	shown origin
+	once  sync.Once
+	gone  chan struct{}
 
 	mu sync.Mutex // one message at a time
 }
 
-func newStream(conn net.Conn, peer netip.AddrPort) *stream {
-	return &stream{conn: conn, peer: peer, gone: make(chan struct{})}
+func newStream(conn net.Conn, over transport, peer netip.AddrPort, shown origin) *stream {
+	return &stream{conn: conn, over: over, peer: peer, shown: shown, gone: make(chan struct{})}
 }
 
-func (s *stream) transport() string      { return "TCP" }
+func (s *stream) transport() transport   { return s.over }
 func (s *stream) remote() netip.AddrPort { return s.peer }
+func (s *stream) self() origin           { return s.shown }
 func (s *stream) LocalAddr() net.Addr    { return s.conn.LocalAddr() }
 
 func (s *stream) alive() bool {

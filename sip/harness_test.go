@@ -72,7 +72,7 @@ func startAgent(t *testing.T, acc bridge.Acceptor, tr Trunk, change ...func(*Con
 	if tr.Match == nil {
 		tr.Match = loopbacks
 	}
-	cfg := Config{Listen: "127.0.0.1:0", Media: pool, Trunks: []Trunk{tr}, Acceptor: acc, Logger: slog.New(slog.DiscardHandler)}
+	cfg := Config{Listen: []string{"127.0.0.1:0"}, Media: pool, Trunks: []Trunk{tr}, Acceptor: acc, Logger: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&cfg)
 	}

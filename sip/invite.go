@@ -36,7 +36,7 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	offer, err := readOffer(req)
 	if err != nil {
 		c := a.refused(t, req.CallID().Value(), "", "", bridge.CauseBadRequest.With("session description: %v", err))
-		s.refuse(refuse(400, "Bad Session Description", a.warning(399, c.Text)))
+		s.refuse(refuse(400, "Bad Session Description", warning(s.flow, 399, c.Text)))
 		return
 	}
 	info, err := a.describe(req, t, s.pidf, offer)
@@ -45,7 +45,7 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	}
 	var media *session
 	if err == nil {
-		media, err = a.openSession(t)
+		media, err = a.openSession(t, s.flow.self())
 	}
 	if err != nil {
 		s.refuseFor(a.refused(t, info.ID, info.From, info.To, bridge.CauseOf(err)))
@@ -255,7 +255,7 @@ func (l *Leg) offered() bool { return len(l.invite.req.Body()) > 0 }
 
 // contactHeaders go with every answer that makes a dialog.
 func (l *Leg) contactHeaders(body []byte) []sipgo.Header {
-	headers := append([]sipgo.Header{l.agent.contact(l.dlg.local.User, l.flow.transport()), allowHeader, supportedHeader}, l.session.headers()...)
+	headers := append([]sipgo.Header{contact(l.dlg.local.User, l.flow, l.dlg.secure), allowHeader, supportedHeader}, l.session.headers()...)
 	if len(body) > 0 {
 		headers = append(headers, sipgo.NewHeader("Content-Type", "application/sdp"))
 	}

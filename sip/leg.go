@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
-	"net/netip"
+	"net"
 	"strconv"
 	"time"
 
@@ -237,37 +237,6 @@ func (l *Leg) bye(c bridge.Cause) error {
 	return err
 }
 
-// route finds the way for a request in a dialog. A TCP connection that lives
-// is used whatever port the Contact names. Contacts outside the trunk (a
-// private address behind NAT, a name) are not followed: we go where the peer's
-// messages come from, which is also where its answers may come from.
-func (l *Leg) route(d *dialog) (flow, error) {
-	host, port, transport := d.nextHop()
-	current := l.flow.remote()
-	to, ok := hostPort(host, port)
-	if ok {
-		_, ok = l.trunk.owns(to)
-	}
-	if !ok {
-		to = current
-	}
-	if transport == "" {
-		transport = map[string]string{"UDP": "udp", "TCP": "tcp"}[l.flow.transport()]
-	}
-	if transport != "tcp" {
-		return &datagrams{socket: l.agent.udp, peer: to}, nil
-	}
-	if l.flow.transport() == "TCP" && l.flow.alive() && to.Addr() == current.Addr() {
-		return l.flow, nil
-	}
-	s, err := l.agent.connect(l.agent.base, l.trunk, to)
-	if err != nil {
-		return nil, err
-	}
-	l.flow = s
-	return s, nil
-}
-
 // acknowledge sends an ACK, which has no transaction.
 func (l *Leg) acknowledge(d *dialog, seq uint32) (repeat func()) {
 	ack := d.ack(seq)
@@ -283,7 +252,7 @@ func (l *Leg) acknowledge(d *dialog, seq uint32) (repeat func()) {
 		l.agent.counts.unsent.Add(1)
 		return func() {}
 	}
-	ack.PrependHeader(l.agent.via(f, sipgo.GenerateBranch()))
+	ack.PrependHeader(via(f, sipgo.GenerateBranch()))
 	repeat = func() {
 		if f.WriteMsg(ack) != nil {
 			l.agent.counts.unsent.Add(1)
@@ -305,12 +274,13 @@ func retryAfter(d time.Duration) sipgo.Header {
 	return sipgo.NewHeader("Retry-After", strconv.Itoa(int(math.Ceil(d.Seconds()))))
 }
 
-// warning explains a 488 (RFC 3261 section 20.43).
-func (a *Agent) warning(code int, text string) sipgo.Header {
+// warning explains a refusal (RFC 3261 section 20.43).
+func warning(f flow, code int, text string) sipgo.Header {
 	if text == "" {
 		text = "Incompatible media"
 	}
-	return sipgo.NewHeader("Warning", strconv.Itoa(code)+" "+netip.AddrPortFrom(a.mediaAddr, a.addr.Port()).String()+" "+quote(clip(text, 200)))
+	o := f.self()
+	return sipgo.NewHeader("Warning", strconv.Itoa(code)+" "+net.JoinHostPort(o.host, portText(o.port))+" "+quote(clip(text, 200)))
 }
 
 func portText(p uint16) string { return strconv.Itoa(int(p)) }

@@ -12,54 +12,21 @@ import (
 
 // Limits of the listeners.
 const (
-	maxStreams     = 512              // TCP connections at once
+	maxStreams     = 512              // connections at once
 	receiveBuffer  = 4 << 20          // SO_RCVBUF: a burst of calls must fit
-	dialTimeout    = 4 * time.Second  // of a TCP connection
+	dialTimeout    = 4 * time.Second  // of a connection
 	messageTimeout = 30 * time.Second // from the first byte of a message to its last
 )
 
-// listen opens UDP and TCP on the same port.
-func listen(ctx context.Context, addr string) (*net.UDPConn, *net.TCPListener, error) {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, nil, fmt.Errorf("listen for SIP on %q: %w (want host:port)", addr, err)
-	}
-	var last error
-	for range 20 { // with port 0, TCP may find UDP's choice taken
-		udp, tcp, err := listenBoth(ctx, addr)
-		if err == nil {
-			_ = udp.SetReadBuffer(receiveBuffer) // the system may allow less
-			return udp, tcp, nil
-		}
-		if last = err; port != "0" {
-			break
-		}
-	}
-	return nil, nil, fmt.Errorf("listen for SIP on %s: %w (another program has the port, or the address is not on this machine: host %q)", addr, last, host)
-}
-
-func listenBoth(ctx context.Context, addr string) (*net.UDPConn, *net.TCPListener, error) {
-	var lc net.ListenConfig
-	pc, err := lc.ListenPacket(ctx, "udp", addr)
-	if err != nil {
-		return nil, nil, err
-	}
-	host, _, _ := net.SplitHostPort(addr)
-	_, port, _ := net.SplitHostPort(pc.LocalAddr().String())
-	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, port))
-	if err != nil {
-		_ = pc.Close()
-		return nil, nil, err
-	}
-	return pc.(*net.UDPConn), l.(*net.TCPListener), nil
-}
-
-// trunkOf finds the trunk a source belongs to. Strangers have none, and hear
-// nothing from us: scanners must not learn that somebody is here.
-func (a *Agent) trunkOf(source netip.AddrPort) *trunk {
+// trunkOf finds the trunk that a source at a socket belongs to. Strangers have
+// none, and hear nothing from us: scanners must not learn that somebody is here.
+func (a *Agent) trunkOf(s *socket, source netip.AddrPort) *trunk {
 	var best *trunk
 	closest := -1
 	for _, t := range a.trunks {
+		if !s.serves(t) {
+			continue
+		}
 		if c, ok := t.owns(source); ok && c > closest {
 			best, closest = t, c
 		}
@@ -67,22 +34,30 @@ func (a *Agent) trunkOf(source netip.AddrPort) *trunk {
 	return best
 }
 
-// readDatagrams is the reader of the UDP socket. One goroutine reads it, so
-// that messages of one peer stay in order.
-func (a *Agent) readDatagrams() error {
+// serve reads a socket until it is closed.
+func (a *Agent) serve(s *socket) error {
+	if s.over == overUDP {
+		return a.readDatagrams(s)
+	}
+	return a.acceptStreams(s)
+}
+
+// readDatagrams is the reader of a UDP socket. One goroutine reads it, so that
+// messages of one peer stay in order.
+func (a *Agent) readDatagrams(s *socket) error {
 	buf := make([]byte, 64<<10)
 	failures := 0
 	for {
-		n, source, err := a.udp.ReadFromUDPAddrPort(buf)
+		n, source, err := s.packets.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			if !a.endure(&failures, err) {
-				return a.lastWords("read SIP datagrams", err)
+				return a.lastWords(s, err)
 			}
 			continue
 		}
 		failures = 0
 		source = netip.AddrPortFrom(source.Addr().Unmap(), source.Port())
-		t := a.trunkOf(source)
+		t := a.trunkOf(s, source)
 		switch b := buf[:n]; {
 		case t == nil:
 			a.counts.strangers.Add(1)
@@ -91,7 +66,7 @@ func (a *Agent) readDatagrams() error {
 			a.counts.malformed.Add(1)
 		default:
 			b = bytes.TrimLeft(b, "\r\n") // may precede a message (RFC 3261 section 7.5)
-			a.receive(b, &datagrams{socket: a.udp, peer: source}, t)
+			a.receive(b, &datagrams{agent: a, trunk: t, socket: s, peer: source}, t)
 		}
 	}
 }
@@ -114,89 +89,91 @@ func (a *Agent) endure(failures *int, err error) bool {
 	}
 }
 
-func (a *Agent) lastWords(doing string, err error) error {
-	if errors.Is(err, net.ErrClosed) || a.base.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("%s on %s: %w", doing, a.addr, err)
-}
-
-// acceptStreams takes TCP connections from trunks.
-func (a *Agent) acceptStreams() error {
+// acceptStreams takes connections from trunks.
+func (a *Agent) acceptStreams(s *socket) error {
 	failures := 0
 	for {
-		conn, err := a.tcp.AcceptTCP()
+		conn, err := s.accepts.AcceptTCP()
 		if err != nil {
 			if !a.endure(&failures, err) {
-				return a.lastWords("accept SIP connections", err)
+				return a.lastWords(s, err)
 			}
 			continue
 		}
 		failures = 0
 		peer := addrPortOf(conn.RemoteAddr())
-		t := a.trunkOf(peer)
+		t := a.trunkOf(s, peer)
 		if t == nil {
 			a.counts.strangers.Add(1)
 			_ = conn.Close()
 			continue
 		}
-		if a.adopt(conn, peer, t) == nil {
+		if a.adopt(conn, s.over, peer, t, a.originFor(t, s, peer.Addr(), addrPortOf(conn.LocalAddr()))) == nil {
 			a.counts.refused.Add(1)
 		}
 	}
 }
 
+// streamKey tells connections apart. Two trunks at one address do not share
+// one: each has shown its own certificate on it.
+type streamKey struct {
+	over  transport
+	peer  netip.AddrPort
+	trunk *trunk
+}
+
 // adopt makes a connection known and reads it. It returns nil if there are too
 // many, or the agent is going down.
-func (a *Agent) adopt(conn net.Conn, peer netip.AddrPort, t *trunk) *stream {
-	s := newStream(conn, peer)
+func (a *Agent) adopt(conn net.Conn, over transport, peer netip.AddrPort, t *trunk, shown origin) *stream {
+	s := newStream(conn, over, peer, shown)
+	key := streamKey{over, peer, t}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed || len(a.streams) >= maxStreams {
 		s.shut()
 		return nil
 	}
-	a.streams[peer] = s
+	a.streams[key] = s
 	a.work.Go(func() {
 		a.readStream(s, t)
 		s.shut()
 		a.mu.Lock()
-		if a.streams[peer] == s {
-			delete(a.streams, peer)
+		if a.streams[key] == s {
+			delete(a.streams, key)
 		}
 		a.mu.Unlock()
 	})
 	return s
 }
 
-// connect finds or makes the TCP connection to a peer.
-func (a *Agent) connect(ctx context.Context, t *trunk, peer netip.AddrPort) (*stream, error) {
+// connect finds or makes the connection to a peer of a trunk.
+func (a *Agent) connect(ctx context.Context, t *trunk, over transport, peer netip.AddrPort) (*stream, error) {
 	a.mu.Lock()
-	s := a.streams[peer]
+	s := a.streams[streamKey{over, peer, t}]
 	a.mu.Unlock()
 	if s != nil && s.alive() {
 		return s, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	local := addrPortOf(a.tcp.Addr()).Addr()
+	at := a.socketFor(t, over, peer.Addr())
 	d := net.Dialer{}
-	if !local.IsUnspecified() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
+	if at != nil && !at.addr.Addr().IsUnspecified() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(at.addr.Addr(), 0))
 	}
 	conn, err := d.DialContext(ctx, "tcp", peer.String())
 	if err != nil {
-		return nil, fmt.Errorf("connect to trunk %q at %s over TCP: %w", t.Name, peer, err)
+		return nil, fmt.Errorf("connect to trunk %q at %s over %v: %w", t.Name, peer, over, err)
 	}
-	if s = a.adopt(conn, peer, t); s == nil {
+	if s = a.adopt(conn, over, peer, t, a.originFor(t, at, peer.Addr(), addrPortOf(conn.LocalAddr()))); s == nil {
 		return nil, fmt.Errorf("connect to trunk %q at %s: %d connections are open, the limit", t.Name, peer, maxStreams)
 	}
 	return s, nil
 }
 
-// readStream reads the messages of one TCP connection until it ends. A message
-// that is bad, but ends where it says, is refused and does not hurt those that
-// follow it on the same connection.
+// readStream reads the messages of one connection until it ends. A message that
+// is bad, but ends where it says, is refused and does not hurt those that follow
+// it on the same connection.
 func (a *Agent) readStream(s *stream, t *trunk) {
 	var buf []byte
 	chunk := make([]byte, 16<<10)

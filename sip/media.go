@@ -209,9 +209,14 @@ func (s *session) planCopy() *bridge.MediaPlan {
 	return &p
 }
 
-// openSession takes an RTP port for a leg of a trunk.
-func (a *Agent) openSession(t *trunk) (*session, error) {
-	port, err := a.cfg.Media.Open(rtp.Options{Log: a.cfg.Logger})
+// openSession takes an RTP port for a leg of a trunk, which is shown us as
+// origin says.
+func (a *Agent) openSession(t *trunk, shown origin) (*session, error) {
+	pool := a.cfg.Media
+	if a.cfg.MediaV6 != nil && (pool == nil || shown.media.Is6()) {
+		pool = a.cfg.MediaV6
+	}
+	port, err := pool.Open(rtp.Options{Log: a.cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("open RTP port: %w", err)
 	}
@@ -220,5 +225,5 @@ func (a *Agent) openSession(t *trunk) (*session, error) {
 		port.Close()
 		return nil, fmt.Errorf("make SDP session id: %w", err)
 	}
-	return &session{port: port, log: a.cfg.Logger, advertise: a.mediaAddr, codecs: t.Codecs, id: id >> 1}, nil
+	return &session{port: port, log: a.cfg.Logger, advertise: shown.media, codecs: t.Codecs, id: id >> 1}, nil
 }

@@ -21,13 +21,25 @@ type peer struct {
 	to    netip.AddrPort
 	inbox chan sipgo.Message
 
-	mu  sync.Mutex
-	all []sipgo.Message
+	mu     sync.Mutex
+	all    []sipgo.Message
+	source netip.AddrPort // of the last datagram
+}
+
+func (p *peer) lastSource() netip.AddrPort {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.source
 }
 
 func newPeer(t *testing.T) *peer {
 	t.Helper()
-	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
+	return newPeerAt(t, loopback)
+}
+
+func newPeerAt(t *testing.T, own netip.Addr) *peer {
+	t.Helper()
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(own, 0)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,11 +48,14 @@ func newPeer(t *testing.T) *peer {
 	go func() {
 		buf := make([]byte, 65536)
 		for {
-			n, _, err := c.ReadFromUDPAddrPort(buf)
+			n, source, err := c.ReadFromUDPAddrPort(buf)
 			if err != nil {
 				close(p.inbox)
 				return
 			}
+			p.mu.Lock()
+			p.source = source
+			p.mu.Unlock()
 			p.got(buf[:n])
 		}
 	}()

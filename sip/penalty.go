@@ -10,11 +10,11 @@ import (
 
 // target is one place where a trunk can be reached.
 type target struct {
-	addr      netip.AddrPort
-	transport string // "udp", "tcp", ...
+	addr netip.AddrPort
+	over transport
 }
 
-func (t target) String() string { return t.transport + ":" + t.addr.String() }
+func (t target) String() string { return transports[t.over].key + ":" + t.addr.String() }
 
 // How long a target that failed comes last (RFC 3263 section 4.3 leaves it to
 // us), and when a whole trunk is given a rest.

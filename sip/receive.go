@@ -20,7 +20,7 @@ func (a *Agent) receive(b []byte, f flow, t *trunk) {
 		return
 	}
 	msg.SetSource(f.remote().String())
-	msg.SetTransport(f.transport())
+	msg.SetTransport(f.transport().String())
 	callID := ""
 	if id := msg.CallID(); id != nil {
 		callID = id.Value()
@@ -74,7 +74,7 @@ func (a *Agent) receive(b []byte, f flow, t *trunk) {
 // where its answers go (RFC 3261 section 18.2, RFC 3581 section 4).
 func (a *Agent) answerFlow(req *sipgo.Request, f flow, t *trunk) flow {
 	via, source := req.Via(), f.remote()
-	port := uint16(5060)
+	port := f.transport().port()
 	if via.Port > 0 && via.Port <= 65535 {
 		port = uint16(via.Port)
 	}
@@ -91,10 +91,13 @@ func (a *Agent) answerFlow(req *sipgo.Request, f flow, t *trunk) flow {
 		if to == source {
 			return f
 		}
-		return &datagrams{socket: f.socket, peer: to}
+		return f.to(to)
 	case *stream:
+		if f.over.webSocket() { // its peer listens nowhere (RFC 7118 section 5)
+			return f
+		}
 		return &reply{flow: f, again: func() (flow, error) {
-			s, err := a.connect(a.base, t, to)
+			s, err := a.connect(a.base, t, f.over, to)
 			if err != nil {
 				return nil, err
 			}
@@ -156,6 +159,10 @@ func (m *mailbox) onRequest(req *sipgo.Request, f flow, t *trunk, broken error) 
 		s.refuse(r)
 		return
 	}
+	if r := checkSips(req, f.transport()); r != nil {
+		s.refuse(r)
+		return
+	}
 	if req.Method == sipgo.CANCEL {
 		m.onCancel(req, s)
 		return
@@ -194,7 +201,7 @@ func (s *serverTx) refuseFor(c bridge.Cause) {
 		headers = append(headers, retryAfter(c.RetryAfter))
 	}
 	if status == 488 || status == 606 {
-		headers = append(headers, s.box.agent.warning(305, c.Text))
+		headers = append(headers, warning(s.flow, 305, c.Text))
 	}
 	if s.leg != nil {
 		headers = append(headers, s.leg.session.headers()...)

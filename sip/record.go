@@ -66,7 +66,7 @@ func (l *Leg) Record() bridge.LegRecord {
 func (l *Leg) snapshot() dialogState {
 	s := dialogState{
 		Version: stateVersion, Role: "uas", State: stateNames[l.state], CallID: l.info.ID,
-		Transport: l.flow.transport(), Peer: l.flow.remote().String(), Listen: l.agent.addr.String(),
+		Transport: l.flow.transport().String(), Peer: l.flow.remote().String(), Listen: l.flow.LocalAddr().String(),
 		SessionID: l.session.local, PeerID: l.session.remote, Session: l.media.id, SDP: l.media.version, Media: l.media.port.State(),
 	}
 	if len(l.media.local.Media) > 0 {

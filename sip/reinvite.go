@@ -66,12 +66,12 @@ func pauseHeader() sipgo.Header {
 func (l *Leg) onOffer(req *sipgo.Request, s *serverTx) {
 	offer, err := sdp.Parse(req.Body())
 	if err != nil {
-		s.refuse(refuse(488, "", l.agent.warning(399, err.Error())))
+		s.refuse(refuse(488, "", warning(s.flow, 399, err.Error())))
 		return
 	}
 	plan, err := l.media.judge(offer)
 	if err != nil {
-		s.refuse(refuse(488, "", l.agent.warning(305, bridge.CauseOf(err).Text)))
+		s.refuse(refuse(488, "", warning(s.flow, 305, bridge.CauseOf(err).Text)))
 		return
 	}
 	if len(l.events) >= cap(l.events)-reservedEvents {
@@ -81,7 +81,7 @@ func (l *Leg) onOffer(req *sipgo.Request, s *serverTx) {
 	before := l.media.version
 	body, err := l.media.reanswer(offer, plan)
 	if err != nil {
-		s.refuse(refuse(488, "", l.agent.warning(305, bridge.CauseOf(err).Text)))
+		s.refuse(refuse(488, "", warning(s.flow, 305, bridge.CauseOf(err).Text)))
 		return
 	}
 	if l.media.version == before {

@@ -176,12 +176,12 @@ func clientKey(branch string, method sipgo.RequestMethod) string {
 // functions are called in the mailbox; nil means that nobody cares.
 func (m *mailbox) request(req *sipgo.Request, f flow, onResponse func(*sipgo.Response), onFailure func(error)) (*clientTx, error) {
 	branch := sipgo.GenerateBranch()
-	if via := req.Via(); req.IsCancel() && via != nil {
-		branch, _ = via.Params.Get("branch") // a CANCEL has that of its INVITE
+	if top := req.Via(); req.IsCancel() && top != nil {
+		branch, _ = top.Params.Get("branch") // a CANCEL has that of its INVITE
 	} else {
-		req.PrependHeader(m.agent.via(f, branch))
+		req.PrependHeader(via(f, branch))
 	}
-	req.SetTransport(f.transport())
+	req.SetTransport(f.transport().String())
 	c := &clientTx{
 		box: m, key: clientKey(branch, req.Method), req: req, flow: f,
 		onResponse: onResponse, onFailure: onFailure,
