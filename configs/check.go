@@ -147,6 +147,9 @@ func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[source]string)
 	if _, size, ok := s.Number.Block(); s.Number != "" && (!ok || size != 1) {
 		d.problem(key+".number", fmt.Sprintf("%q is not one number", s.Number), "write one with its plus, as in +12025550100")
 	}
+	if s.TimerEvery < leastTimerInterval || s.TimerEvery > mostTimerInterval {
+		d.problem(key+".timer-interval", fmt.Sprintf("%v is not between 90s and 24h", s.TimerEvery), "write 30m, which most peers go along with, or 90s at the least")
+	}
 	if s.Peer.Host == "" {
 		if !d.has(key + ".peer") {
 			d.problem(key, "peer is missing", "add peer: the host:port of the PBX or carrier")

@@ -101,6 +101,8 @@ type SIPTrunk struct {
 	Anonymous   string           `yaml:"anonymous" oneof:"refuse allow"` // callers who want not to be shown
 	Number      policy.Pattern   `yaml:"number"`                         // stands for callers that the peer does not name; one number
 	Diversions  string           `yaml:"diversions" oneof:"diversion history-info"`
+	Timer       string           `yaml:"timer" oneof:"never accept require"` // session timers
+	TimerEvery  time.Duration    `yaml:"timer-interval"`                     // that we ask for
 
 	Login *Login `yaml:"login"` // nil: a peer that asks who we are is told nothing
 }
@@ -159,7 +161,11 @@ func (c *Config) Trunk(name string) (Trunk, bool) {
 const (
 	defaultState       = "/var/lib/riptide"
 	defaultRingTimeout = 180 * time.Second
-	defaultCalls       = 2000
+	// RFC 4028 section 4 recommends it.
+	defaultTimerInterval = 30 * time.Minute
+	leastTimerInterval   = 90 * time.Second
+	mostTimerInterval    = 24 * time.Hour
+	defaultCalls         = 2000
 )
 
 var defaultMediaPorts = PortRange{First: 16384, Last: 32767}
@@ -249,6 +255,12 @@ func (t *Trunk) fill(node string) {
 		}
 		if s.Anonymous == "" {
 			s.Anonymous = "refuse"
+		}
+		if s.Timer == "" {
+			s.Timer = "accept"
+		}
+		if s.TimerEvery == 0 {
+			s.TimerEvery = defaultTimerInterval
 		}
 		if s.Diversions == "" {
 			s.Diversions = "diversion"

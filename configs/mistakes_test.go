@@ -179,6 +179,12 @@ identity: {ca: {key: b}}
 		`x.yaml:7:81: trunks.f.sip.callers[0]: "2025550123": not a number pattern; write +12025550123, +1202555xxxx, +1202*, *@pbx.example or *`,
 		`x.yaml:7:93: trunks.f.sip.callers[1]: "+1202x55": not a number pattern; write +12025550123, +1202555xxxx, +1202*, *@pbx.example or *`,
 	}},
+	{"session timers", `trunks:
+  g: {sip: {peer: 192.0.2.10, timer: always, timer-interval: 1m}}
+`, []string{
+		`x.yaml:2:38: trunks.g.sip.timer: "always": not one of the values; write never or accept or require`,
+		`x.yaml:2:62: trunks.g.sip.timer-interval: 1m0s is not between 90s and 24h; write 30m, which most peers go along with, or 90s at the least`,
+	}},
 	{"RIPT trunk", `trunks:
   a: {ript: {}}
   b: {ript: {connect: http://b.example, numbers: "+1202*"}}

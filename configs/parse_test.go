@@ -46,6 +46,8 @@ trunks:
       number: "+12025550100"
       diversions: history-info
       login: {user: alice, password: pbx.password, realm: pbx.example}
+      timer: require
+      timer-interval: 90s
     facts: {accept: all, send: [callerName, privacy], carry: [X-Account, Subject]}
     transfer: allow
     codecs: [PCMA, opus, vp8]
@@ -91,7 +93,7 @@ func TestParseEveryKey(t *testing.T) {
 				Match:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
 				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required",
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info",
-				Login: &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}},
+				Login: &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Timer: "require", TimerEvery: 90 * time.Second},
 				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},
 				Transfer: "allow", Codecs: []Codec{"PCMA", "opus", "VP8"}},
 			{Name: "telco", Calls: 40, RIPT: &RIPTTrunk{Connect: "https://peer.example:9443", Client: "box-7",
@@ -153,6 +155,7 @@ log:
 		{"match", a.SIP.Match[0].String(), "192.0.2.1/32"},
 		{"ring-timeout", a.SIP.RingTimeout.String(), "3m0s"},
 		{"identity", a.SIP.Identity, "optional"},
+		{"timer", a.SIP.Timer + " " + a.SIP.TimerEvery.String(), "accept 30m0s"},
 		{"client", b.RIPT.Client, "box"},
 		{"media", b.RIPT.Media, "auto"},
 		{"accept.client", b.RIPT.Accept.Client, "b"},

@@ -20,11 +20,13 @@ const maxGlares = 3
 // before; the call goes on in any case but one, that the peer knows of none
 // (RFC 3261 section 14.1).
 type reinvite struct {
-	offer  bridge.MediaOffer
-	before session // what to go back to
-	seq    uint32
-	ack    func() // repeats the ACK; nil before there is one
-	glares int
+	offer   bridge.MediaOffer
+	refresh bool    // nothing is wanted but that the session goes on
+	raised  int     // times the peer found the session interval too small
+	before  session // what to go back to
+	seq     uint32
+	ack     func() // repeats the ACK; nil before there is one
+	glares  int
 }
 
 var _ bridge.Adapter = (*Leg)(nil)
@@ -36,8 +38,8 @@ func (l *Leg) Adapt(ctx context.Context, o bridge.MediaOffer) error {
 		switch {
 		case o.Sealed || len(o.Speech) == 0:
 			return bridge.CauseMediaIncompatible.With("trunk %q has none of what is wanted", l.trunk.Name)
-		case l.state == answered && l.wanted == nil:
-			l.wanted = &o // when the peer has acknowledged our answer
+		case (l.state == answered || l.reinvite != nil && l.reinvite.refresh) && l.wanted == nil:
+			l.wanted = &o // when the peer has acknowledged our answer, or the refresh is done
 			return nil
 		case !l.mayOffer():
 			return bridge.CauseOverloaded.With("call %s: another change of its media is under way", l.info.ID)
@@ -66,9 +68,14 @@ func (l *Leg) wish() {
 // reoffer sends the re-INVITE.
 func (l *Leg) reoffer(r *reinvite) error {
 	r.before, r.ack = *l.media, nil
-	body := l.media.offer(r.offer)
+	var body []byte
+	if r.refresh {
+		body = l.media.sameOffer()
+	} else {
+		body = l.media.offer(r.offer)
+	}
 	req := l.dlg.request(sipgo.INVITE)
-	for _, h := range append(l.contactHeaders(body), acceptHeader) {
+	for _, h := range append(append(l.contactHeaders(body), acceptHeader), l.refreshHeaders()...) {
 		req.AppendHeader(h)
 	}
 	req.SetBody(body)
@@ -95,10 +102,15 @@ func (l *Leg) onReoffered(r *reinvite, res *sipgo.Response) {
 	case l.reinvite != r || l.muted:
 	case res.StatusCode == 481:
 		l.rollBack(r)
-		l.lost("says that it knows of no such call (481)")
+		l.lost("a re-INVITE", "says that it knows of no such call (481)")
 	case res.StatusCode == 408:
 		l.rollBack(r)
-		l.lost("is reported not to answer (408)")
+		l.lost("a re-INVITE", "is reported not to answer (408)")
+	case l.raise(r, res):
+	case r.refresh:
+		l.rollBack(r)
+		l.refreshed(res)
+		l.wish()
 	case res.StatusCode == 491 && r.glares < maxGlares:
 		l.rollBack(r)
 		r.glares++
@@ -134,6 +146,12 @@ func (l *Leg) onReaccepted(r *reinvite, res *sipgo.Response) {
 		return
 	}
 	l.reinvite = nil
+	l.notes(res)
+	l.keepAlive(answeredTimer(l.trunk.Timer, l.terms, res))
+	if r.refresh && l.media.same(res.Body()) {
+		l.wish()
+		return
+	}
 	answer, err := sdp.Parse(res.Body())
 	if err == nil {
 		err = l.media.accept(answer)
@@ -147,6 +165,7 @@ func (l *Leg) onReaccepted(r *reinvite, res *sipgo.Response) {
 	}
 	l.media.settle()
 	l.unchanged()
+	l.wish()
 }
 
 // onUnoffered judges a re-INVITE without a final answer.
@@ -155,11 +174,30 @@ func (l *Leg) onUnoffered(r *reinvite, err error) {
 		return
 	}
 	l.rollBack(r)
-	if timedOut(err) {
-		l.lost("does not answer")
-		return
+	switch {
+	case r.refresh:
+		l.notRefreshed(err)
+	case timedOut(err):
+		l.lost("a re-INVITE", "does not answer")
+	default:
+		l.unchanged()
 	}
-	l.unchanged()
+}
+
+// raise sends a re-INVITE again whose session interval was too small for the
+// peer (RFC 4028 section 7.3).
+func (l *Leg) raise(r *reinvite, res *sipgo.Response) bool {
+	seconds, ok := tooSmall(res, l.terms.seconds)
+	if res.StatusCode != 422 || !ok || r.raised >= maxTooSmall {
+		return false
+	}
+	l.rollBack(r)
+	r.raised++
+	l.terms.seconds, l.minSE = seconds, seconds
+	if l.reoffer(r) != nil {
+		l.unchanged()
+	}
+	return true
 }
 
 // rollBack goes back to what was agreed on before. The version of our
@@ -177,9 +215,9 @@ func (l *Leg) unchanged() {
 	l.emit(bridge.Event{Kind: bridge.MediaChanged, Plan: l.media.planCopy(), Held: l.media.held()})
 }
 
-// lost ends a call whose peer is no longer in it, as a re-INVITE has shown.
-func (l *Leg) lost(why string) {
-	c := bridge.CauseSignallingLost.With("trunk %q at %s, asked for other media by re-INVITE, %s", l.trunk.Name, l.flow.remote(), why).EndedBy(bridge.ByBridge)
+// lost ends a call whose peer is no longer in it, as a request of ours has shown.
+func (l *Leg) lost(asked, why string) {
+	c := bridge.CauseSignallingLost.With("trunk %q at %s, sent %s, %s", l.trunk.Name, l.flow.remote(), asked, why).EndedBy(bridge.ByBridge)
 	l.ended(c, nil)
 	_ = l.bye(c)
 }
@@ -191,4 +229,30 @@ func (s *session) offer(o bridge.MediaOffer) []byte {
 	s.local = s.local.Reoffer(s.ours(), rtp.CapabilityOf(o))
 	s.offering = true
 	return s.local.Bytes()
+}
+
+// sameOffer is our description as it is, as an offer that changes nothing: the
+// version stays (RFC 3264 section 8).
+func (s *session) sameOffer() []byte {
+	s.offering = true
+	return s.local.Bytes()
+}
+
+// same tells whether an answer to sameOffer says what was said before, or
+// nothing at all. Then nothing is learnt anew.
+func (s *session) same(answer []byte) bool {
+	if len(answer) > 0 {
+		d, err := sdp.Parse(answer)
+		if err != nil || d.Origin != s.remote.Origin {
+			return false
+		}
+		// Some change the address, or hold, and forget to raise the version.
+		now, _ := d.Audio()
+		before, _ := s.remote.Audio()
+		if now.Remote() != before.Remote() || now.Direction != before.Direction {
+			return false
+		}
+	}
+	s.offering = false
+	return true
 }

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,18 +13,34 @@ import (
 const (
 	allowed       = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE"
 	acceptedTypes = typeSDP + ", " + typePIDF + ", " + typeMultipart + "mixed"
-	supported     = "timer"
 )
-
-// minSessionExpires is the shortest session interval we go along with (RFC
-// 4028 section 4).
-const minSessionExpires = 90
 
 var (
-	allowHeader     = sipgo.NewHeader("Allow", allowed)
-	acceptHeader    = sipgo.NewHeader("Accept", acceptedTypes)
-	supportedHeader = sipgo.NewHeader("Supported", supported)
+	allowHeader  = sipgo.NewHeader("Allow", allowed)
+	acceptHeader = sipgo.NewHeader("Accept", acceptedTypes)
 )
+
+// extensions are the option tags that a trunk's peer may require of us.
+func (t *Trunk) extensions() []string {
+	var out []string
+	if t.Timer != TimerNever {
+		out = append(out, "timer")
+	}
+	return out
+}
+
+// supported tells the peer about them; nothing, where there are none.
+func (t *Trunk) supported() []sipgo.Header {
+	if tags := t.extensions(); len(tags) > 0 {
+		return []sipgo.Header{sipgo.NewHeader("Supported", strings.Join(tags, ", "))}
+	}
+	return nil
+}
+
+// capabilities go with answers to OPTIONS.
+func (t *Trunk) capabilities() []sipgo.Header {
+	return append([]sipgo.Header{allowHeader, acceptHeader}, t.supported()...)
+}
 
 // refusal is a final response that needs no look at the call.
 type refusal struct {
@@ -160,11 +177,12 @@ func refuseMethod(m sipgo.RequestMethod) *refusal {
 }
 
 // checkContent judges extensions and body of a request we would serve.
-func checkContent(req *sipgo.Request) *refusal {
+func (t *Trunk) checkContent(req *sipgo.Request) *refusal {
 	var unknown []string
+	known := t.extensions()
 	for _, v := range headerValues(req, "Require") {
 		for _, tag := range splitList(v) {
-			if tag != "" && !strings.EqualFold(tag, "timer") {
+			if tag != "" && !slices.Contains(known, strings.ToLower(tag)) {
 				unknown = append(unknown, tag)
 			}
 		}
@@ -176,7 +194,7 @@ func checkContent(req *sipgo.Request) *refusal {
 		return refuse(406, "", sipgo.NewHeader("Accept", typeSDP))
 	}
 	if len(req.Body()) == 0 {
-		return checkTimer(req)
+		return t.checkTimer(req)
 	}
 	for _, v := range headerValues(req, "Content-Encoding") {
 		if !strings.EqualFold(v, "identity") {
@@ -186,13 +204,13 @@ func checkContent(req *sipgo.Request) *refusal {
 	if !isSDP(req) && (req.Method == sipgo.INVITE || req.Method == sipgo.UPDATE) {
 		return refuse(415, "", acceptHeader)
 	}
-	return checkTimer(req)
+	return t.checkTimer(req)
 }
 
 // checkTimer refuses session intervals that would keep the peer busy with
 // refreshing (RFC 4028 section 9).
-func checkTimer(req *sipgo.Request) *refusal {
-	if req.Method != sipgo.INVITE && req.Method != sipgo.UPDATE {
+func (t *Trunk) checkTimer(req *sipgo.Request) *refusal {
+	if t.Timer == TimerNever || req.Method != sipgo.INVITE && req.Method != sipgo.UPDATE {
 		return nil
 	}
 	if seconds, _, ok := sessionExpires(req); ok && seconds < minSessionExpires {
@@ -239,19 +257,9 @@ func sessionExpires(msg sipgo.Message) (seconds int, refresher string, ok bool) 
 	return seconds, refresher, true
 }
 
-// timerHeaders answer a request for a session timer: the peer refreshes, as
-// the one who asked. A peer that wants us to do it gets no timer at all, which
-// RFC 4028 section 9 allows.
-func timerHeaders(req *sipgo.Request) []sipgo.Header {
-	seconds, refresher, ok := sessionExpires(req)
-	if !ok || refresher == "uas" {
-		return nil
-	}
-	out := []sipgo.Header{sipgo.NewHeader("Session-Expires", strconv.Itoa(seconds)+";refresher=uac")}
-	if hasOption(req, "Supported", "timer") || hasOption(req, "k", "timer") {
-		out = append(out, sipgo.NewHeader("Require", "timer"))
-	}
-	return out
+// offers tells whether the sender of a message knows an extension.
+func offers(msg sipgo.Message, tag string) bool {
+	return hasOption(msg, "Supported", tag) || hasOption(msg, "k", tag) || hasOption(msg, "Require", tag)
 }
 
 func hasOption(msg sipgo.Message, header, tag string) bool {

@@ -81,6 +81,10 @@ type Trunk struct {
 	AllowAnonymous  bool          // take calls of callers who want not to be shown; else 433
 	Number          policy.Number // stands for callers whose number even the trunk does not tell; "" = none
 
+	Timer           string        // session timers: TimerNever, TimerAccept (default), TimerRequire
+	SessionInterval time.Duration // that we ask for; default 30 min, at least 90 s
+	second          time.Duration // of session timers; tests have shorter ones
+
 	Facts       bridge.FactPolicy // which facts of a call the peer is believed, and told
 	HistoryInfo bool              // diversions are told as History-Info (RFC 7044) instead of Diversion
 }
@@ -134,6 +138,9 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 	}
 	if t.ProbeAfter == 0 {
 		t.ProbeAfter = defaultProbeAfter
+	}
+	if err := t.checkTimerPolicy(); err != nil {
+		return nil, err
 	}
 	for _, name := range t.Facts.Carry {
 		if !policy.CanCarry(name) {

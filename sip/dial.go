@@ -24,6 +24,7 @@ type outgoing struct {
 	between  bool          // the attempt was left, and the next one is on its way
 	tries    tries         // challenges that were answered
 	given    *bridge.Cause // we gave up, for this reason
+	raised   int           // times the peer found the session interval too small
 
 	early    map[string]*dialog // by To tag: one for each fork
 	answered map[string]func()  // repeats the ACK of each fork that answered
@@ -63,6 +64,7 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 		Identity: bridge.Identity{Passport: in.Passport, Others: in.Others}, Facts: in.Facts, Trace: in.Trace,
 	}
 	l.session.local = in.Trace.ID
+	l.terms = t.asksTimer()
 	fail := func(err error) (bridge.Leg, error) {
 		l.cancel()
 		media.port.Close()
@@ -156,7 +158,9 @@ func (a *Agent) buildInvite(in bridge.Intent, t *trunk, callID string, offer []b
 	}
 	body, types := pack(offer, pidf, location)
 	rest = append(append(append(caller[1:], rest...), a.factHeaders(in, t, f, location)...), sessionID{local: in.Trace.ID}.headers()...)
-	for _, h := range append(append(rest, allowHeader, acceptHeader), types...) {
+	rest = append(append(rest, allowHeader, acceptHeader), t.supported()...)
+	rest = append(rest, timerOf(t.asksTimer(), 0)...)
+	for _, h := range append(rest, types...) {
 		req.AppendHeader(h)
 	}
 	req.SetBody(body)
@@ -240,6 +244,7 @@ func (l *Leg) onAnswer(res *sipgo.Response) {
 	case l.closed:
 	case l.state == ending:
 		l.over() // as we wanted
+	case res.StatusCode == 422 && l.longerSession(res):
 	default:
 		l.ended(l.causeOf(res), nil)
 		l.over()
@@ -261,6 +266,7 @@ func (l *Leg) onProvisional(res *sipgo.Response) {
 		return
 	}
 	tag := toTag(res)
+	l.notes(res)
 	if l.state != inviting || res.StatusCode == 100 || tag == "" && len(res.Body()) > 0 {
 		return
 	}
@@ -362,6 +368,8 @@ func (l *Leg) take200(tag string, res *sipgo.Response) {
 	}
 	l.stopTimers() // ringing is over
 	l.media.settle()
+	l.notes(res)
+	l.keepAlive(answeredTimer(l.trunk.Timer, l.terms, res))
 	l.watch()
 	facts := l.trunk.Facts.Accepted(factsOf(res, l.trunk.Numbers, l.trunk.Facts.Carry, ""))
 	facts.Session = l.session.remote

@@ -193,7 +193,7 @@ func TestEachFactAlone(t *testing.T) {
 	}
 	for _, h := range plain.Headers() {
 		switch h.Name() {
-		case "Via", "Max-Forwards", "From", "To", "Call-ID", "CSeq", "Contact", "P-Asserted-Identity", "Allow", "Accept", "Content-Type", "Content-Length":
+		case "Via", "Max-Forwards", "From", "To", "Call-ID", "CSeq", "Contact", "P-Asserted-Identity", "Allow", "Accept", "Supported", "Content-Type", "Content-Length":
 		default:
 			t.Errorf("header field %s: %s", h.Name(), h.Value())
 		}

@@ -20,6 +20,7 @@ func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
 		return
 	}
 	l.spoke = time.Now()
+	l.notes(req)
 	if s.flow.transport() == l.flow.transport() || !l.flow.alive() {
 		l.flow = s.flow // a NAT that was rebound, a TCP connection that was made anew
 	}
@@ -34,7 +35,7 @@ func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
 	case sipgo.INVITE, sipgo.UPDATE:
 		l.onReinvite(req, s)
 	case sipgo.OPTIONS: // is this call alive? It is, whether or not we take new ones
-		s.respond(200, "", nil, allowHeader, acceptHeader, supportedHeader)
+		s.respond(200, "", nil, l.trunk.capabilities()...)
 	case sipgo.INFO:
 		onInfo(req, s)
 	case sipgo.REFER:

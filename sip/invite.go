@@ -63,6 +63,7 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	}
 	l.info, l.invite, s.leg = info, s, l
 	l.dlg = dialogOfRequest(req, s.tag)
+	l.notes(req)
 	if info.Trace.ID != "" {
 		l.session = sessionID{local: bridge.NewSessionID(), remote: info.Trace.ID}
 	}
@@ -255,7 +256,8 @@ func (l *Leg) offered() bool { return len(l.invite.req.Body()) > 0 }
 
 // contactHeaders go with every answer that makes a dialog.
 func (l *Leg) contactHeaders(body []byte) []sipgo.Header {
-	headers := append([]sipgo.Header{contact(l.dlg.local.User, l.flow, l.dlg.secure), allowHeader, supportedHeader}, l.session.headers()...)
+	headers := append([]sipgo.Header{contact(l.dlg.local.User, l.flow, l.dlg.secure), allowHeader}, l.trunk.supported()...)
+	headers = append(headers, l.session.headers()...)
 	if len(body) > 0 {
 		headers = append(headers, sipgo.NewHeader("Content-Type", "application/sdp"))
 	}
@@ -289,7 +291,7 @@ func (l *Leg) answer(plan bridge.MediaPlan, facts bridge.Facts) error {
 	if l.session.local != "" && facts.Session != "" {
 		l.session.local = facts.Session
 	}
-	headers := append(l.contactHeaders(body), timerHeaders(l.invite.req)...)
+	headers := append(l.contactHeaders(body), l.agreeTimer(l.invite.req)...)
 	l.accept(l.invite, body, append(headers, l.agent.answerHeaders(l.trunk, facts)...))
 	return nil
 }

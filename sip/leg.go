@@ -60,6 +60,12 @@ type Leg struct {
 
 	session sessionID
 
+	terms      sessionTerms // of the session timer
+	minSE      int          // the interval on which the peer's network insists; 0 = not said
+	refreshing *time.Timer  // until our next refresh
+	expiry     *time.Timer  // until the call ends without one
+	updates    bool         // the peer takes UPDATE
+
 	spoke    time.Time // when the peer's last request in the dialog came
 	failures int       // probes without an answer, in a row
 
@@ -147,6 +153,9 @@ func (l *Leg) after(d time.Duration, f func()) *time.Timer {
 }
 
 func (l *Leg) stop(t *time.Timer) {
+	if t == nil {
+		return
+	}
 	t.Stop()
 	delete(l.timers, t)
 }
@@ -154,6 +163,13 @@ func (l *Leg) stop(t *time.Timer) {
 func (l *Leg) stopTimers() {
 	for t := range l.timers {
 		l.stop(t)
+	}
+}
+
+// notes keeps what a message says of the peer's abilities.
+func (l *Leg) notes(msg sipgo.Message) {
+	if values := headerValues(msg, "Allow"); len(values) > 0 {
+		l.updates = hasOption(msg, "Allow", string(sipgo.UPDATE))
 	}
 }
 

@@ -291,8 +291,10 @@ func FuzzMessage(f *testing.F) {
 		}
 		sessionOf(req)
 		checkMethod(req)
-		checkContent(req)
-		timerHeaders(req)
+		(&Trunk{}).checkContent(req)
+		if terms := agreeTimer(TimerRequire, 1800, sessionTerms{}, readTimer(req)); terms.seconds <= 0 {
+			t.Fatalf("session timer of %d s", terms.seconds)
+		}
 		d := dialogOfRequest(req, "tag")
 		_ = encode(d.request(sipgo.BYE))
 		d.nextHop()

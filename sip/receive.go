@@ -185,7 +185,7 @@ func (m *mailbox) onRequest(req *sipgo.Request, f flow, t *trunk, broken error) 
 		return
 	}
 	if req.Method == sipgo.OPTIONS {
-		m.options(s) // some probe with tags of dialogs that are long gone
+		m.options(s, t) // some probe with tags of dialogs that are long gone
 		return
 	}
 	s.refuse(refuse(481, ""))
@@ -215,19 +215,19 @@ func (m *mailbox) outOfDialog(req *sipgo.Request, s *serverTx, t *trunk) {
 		s.refuse(r)
 		return
 	}
-	if r := checkContent(req); r != nil {
+	if r := t.checkContent(req); r != nil {
 		s.refuse(r)
 		return
 	}
 	if req.Method == sipgo.OPTIONS {
-		m.options(s)
+		m.options(s, t)
 		return
 	}
 	m.onInvite(req, s, t)
 }
 
 // options says what we can do, and by its status whether we take calls.
-func (m *mailbox) options(s *serverTx) {
+func (m *mailbox) options(s *serverTx, t *trunk) {
 	m.agent.mu.Lock()
 	draining := m.agent.draining
 	m.agent.mu.Unlock()
@@ -235,7 +235,7 @@ func (m *mailbox) options(s *serverTx) {
 		s.respond(503, "", nil, retryAfter(retryAfterOverload))
 		return
 	}
-	s.respond(200, "", nil, allowHeader, acceptHeader, supportedHeader)
+	s.respond(200, "", nil, t.capabilities()...)
 }
 
 // onACK stops the repetitions of a refusal, or confirms a 2xx. It is never

@@ -39,7 +39,10 @@ type dialogState struct {
 	SDP       uint64 `json:"sdp"`                 // o= version last sent: the next one is higher
 	SessionID string `json:"sessionId,omitempty"` // our half of Session-ID (RFC 7989)
 	PeerID    string `json:"peerSessionId,omitempty"`
-	Local     string `json:"local,omitempty"` // our description
+	Interval  int    `json:"sessionExpires,omitempty"` // of the session timer, in seconds; 0 = there is none
+	Refresher bool   `json:"refresher,omitempty"`      // we refresh
+	Updates   bool   `json:"updates,omitempty"`        // the peer takes UPDATE
+	Local     string `json:"local,omitempty"`          // our description
 	Remote    string `json:"remote,omitempty"`
 
 	Media rtp.State  `json:"media"`
@@ -69,6 +72,10 @@ func (l *Leg) snapshot() dialogState {
 		Transport: l.flow.transport().String(), Peer: l.flow.remote().String(), Listen: l.flow.LocalAddr().String(),
 		SessionID: l.session.local, PeerID: l.session.remote, Session: l.media.id, SDP: l.media.version, Media: l.media.port.State(),
 	}
+	if l.state >= answered {
+		s.Interval, s.Refresher = l.terms.seconds, l.terms.ours
+	}
+	s.Updates = l.updates
 	if len(l.media.local.Media) > 0 {
 		s.Local = string(l.media.local.Bytes())
 	}

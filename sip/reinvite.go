@@ -14,7 +14,7 @@ import (
 // codec, a session refresh. Nothing that comes here ends the call; the worst
 // answer is 488, after which everything is as before (RFC 3261 section 14.2).
 func (l *Leg) onReinvite(req *sipgo.Request, s *serverTx) {
-	if r := checkContent(req); r != nil {
+	if r := l.trunk.checkContent(req); r != nil {
 		s.refuse(r)
 		return
 	}
@@ -104,7 +104,7 @@ func (l *Leg) onOffer(req *sipgo.Request, s *serverTx) {
 
 // agree answers 200.
 func (l *Leg) agree(s *serverTx, body []byte) {
-	headers := append(l.contactHeaders(body), timerHeaders(s.req)...)
+	headers := append(l.contactHeaders(body), l.agreeTimer(s.req)...)
 	if s.req.Method == sipgo.INVITE {
 		l.accept(s, body, headers)
 		return
