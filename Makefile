@@ -11,7 +11,7 @@ TESTFLAGS ?=
 # gives it without asking, so that the build cache stays the user's.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || ! sudo -n true 2>/dev/null || echo "-exec 'sudo -n -E'")
 
-.PHONY: all build demo test check fmt lint tidy vuln conform soak fuzz vectors bench bench-calls peers clean
+.PHONY: all build demo test check fmt lint tidy vuln conform soak interop fuzz vectors bench bench-calls peers clean
 all: build
 
 build: ## the static binary ./riptide
@@ -56,6 +56,13 @@ soak: peers | dist ## long runs: thousands of calls, held calls with media, noth
 	@export RIPTIDE_CADDY="$$(scripts/tool caddy)" RIPTIDE_TRAEFIK="$$(scripts/tool traefik)"; \
 	RIPTIDE_PEERS=required RIPTIDE_SOAK=1 \
 		go run ./scripts/testsum -o dist/soak-counts -timeout 2h -run 'Soak' $(SUDO) $(TESTFLAGS) ./...
+
+interop: peers | dist ## every test that shows a behaviour with a peer; writes docs/interop.md. INTEROP=TestX for one of them
+	@rm -f dist/interop; export RIPTIDE_SECSIPIDX="$$(scripts/tool secsipidx)"; \
+	tests="$(INTEROP)"; \
+	RIPTIDE_PEERS=required RIPTIDE_INTEROP="$(CURDIR)/dist/interop" \
+		go run ./scripts/testsum -p 1 -timeout 60m -run "$${tests:-$$(go run ./scripts/interop -tests)}" $(SUDO) $(TESTFLAGS) . ./sip/...; \
+	go run ./scripts/interop -records dist/interop
 
 fuzz: ## every fuzz target, for FUZZTIME each
 	scripts/fuzz $(FUZZTIME)

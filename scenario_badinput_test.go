@@ -24,6 +24,7 @@ import (
 // and nothing is left behind.
 func TestBadInputHarmsNobody(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "bad-input", "scripted")
 	const calls = 20
 	callee := siptest.Sipp{Scenario: siptest.UAS, Script: siptest.Script{RingMS: 50}, Calls: calls + 1, Echo: true, Timeout: 2 * time.Minute}.Start(t)
 	p := startSite(t, siteOptions{to: callee.Addr, edit: func(_, config string) string {

@@ -28,6 +28,7 @@ const (
 // at once, 50 calls a second each, and nothing fails.
 func TestSoakThousandCalls(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "udp", "sipp")
 	calls, rate := size(150, 1000), 50.0
 	toTelco := siptest.Sipp{Scenario: siptest.UAS, Script: siptest.Script{RingMS: 50}, Calls: calls, Timeout: 3 * time.Minute}.Start(t)
 	toOffice := siptest.Sipp{Scenario: siptest.UAS, Script: siptest.Script{RingMS: 50}, Calls: calls, Timeout: 3 * time.Minute}.Start(t)
@@ -56,6 +57,7 @@ func TestSoakThousandCalls(t *testing.T) {
 // every row of the table that a SIP peer can cause.
 func TestCausesOverTheWire(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "causes", "sipp")
 	callee := siptest.FreePorts(t, nil, "127.0.0.1", 2)
 	addr := fmt.Sprintf("127.0.0.1:%d", callee)
 	p := startPair(t, pairOptions{args: []string{"--to", addr}})
@@ -77,6 +79,9 @@ func TestCausesOverTheWire(t *testing.T) {
 // TestWaysToEnd: every other way a call ends, with sipp at both ends.
 func TestWaysToEnd(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "hangup", "sipp")
+	siptest.Shows(t, "cancel", "sipp")
+	siptest.Shows(t, "early-media", "sipp")
 	callee := siptest.FreePorts(t, nil, "127.0.0.1", 2)
 	p := startPair(t, pairOptions{args: []string{"--to", fmt.Sprintf("127.0.0.1:%d", callee)}})
 	for _, tc := range []struct {
@@ -105,6 +110,8 @@ func TestWaysToEnd(t *testing.T) {
 // TestCrossings: messages that cross on the way, and one that never arrives.
 func TestCrossings(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "cancel-glare", "sipp")
+	siptest.Shows(t, "lost-ack", "sipp")
 	for _, tc := range []struct {
 		name     string
 		uac, uas siptest.Scenario
@@ -134,6 +141,7 @@ func TestCrossings(t *testing.T) {
 // the call; the other is acknowledged and hung up.
 func TestForkedAnswers(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "forked", "scripted")
 	callee := &siptest.Forker{Branches: 3}
 	p := startPair(t, pairOptions{args: []string{"--to", callee.Start(t)}})
 	caller := siptest.Sipp{

@@ -88,6 +88,8 @@ func factCall(t *testing.T, to string, lines []string) string {
 // what nobody listed never.
 func TestFactsCrossBothBridges(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "facts", "scripted")
+	siptest.Shows(t, "facts", "sipp")
 	arrives := []string{
 		";npdi", ";rn=+12025550177", ";cic=+1-0288", ";cpc=payphone", ";isup-oli=27", ";tgrp=tg-7;trunk-context=pbx.example", `"The Office"`,
 		"Diversion: <sip:+12025550111@127.0.0.1;user=phone>;reason=no-answer;counter=1", "Resource-Priority: ets.0", "<https://lis.example/1>",

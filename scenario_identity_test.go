@@ -29,6 +29,8 @@ import (
 // the caller as they said it.
 func TestIdentityAcceptedByOthers(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "identity", "kamailio")
+	siptest.Shows(t, "identity", "sipp")
 	certificate := filepath.Join(t.TempDir(), "leaf.pem") // written when it is known
 	callee := siptest.Sipp{Scenario: siptest.UAS}.Start(t)
 	kamailio := siptest.Kamailio{Certificate: certificate, Next: callee.Addr}.Start(t)
@@ -193,6 +195,7 @@ func (m *meddler) change(b []byte) []byte {
 // signed for.
 func TestIdentityIsRelayed(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "identity", "sipp")
 	publisher := newPublisher(t)
 	port := siptest.FreePorts(t, nil, "127.0.0.1", 1)
 	p := startSite(t, siteOptions{

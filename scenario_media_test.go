@@ -72,6 +72,7 @@ func countedRTP(t *testing.T, ns *siptest.Namespace) map[string]int {
 // TestSoakHeldCalls holds calls with media in both directions, sipp at both ends,
 // and compares the bridges' books with the kernel's.
 func TestSoakHeldCalls(t *testing.T) {
+	siptest.Shows(t, "media", "sipp")
 	for _, media := range []string{"auto", "put-get"} {
 		t.Run(media, func(t *testing.T) { heldCalls(t, media) })
 	}
@@ -148,6 +149,12 @@ const bridgetestPtime = 20 * time.Millisecond
 // string of digits typed at one arrives at the other once, whole and in order.
 func TestBaresipHearsBaresip(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "udp", "baresip")
+	siptest.Shows(t, "media", "baresip")
+	siptest.Shows(t, "dtmf", "baresip")
+	siptest.Shows(t, "codecs", "baresip")
+	siptest.Shows(t, "transcoding", "baresip")
+	siptest.Shows(t, "hangup", "baresip")
 	for _, media := range []string{"auto", "put-get"} {
 		t.Run(media, func(t *testing.T) {
 			t.Parallel()

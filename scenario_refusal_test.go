@@ -253,6 +253,8 @@ func (r refusal) place(t *testing.T, p *pair) {
 // log's cause tell them apart.
 func TestRefusedOverSIP(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "identity", "sipp")
+	siptest.Shows(t, "privacy", "sipp")
 	publisher := newPublisher(t)
 	p := startSite(t, siteOptions{
 		prepare: publisher.trust,

@@ -142,6 +142,7 @@ func videoPair(t *testing.T, media string, caller, callee *siptest.Phone) (conte
 // once and arrives bit by bit; requests for keyframes go both ways.
 func TestVideoCrosses(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "video", "scripted")
 	for _, c := range []struct{ codec, fmtp, file, media string }{
 		{"H264", "profile-level-id=4d001e;packetization-mode=1", "h264.rtp", "auto"},
 		{"VP8", "max-fr=30;max-fs=3600", "vp8.rtp", "auto"},
@@ -203,6 +204,7 @@ func TestVideoCrosses(t *testing.T) {
 // call, and hears.
 func TestVideoOfOneSideOnly(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "video", "scripted")
 	for name, c := range map[string]struct{ caller, callee string }{"callee has none": {"VP8", ""}, "caller has none": {"", "VP8"}, "different": {"VP8", "H264"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

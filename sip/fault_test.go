@@ -11,6 +11,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 // One test for each fault that was found in the dialog layer of the library
@@ -20,6 +21,7 @@ import (
 // answered, billed, dead.
 func TestFault01CancelCrossesAnswer(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "cancel-glare", "scripted")
 	_, p, l, inv := dialled(t)
 	p.respond(inv, 180, "Ringing", "a", "")
 	event(t, l, bridge.Alerting)
@@ -78,6 +80,7 @@ func TestFault02AckHasNumberOfInvite(t *testing.T) {
 // Fault 3: the answer of a second fork was taken for a repetition of the first.
 func TestFault03ForkedAnswers(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "forked", "scripted")
 	_, p, l, inv := dialled(t)
 	p.respond(inv, 180, "Ringing", "a", "")
 	p.respond(inv, 180, "Ringing", "b", "")
@@ -173,6 +176,7 @@ func TestFault05RepetitionsAndMissingAck(t *testing.T) {
 // back to back; a number below the one before it would be refused with 500.
 func TestFault06Order(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "order", "scripted")
 	const pairs = 10000
 	for _, transport := range []string{"udp", "tcp"} {
 		t.Run(transport, func(t *testing.T) {
@@ -250,6 +254,7 @@ func TestFault07SipsIsNeverClear(t *testing.T) {
 // Fault 8: requests over 1300 bytes failed on UDP, and so did responses.
 func TestFault08LargeRequestGoesOverTCP(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "large", "scripted")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 // tortured is a message with the right answer of a user agent that hands calls
@@ -42,6 +43,7 @@ func (n *nobody) Accept(context.Context, bridge.Leg) error {
 // and TCP.
 func TestTortureRFC4475(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "bad-input", "scripted")
 	torture(t, validMessages)
 	torture(t, invalidMessages)
 }
@@ -49,6 +51,7 @@ func TestTortureRFC4475(t *testing.T) {
 // TestTortureRFC5118: the same for IPv6.
 func TestTortureRFC5118(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "bad-input", "scripted")
 	torture(t, ipv6Messages)
 }
 

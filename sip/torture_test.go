@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/sip/siptest"
 )
 
 // badRequests are requests that no RFC's collection has, each made from a good
@@ -45,6 +47,7 @@ var badRequests = []struct {
 
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "bad-input", "scripted")
 	acc := newAcceptor()
 	a := startAgent(t, acc, Trunk{})
 	for i, tc := range badRequests {
@@ -160,6 +163,7 @@ func TestStreamThatCannotBeFollowed(t *testing.T) {
 
 func TestStrangersHearNothing(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "flood", "scripted")
 	a := startAgent(t, newAcceptor(), Trunk{Peer: "127.0.0.2:5060", Match: prefixes("127.0.0.3/32")})
 	p := newPeer(t) // on 127.0.0.1
 	d := p.caller(a)

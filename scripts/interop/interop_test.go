@@ -1,0 +1,92 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"riptide/sip/siptest"
+)
+
+const tree = "../.."
+
+// TestDocumentAgreesWithTheTests: docs/interop.md claims nothing that no test
+// shows, and has a row for everything that one does.
+func TestDocumentAgreesWithTheTests(t *testing.T) {
+	t.Parallel()
+	s, err := readSource(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(tree, documentFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(b)
+	for c, v := range parseCells(doc) {
+		if len(s.shown[c]) == 0 {
+			t.Errorf("%s with %s is said to be %q, but no test shows it", c.behaviour, c.peer, v)
+		}
+	}
+	for _, row := range siptest.Behaviours {
+		if shown, there := len(s.testsOf(row.ID)) > 0, strings.Contains(doc, "\n| "+row.Title+" |"); shown != there {
+			t.Errorf("row %q is there: %v; tests show it: %v (go run ./scripts/interop writes %s anew)", row.Title, there, shown, documentFile)
+		}
+	}
+	for _, name := range regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(doc, -1) {
+		if !s.tests[name[1]] {
+			t.Errorf("%s names %s, which does not exist (go run ./scripts/interop writes it anew)", documentFile, name[1])
+		}
+	}
+}
+
+// TestGuardsExist: every thread and fault has a test, and every test that is
+// named there exists.
+func TestGuardsExist(t *testing.T) {
+	t.Parallel()
+	s, err := readSource(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range append(append([]complaint{}, threads...), faults...) {
+		for _, name := range c.tests {
+			if !s.tests[name] {
+				t.Errorf("%s %d is guarded by %s, which does not exist", c.kind, c.number, name)
+			}
+		}
+		if len(s.guards(c)) == 0 && !awaited[c.number] {
+			t.Errorf("%s %d (%s) is guarded by no test", c.kind, c.number, c.hurts)
+		}
+	}
+}
+
+// awaited are threads whose tests come with what they are about.
+var awaited = map[int]bool{3: true, 4: true, 5: true, 8: true, 11: true, 12: true, 16: true, 17: true, 18: true, 19: true, 21: true, 22: true, 26: true,
+	28: true, 29: true, 30: true, 31: true, 32: true, 33: true, 36: true, 37: true}
+
+func TestMergeAndParse(t *testing.T) {
+	t.Parallel()
+	cells := map[cell]outcome{{"udp", "kamailio"}: "✓ 2026-01-01", {"udp", "sipp"}: "✓ 2026-01-01"}
+	merge(cells, []siptest.Shown{
+		{Behaviour: "udp", Peer: "sipp", Passed: true}, {Behaviour: "udp", Peer: "sipp", Passed: false}, {Behaviour: "udp", Peer: "sipp", Passed: true},
+		{Behaviour: "tcp", Peer: "sipp", Passed: true},
+	}, "2026-02-02")
+	want := map[cell]outcome{{"udp", "kamailio"}: "✓ 2026-01-01", {"udp", "sipp"}: "✗ 2026-02-02", {"tcp", "sipp"}: "✓ 2026-02-02"}
+	if !maps.Equal(cells, want) {
+		t.Errorf("%v, want %v", cells, want)
+	}
+	s := &source{shown: map[cell][]string{}, tests: map[string]bool{}}
+	for c := range want {
+		s.shown[c] = []string{"TestX"}
+	}
+	if got := parseCells(document(s, cells)); !maps.Equal(got, want) {
+		t.Errorf("%v comes back as %v", want, got)
+	}
+	delete(s.shown, cell{"udp", "kamailio"})
+	if doc := document(s, cells); strings.Contains(doc, "2026-01-01") {
+		t.Errorf("a cell that nobody shows is still there:\n%s", doc)
+	}
+}
