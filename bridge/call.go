@@ -236,7 +236,7 @@ func (c *call) handle(ctx context.Context, from side, ev Event, ok bool) (over b
 	c.adopt(from, ev)
 	if t.do == answer {
 		c.rec.Answered = c.bridge.cfg.Now()
-		c.rec.Answer = ev.Facts
+		c.rec.Answer = ev.facts()
 	}
 	switch {
 	case changed && (t.do == answer || ev.Stored != nil):
@@ -270,7 +270,7 @@ func (c *call) act(ctx context.Context, do action, ev Event) error {
 		if c.planA == nil {
 			return CauseMediaIncompatible.With("leg %s answered without media", c.b.Info().ID)
 		}
-		return c.a.Answer(ctx, Answer{Media: *c.planA, Facts: ev.Facts})
+		return c.a.Answer(ctx, Answer{Media: *c.planA, Facts: ev.facts()})
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func TestFactsGoThroughTheCall(t *testing.T) {
 			t.Errorf("trace %+v of %+v", in.Trace, trace)
 		}
 		answered := bridge.Facts{Connected: "+12025550188", Session: strings.Repeat("2", 32)}
-		b.Send(bridge.Event{Kind: bridge.Answered, Plan: &plan, Facts: answered})
+		b.Send(bridge.Event{Kind: bridge.Answered, Plan: &plan, Facts: &answered})
 		if act := r.await(a, bridgetest.Accepted); !reflect.DeepEqual(act.Facts, answered) {
 			t.Errorf("answered with %+v", act.Facts)
 		}

@@ -163,7 +163,7 @@ type Event struct {
 	Cause Cause       // of Ended
 	Held  bool        // of MediaChanged: the peer wants to hear nothing
 	Offer *MediaOffer // of MediaChanged: what the peer can do from now on, if that is known
-	Facts Facts       // of Answered: what the called side's network says
+	Facts *Facts      // of Answered: what the called side's network says; nil = nothing
 
 	Target policy.Number // of Transfer
 	// Transferred, of Transfer, is told once whether it is done; nil means that
@@ -174,6 +174,14 @@ type Event struct {
 	// record. Edges that owe the peer an acknowledgement (200 to a BYE) wait
 	// for it, with a limit of their own, before they send it.
 	Stored func()
+}
+
+// facts are those of an answer.
+func (e Event) facts() Facts {
+	if e.Facts == nil {
+		return Facts{}
+	}
+	return *e.Facts
 }
 
 // LegRecord is the part of a CallRecord that one edge understands.

@@ -24,12 +24,26 @@ type pump struct {
 
 	// Only frames that must be converted take the lock, and only with frames
 	// of their own direction of their own call.
-	mu      sync.Mutex
-	closed  bool
-	scratch [maxPayload]byte
+	mu     sync.Mutex
+	closed bool
+	work   *bench // nil: nothing had to be converted so far
+}
+
+// bench is what conversion needs, kept so that it allocates nothing. Most calls
+// never do, and there are two pumps in each.
+type bench struct {
+	payload [maxPayload]byte
 	samples [maxPayload]int16
-	out     Frame // kept here so that pushing it allocates nothing
-	gen     *transcode.Noise
+	out     Frame
+	noise   *transcode.Noise
+}
+
+// bench is called with the lock held.
+func (p *pump) bench() *bench {
+	if p.work == nil {
+		p.work = &bench{}
+	}
+	return p.work
 }
 
 func newPump(dst MediaPort) *pump { return &pump{dst: dst} }
@@ -131,10 +145,11 @@ func (c Codec) law() transcode.Law {
 func (p *pump) convert(f *Frame, to Codec) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.out = *f
-	p.out.Codec = to
-	p.out.Payload = transcode.Convert(p.scratch[:0], f.Payload, f.Codec.law(), to.law())
-	p.dst.Push(&p.out)
+	b := p.bench()
+	b.out = *f
+	b.out.Codec = to
+	b.out.Payload = transcode.Convert(b.payload[:0], f.Payload, f.Codec.law(), to.law())
+	p.dst.Push(&b.out)
 }
 
 // renderNoise turns a comfort noise packet into one packet of noise, for a peer
@@ -147,13 +162,14 @@ func (p *pump) renderNoise(f *Frame, plan *MediaPlan) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.gen == nil {
-		p.gen = transcode.NewNoise(f.Timestamp)
+	b := p.bench()
+	if b.noise == nil {
+		b.noise = transcode.NewNoise(f.Timestamp)
 	}
-	p.gen.Set(params)
+	b.noise.Set(params)
 	n := min(int(plan.Ptime.Seconds()*float64(transcode.SampleRate)), maxPayload)
-	p.out = *f
-	p.out.Codec = plan.Speech
-	p.out.Payload = plan.Speech.law().Encode(p.scratch[:0], p.gen.Append(p.samples[:0], n))
-	p.dst.Push(&p.out)
+	b.out = *f
+	b.out.Codec = plan.Speech
+	b.out.Payload = plan.Speech.law().Encode(b.payload[:0], b.noise.Append(b.samples[:0], n))
+	p.dst.Push(&b.out)
 }

@@ -66,7 +66,7 @@ func TestFactsCrossTheWire(t *testing.T) {
 				t.Errorf("trace %+v", got)
 			}
 			must(t, leg.Answer(t.Context(), bridge.Answer{Media: testPlan, Facts: answer}))
-			if got := awaitKind(t, out, bridge.Answered).Facts; !reflect.DeepEqual(got, tc.told) {
+			if got := awaitKind(t, out, bridge.Answered).Facts; !reflect.DeepEqual(got, &tc.told) {
 				t.Errorf("the client's side hears %+v, want %+v", got, tc.told)
 			}
 			must(t, out.End(t.Context(), bridge.CauseNormal))
@@ -115,7 +115,7 @@ func TestBadFacts(t *testing.T) {
 	}
 	c := p.client(t)
 	c.trunks["telco"].cfg.Facts = wholePolicy()
-	if got := awaitKind(t, mustDial(t, c, testIntent()), bridge.Answered).Facts; !reflect.DeepEqual(got, bridge.Facts{Connected: "+12025550188"}) {
+	if got := awaitKind(t, mustDial(t, c, testIntent()), bridge.Answered).Facts; !reflect.DeepEqual(got, &bridge.Facts{Connected: "+12025550188"}) {
 		t.Errorf("facts %+v", got)
 	}
 }

@@ -332,7 +332,8 @@ func (l *clientLeg) advance(rank int, ev Event) *outcome {
 	l.mu.Unlock()
 	out := bridge.Event{Kind: kind, At: l.t.client.cfg.Now()}
 	if rank == rankAnswered {
-		out.Facts = l.t.cfg.Facts.Accepted(ev.Facts.Cleaned())
+		facts := l.t.cfg.Facts.Accepted(ev.Facts.Cleaned())
+		out.Facts = &facts
 	}
 	if l.early || rank == rankAnswered {
 		_, plan := l.media.agreed.current()

@@ -373,7 +373,7 @@ func (l *Leg) take200(tag string, res *sipgo.Response) {
 	l.watch()
 	facts := l.trunk.Facts.Accepted(factsOf(res, l.trunk.Numbers, l.trunk.Facts.Carry, ""))
 	facts.Session = l.session.remote
-	l.emit(bridge.Event{Kind: bridge.Answered, Plan: l.media.planCopy(), Facts: facts})
+	l.emit(bridge.Event{Kind: bridge.Answered, Plan: l.media.planCopy(), Facts: &facts})
 }
 
 // dismiss hangs up a fork that lost.

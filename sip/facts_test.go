@@ -394,7 +394,7 @@ func TestSessionIDOfTheCalled(t *testing.T) {
 		"P-Asserted-Identity: <sip:+12025550188@x>", "Privacy: id", "P-Charging-Vector: icid-value=i;term-ioi=t", "X-Account: 7", "X-Other: 8")
 	ev := event(t, l, bridge.Answered)
 	want := bridge.Facts{Session: calleeSession, Connected: "+12025550188", Privacy: []string{"id"}, Charging: &bridge.Charging{ID: "i", Terminating: "t"}, Carried: map[string][]string{"X-Account": {"7"}}}
-	if !reflect.DeepEqual(ev.Facts, want) {
+	if !reflect.DeepEqual(ev.Facts, &want) {
 		t.Errorf("facts %+v, want %+v", ev.Facts, want)
 	}
 	if err := l.End(ctx, bridge.Cause{Code: "normal", Q850: 16, Location: bridge.PlacePublicLocal}); err != nil {

@@ -27,7 +27,7 @@ const (
 // Event channels hold this many; two places are kept for Answered and Ended,
 // which must never be lost.
 const (
-	maxEvents      = 32
+	maxEvents      = 16
 	reservedEvents = 2
 )
 
