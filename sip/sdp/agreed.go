@@ -24,41 +24,42 @@ type Stream struct {
 	// The Feedback of both is what both ends know.
 	Send, Receive []Format
 
-	Ptime     time.Duration // of what we send; 0 = the peer did not say
-	Direction Direction     // ours: Sends tells whether we send
+	Ptime      time.Duration // of what we send; 0 = the peer did not say
+	Direction  Direction     // ours: Sends tells whether we send
+	Protection Protection
 }
 
 // Agreed tells whether there is such a stream.
 func (s Stream) Agreed() bool { return len(s.Send) > 0 }
 
 // SameWay tells whether media goes between the same places in the same
-// direction as on o.
-func (s Stream) SameWay(o Stream) bool { return s.Remote == o.Remote && s.Direction == o.Direction }
+// direction, under the same protection, as on o.
+func (s Stream) SameWay(o Stream) bool {
+	return s.Remote == o.Remote && s.Direction == o.Direction && s.Protection.Same(o.Protection)
+}
 
 // Answered is what our answer to the peer's offer came to.
 func Answered(offer, answer Description) (Agreed, error) {
-	return agree(answer, offer, answer)
+	return agree(answer, offer, answer, true)
 }
 
 // Accepted is what the peer's answer to our offer came to. An answer that
 // refuses the audio, or takes no format of ours, is an error.
 func Accepted(offer, answer Description) (Agreed, error) {
-	return agree(offer, answer, answer)
+	return agree(offer, answer, answer, false)
 }
 
 // agree joins our description and the peer's. The order of the answer decides
 // which format comes first.
-func agree(local, remote, answer Description) (Agreed, error) {
-	ours, ok := local.Audio()
-	if !ok {
-		return Agreed{}, fmt.Errorf("our own description has %s: %w", local.sections(), ErrNoAudio)
+func agree(local, remote, answer Description, answered bool) (Agreed, error) {
+	ours, theirs, order, err := audioOf(local, remote, answer)
+	if err != nil {
+		return Agreed{}, err
 	}
-	theirs, ok := remote.Audio()
-	if !ok {
-		return Agreed{}, fmt.Errorf("the peer's description has %s: %w", remote.sections(), ErrNoAudio)
-	}
-	order, _ := answer.Audio()
 	a := Agreed{Audio: join(ours, theirs, order)}
+	if a.Audio.Protection, err = protect(ours, theirs, order, answered); err != nil {
+		return Agreed{}, err
+	}
 	if _, ok := Speech(a.Audio.Send); !ok {
 		return Agreed{}, fmt.Errorf("we have %s, the peer %s: %w", list(ours.Formats), list(theirs.Formats), ErrNoFormat)
 	}
@@ -68,15 +69,36 @@ func agree(local, remote, answer Description) (Agreed, error) {
 	theirs, ok2 := remote.at(at)
 	if ok1 && ok2 && ours.live(videoType) && theirs.live(videoType) {
 		order, _ = answer.at(at)
-		if s := join(ours, theirs, order); s.Agreed() {
+		s := join(ours, theirs, order)
+		if s.Protection, err = protect(ours, theirs, order, answered); err == nil && s.Agreed() {
 			a.Video = s
 		}
 	}
 	return a, nil
 }
 
+// audioOf finds the audio of both: by the place it has in the answer, or, where
+// a peer has lost count, the first of each.
+func audioOf(local, remote, answer Description) (ours, theirs, order Media, err error) {
+	at := answer.usable(audioType)
+	ours, ok1 := local.at(at)
+	theirs, ok2 := remote.at(at)
+	if ok1 && ok2 && ours.live(audioType) && theirs.live(audioType) {
+		order, _ = answer.at(at)
+		return ours, theirs, order, nil
+	}
+	if ours, ok1 = local.Audio(); !ok1 {
+		return Media{}, Media{}, Media{}, fmt.Errorf("our own description has %s: %w", local.sections(), ErrNoAudio)
+	}
+	if theirs, ok2 = remote.Audio(); !ok2 {
+		return Media{}, Media{}, Media{}, fmt.Errorf("the peer's description has %s: %w", remote.sections(), ErrNoAudio)
+	}
+	order, _ = answer.Audio()
+	return ours, theirs, order, nil
+}
+
 // live tells whether a section is in use, for a type.
-func (m Media) live(kind string) bool { return m.Type == kind && m.plain() && m.Port != 0 }
+func (m Media) live(kind string) bool { return m.Type == kind && m.rtp() && m.Port != 0 }
 
 // join is what one section of ours and the peer's come to.
 func join(ours, theirs, order Media) Stream {

@@ -84,6 +84,12 @@ func (m Media) appendAttributes(dst []byte) []byte {
 	if m.RTCPMux {
 		dst = append(dst, "a=rtcp-mux\r\n"...)
 	}
+	for _, c := range m.Crypto {
+		dst = c.append(dst)
+	}
+	if !m.Fingerprint.IsZero() {
+		dst = m.Setup.append(m.Fingerprint.append(dst))
+	}
 	dst = append(dst, "a="...)
 	dst = append(dst, m.Direction.String()...)
 	return append(dst, "\r\n"...)

@@ -19,6 +19,14 @@ func (p *parser) attributeLine(line string) {
 	if d, ok := directionNamed(name); ok {
 		p.direction = d
 	}
+	switch name {
+	case "fingerprint":
+		if f, ok := parseFingerprint(value); ok {
+			p.fingerprint = f
+		}
+	case "setup":
+		p.setup = setupNamed(value)
+	}
 	if name == "ptime" { // belongs in a section, but some write it above
 		p.ptime = milliseconds(value)
 	}
@@ -35,29 +43,12 @@ func (p *parser) endSection() {
 	if m.Connection == "" {
 		m.Connection = p.d.Connection
 	}
-	if !m.plain() {
+	if !m.rtp() {
 		return
 	}
-	m.Direction, m.Ptime = p.direction, p.ptime
+	m.Direction, m.Ptime, m.Fingerprint, m.Setup = p.direction, p.ptime, p.fingerprint, p.setup
 	for _, a := range attributes {
-		switch a.name {
-		case "rtpmap":
-			m.rtpmap(a.value)
-		case "fmtp":
-			m.fmtp(a.value)
-		case "ptime":
-			m.Ptime = milliseconds(a.value)
-		case "maxptime":
-			m.MaxPtime = milliseconds(a.value)
-		case "rtcp-mux":
-			m.RTCPMux = true
-		case "rtcp-fb":
-			m.feedback(a.value)
-		default:
-			if d, ok := directionNamed(a.name); ok {
-				m.Direction = d
-			}
-		}
+		m.attribute(a.name, a.value)
 	}
 	for i, f := range m.Formats {
 		if known, ok := static[f.Payload]; ok && f.Name == "" {
@@ -66,6 +57,38 @@ func (p *parser) endSection() {
 		}
 	}
 	p.addresses(m, attributes)
+}
+
+// attribute takes one a= line of the section.
+func (m *Media) attribute(name, value string) {
+	switch name {
+	case "rtpmap":
+		m.rtpmap(value)
+	case "fmtp":
+		m.fmtp(value)
+	case "ptime":
+		m.Ptime = milliseconds(value)
+	case "maxptime":
+		m.MaxPtime = milliseconds(value)
+	case "rtcp-mux":
+		m.RTCPMux = true
+	case "rtcp-fb":
+		m.feedback(value)
+	case "crypto":
+		if c, ok := parseCrypto(value); ok && len(m.Crypto) < maxCryptos {
+			m.Crypto = append(m.Crypto, c)
+		}
+	case "fingerprint":
+		if f, ok := parseFingerprint(value); ok {
+			m.Fingerprint = f
+		}
+	case "setup":
+		m.Setup = setupNamed(value)
+	default:
+		if d, ok := directionNamed(name); ok {
+			m.Direction = d
+		}
+	}
 }
 
 // addresses settles where media and reports go.
@@ -163,7 +186,7 @@ func (p *parser) finish() (Description, error) {
 	}
 	p.endSection()
 	for _, m := range p.d.Media {
-		if m.Type == audioType && m.plain() && m.Port != 0 && m.Connection == "" {
+		if m.Type == audioType && m.rtp() && m.Port != 0 && m.Connection == "" {
 			return Description{}, errors.New("sdp: no c= line says where the audio goes")
 		}
 	}

@@ -53,6 +53,10 @@ type Media struct {
 	MaxPtime   time.Duration  // 0 = not said
 	Direction  Direction      // a connection address that means hold is included
 	RTCPMux    bool
+
+	Crypto      []Crypto    // those we understand, in their order
+	Fingerprint Fingerprint // zero = none
+	Setup       Setup
 }
 
 // Remote is where the section wants its media. It is invalid if the section
@@ -95,14 +99,13 @@ const (
 	videoType = "video"
 )
 
-// plain tells the sections whose formats are read: audio and video over
-// unencrypted RTP.
-func (m Media) plain() bool {
-	return (m.Type == audioType || m.Type == videoType) && (m.Proto == "RTP/AVP" || m.Proto == "RTP/AVPF") && m.List == ""
+// rtp tells the sections whose formats are read: audio and video over RTP.
+func (m Media) rtp() bool {
+	return (m.Type == audioType || m.Type == videoType) && overRTP(m.Proto) && m.List == ""
 }
 
-// Audio finds the section to talk on: the first with audio over plain RTP that
-// is not refused. ok is false if there is none.
+// Audio finds the section to talk on: the first with audio over RTP that is not
+// refused. Whether its protection suits us is for Acceptable to say. ok is false if there is none.
 func (d Description) Audio() (m Media, ok bool) { return d.at(d.usable(audioType)) }
 
 // Video finds the section for video in the same way.

@@ -12,12 +12,13 @@ import (
 
 // Local is our end of the media, as the peer shall see it.
 type Local struct {
-	RTP     netip.AddrPort // advertised address; its family becomes the family of the description
-	RTCP    netip.AddrPort // invalid = the port after RTP's
-	Video   netip.AddrPort // where we take video, with its reports on the next port; invalid = nowhere
-	Session uint64         // o= session id, the same for the life of the dialog
-	Version uint64         // o= version; raised by one with every description that differs
-	RTCPMux bool           // offer or accept reports on the media port (RFC 5761)
+	RTP      netip.AddrPort // advertised address; its family becomes the family of the description
+	RTCP     netip.AddrPort // invalid = the port after RTP's
+	Video    netip.AddrPort // where we take video, with its reports on the next port; invalid = nowhere
+	Session  uint64         // o= session id, the same for the life of the dialog
+	Version  uint64         // o= version; raised by one with every description that differs
+	RTCPMux  bool           // offer or accept reports on the media port (RFC 5761)
+	Security Security
 }
 
 // Capability is what our end can do, best first.
@@ -31,21 +32,22 @@ type Capability struct {
 // Errors of offer and answer. The session that was before is not touched by
 // them: the caller answers 488 and goes on (RFC 3261 section 14.2).
 var (
-	ErrNoAudio  = errors.New("no audio over plain RTP")
+	ErrNoAudio  = errors.New("no audio over RTP")
 	ErrNoFormat = errors.New("no audio format in common")
 )
 
-// avp is the profile of what we offer. Feedback is offered under it too, as
-// video telephones do: under RTP/AVPF many would refuse the section.
-const avp = "RTP/AVP"
-
 // MakeOffer offers one audio section, and one of video if there is any, with
-// the formats in this order.
+// the formats in this order. Feedback is offered under the profiles without an F,
+// as video telephones do: under RTP/AVPF many would refuse the section.
 func MakeOffer(local Local, c Capability) Description {
 	d := local.description()
-	d.Media = []Media{local.audio(avp, c.Audio, c.Ptime, c.Direction, local.RTCPMux)}
+	proto := local.Security.proto()
+	d.Media = []Media{local.audio(proto, c.Audio, c.Ptime, c.Direction, local.RTCPMux)}
 	if len(c.Video) > 0 && local.Video.IsValid() {
-		d.Media = append(d.Media, local.video(avp, c.Video, c.Direction))
+		d.Media = append(d.Media, local.video(proto, c.Video, c.Direction, local.RTCPMux))
+	}
+	for i, m := range d.Media {
+		d.Media[i] = local.Security.offer(m)
 	}
 	return d
 }
@@ -64,21 +66,21 @@ func (d Description) Reoffer(local Local, c Capability) Description {
 		video = d.videoPlace()
 	}
 	for i, m := range d.Media {
-		proto := avp
-		if m.plain() {
+		proto := local.Security.proto()
+		if m.rtp() {
 			proto = m.Proto
 		}
 		switch i {
 		case audio:
-			offer.Media = append(offer.Media, local.audio(proto, numbered(c.Audio, m.Formats), c.Ptime, c.Direction, local.RTCPMux))
+			offer.Media = append(offer.Media, local.Security.offer(local.audio(proto, numbered(c.Audio, m.Formats), c.Ptime, c.Direction, local.RTCPMux)))
 		case video:
-			offer.Media = append(offer.Media, local.video(proto, numbered(c.Video, m.Formats), c.Direction))
+			offer.Media = append(offer.Media, local.Security.offer(local.video(proto, numbered(c.Video, m.Formats), c.Direction, local.RTCPMux)))
 		default:
 			offer.Media = append(offer.Media, m.refused())
 		}
 	}
 	if video == len(d.Media) {
-		offer.Media = append(offer.Media, local.video(avp, c.Video, c.Direction))
+		offer.Media = append(offer.Media, local.Security.offer(local.video(local.Security.proto(), c.Video, c.Direction, local.RTCPMux)))
 	}
 	return offer
 }
@@ -133,7 +135,12 @@ func numbered(formats, before []Format) []Format {
 // is refused in its place. c.Direction is what we want; the answer says what
 // remains of it under the offer.
 func MakeAnswer(offer Description, local Local, c Capability) (Description, error) {
+	all := offer
+	offer = offer.Acceptable(local.Security)
 	at := offer.usable(audioType)
+	if why := all.Insecure(local.Security); at < 0 && why != "" {
+		return Description{}, fmt.Errorf("%s: %w", why, ErrNoKey)
+	}
 	if at < 0 {
 		return Description{}, fmt.Errorf("answer offer with %s: %w", offer.sections(), ErrNoAudio)
 	}
@@ -148,9 +155,9 @@ func MakeAnswer(offer Description, local Local, c Capability) (Description, erro
 		dir := c.Direction.And(m.Direction.Reverse())
 		switch i {
 		case at:
-			answer.Media = append(answer.Media, local.audio(m.Proto, chosen, m.PacketTime(), dir, local.RTCPMux && m.RTCPMux))
+			answer.Media = append(answer.Media, local.Security.answer(local.audio(m.Proto, chosen, m.PacketTime(), dir, local.RTCPMux && m.RTCPMux), m))
 		case video:
-			answer.Media = append(answer.Media, local.video(m.Proto, []Format{picture}, dir))
+			answer.Media = append(answer.Media, local.Security.answer(local.video(m.Proto, []Format{picture}, dir, local.RTCPMux && m.RTCPMux), m))
 		default:
 			answer.Media = append(answer.Media, m.refused())
 		}
@@ -263,7 +270,7 @@ func (l Local) audio(proto string, formats []Format, ptime time.Duration, dir Di
 	}
 }
 
-func (l Local) video(proto string, formats []Format, dir Direction) Media {
+func (l Local) video(proto string, formats []Format, dir Direction, mux bool) Media {
 	addr := l.Video.Addr().Unmap()
 	return Media{
 		Type:       videoType,
@@ -273,6 +280,7 @@ func (l Local) video(proto string, formats []Format, dir Direction) Media {
 		Connection: Host(addr.String()),
 		RTCP:       netip.AddrPortFrom(addr, l.Video.Port()+1),
 		Direction:  dir,
+		RTCPMux:    mux,
 	}
 }
 

@@ -92,8 +92,8 @@ func TestMakeAnswerRefuses(t *testing.T) {
 		want    error
 		text    string
 	}{
-		{"asterisk-t38.sdp", ours, ErrNoAudio, "answer offer with image udptl: no audio over plain RTP"},
-		{"asterisk-webrtc.sdp", ours, ErrNoAudio, "answer offer with audio UDP/TLS/RTP/SAVPF: no audio over plain RTP"},
+		{"asterisk-t38.sdp", ours, ErrNoAudio, "answer offer with image udptl: no audio over RTP"},
+		{"asterisk-webrtc.sdp", ours, ErrNoKey, "the offer wants UDP/TLS/RTP/SAVPF, for which it or this trunk has no keys: no protection of media in common"},
 		{"sipp.sdp", g729, ErrNoFormat, "answer offer of PCMU/8000, we take G729/8000: no audio format in common"},
 		{"asterisk.sdp", []Format{TelephoneEvent(101, 8000)}, ErrNoFormat, "answer offer of PCMA/8000, PCMU/8000, G722/8000, telephone-event/8000, we take telephone-event/8000: no audio format in common"},
 	}

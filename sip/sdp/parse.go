@@ -41,12 +41,14 @@ func Parse(b []byte) (Description, error) {
 
 // parser collects the lines of one description.
 type parser struct {
-	d          Description
-	version    bool // v= seen
-	origin     bool // o= seen
-	direction  Direction
-	ptime      time.Duration
-	attributes []pending // of the section being read
+	d           Description
+	version     bool // v= seen
+	origin      bool // o= seen
+	direction   Direction
+	ptime       time.Duration
+	fingerprint Fingerprint
+	setup       Setup
+	attributes  []pending // of the section being read
 }
 
 // pending is an a= line that can only be judged when its section is complete,
@@ -171,13 +173,13 @@ func (p *parser) mediaLine(value string) error {
 	}
 	p.endSection()
 	m := Media{Type: strings.ToLower(f[0]), Port: uint16(port), Proto: strings.ToUpper(f[2])}
-	if m.plain() {
+	if m.rtp() {
 		m.Formats, err = payloadTypes(f[3:])
 	}
 	switch {
 	case err != nil && m.Type == audioType:
 		return err
-	case err != nil || !m.plain():
+	case err != nil || !m.rtp():
 		// Refusals quote these as they came (RFC 3264 section 6). Video that
 		// cannot be read is no reason to lose the call either.
 		m = Media{Type: f[0], Port: m.Port, Proto: f[2], List: strings.Join(f[3:], " ")}
