@@ -178,5 +178,5 @@ func mediaGroup(name string, m MediaStats) slog.Attr {
 	return slog.Group(name,
 		"carrier", m.Carrier, "received", m.Received, "lost", m.Lost, "sent", m.Sent,
 		"sendDropped", m.SendDropped, "peerLost", m.PeerLost, "unheard", m.Unheard, "duplicate", m.Duplicate, "foreign", m.Foreign,
-		"malformed", m.Malformed, "unknownPayload", m.UnknownPayload, "late", m.Late, "jitter", m.Jitter.Round(time.Microsecond))
+		"malformed", m.Malformed, "unknownPayload", m.UnknownPayload, "undecrypted", m.Undecrypted, "late", m.Late, "jitter", m.Jitter.Round(time.Microsecond))
 }

@@ -81,17 +81,18 @@ type MediaPort interface {
 }
 
 // MediaStats counts packets of one leg since it began. Every packet that came
-// in is in exactly one of Received, Foreign, Malformed, UnknownPayload, Duplicate
-// and Late; every packet that should have gone out is in Sent or SendDropped.
+// in is in exactly one of Received, Foreign, Malformed, UnknownPayload,
+// Undecrypted, Duplicate and Late; every packet that should have gone out is in Sent or SendDropped.
 type MediaStats struct {
-	Received       uint64 `json:"received"`       // valid packets from the peer, handed on
-	Lost           uint64 `json:"lost"`           // gaps in the peer's numbering
-	Duplicate      uint64 `json:"duplicate"`      // seen before, or too old to place
-	Foreign        uint64 `json:"foreign"`        // from a source we are not locked to
-	Malformed      uint64 `json:"malformed"`      // not parseable, or not what the far end sealed
-	UnknownPayload uint64 `json:"unknownPayload"` // a payload type nobody negotiated
-	Late           uint64 `json:"late,omitempty"` // held back on its way for longer than it could be played
-	Unheard        uint64 `json:"unheard"`        // part of Received: no sink was joined
+	Received       uint64 `json:"received"`              // valid packets from the peer, handed on
+	Lost           uint64 `json:"lost"`                  // gaps in the peer's numbering
+	Duplicate      uint64 `json:"duplicate"`             // seen before, or too old to place
+	Foreign        uint64 `json:"foreign"`               // from a source we are not locked to
+	Malformed      uint64 `json:"malformed"`             // not parseable, or not what the far end sealed
+	UnknownPayload uint64 `json:"unknownPayload"`        // a payload type nobody negotiated
+	Undecrypted    uint64 `json:"undecrypted,omitempty"` // protected under another key than ours, or not at all
+	Late           uint64 `json:"late,omitempty"`        // held back on its way for longer than it could be played
+	Unheard        uint64 `json:"unheard"`               // part of Received: no sink was joined
 
 	Sent        uint64 `json:"sent"`
 	SendDropped uint64 `json:"sendDropped"` // queue full, socket error, no address yet
@@ -101,6 +102,8 @@ type MediaStats struct {
 
 	Jitter    time.Duration `json:"jitter"` // of what we receive (RFC 3550 section 6.4.1)
 	RoundTrip time.Duration `json:"roundTrip"`
-	Carrier   string        `json:"carrier"` // "rtp", "webtransport", "put/get"
-	Peer      string        `json:"peer"`    // address the media really comes from
+	Carrier   string        `json:"carrier"`            // "rtp", "webtransport", "put/get"
+	Peer      string        `json:"peer"`               // address the media really comes from
+	Said      string        `json:"said,omitempty"`     // address the peer said it would come from
+	Security  string        `json:"security,omitempty"` // of RTP: the crypto suite; "" = none
 }

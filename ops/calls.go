@@ -88,7 +88,7 @@ func (m *callMetrics) media(protocol string, s bridge.MediaStats) {
 		count  uint64
 	}{
 		{"duplicate", s.Duplicate}, {"foreign", s.Foreign}, {"malformed", s.Malformed},
-		{"unknown-payload", s.UnknownPayload}, {"late", s.Late}, {"unheard", s.Unheard}, {"not-sent", s.SendDropped},
+		{"unknown-payload", s.UnknownPayload}, {"undecrypted", s.Undecrypted}, {"late", s.Late}, {"unheard", s.Unheard}, {"not-sent", s.SendDropped},
 	} {
 		m.dropped.WithLabelValues(protocol, d.reason).Add(float64(d.count))
 	}

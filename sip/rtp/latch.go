@@ -95,6 +95,12 @@ func (l *latch) current(from netip.AddrPort) bool {
 	return from == l.fromSDP.from || from == l.candidate.from
 }
 
+// stranger tells, before a packet's protection is looked at, whether it cannot
+// be the peer's whatever it holds.
+func (l *latch) stranger(from netip.AddrPort, ssrc uint32, now time.Time) bool {
+	return l.locked.IsValid() && from != l.locked && from != l.sdp && (ssrc != l.ssrc || now.Sub(l.last) < rebindAfter)
+}
+
 // admit judges one valid packet: whether it is the peer's.
 func (l *latch) admit(from netip.AddrPort, ssrc uint32, now time.Time) bool {
 	switch {

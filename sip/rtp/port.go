@@ -164,6 +164,7 @@ func add(a, b bridge.MediaStats) bridge.MediaStats {
 	a.Foreign += b.Foreign
 	a.Malformed += b.Malformed
 	a.UnknownPayload += b.UnknownPayload
+	a.Undecrypted += b.Undecrypted
 	a.Sent += b.Sent
 	a.SendDropped += b.SendDropped
 	a.PeerLost += b.PeerLost

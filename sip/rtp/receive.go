@@ -1,6 +1,7 @@
 package rtp
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ const (
 type receiver struct {
 	mu    sync.Mutex
 	latch latch
+	open  opener
 	src   source
 	types [128]payloadType
 
@@ -33,8 +35,8 @@ type receiver struct {
 	event  eventLine
 	events [maxPayload]byte // a payload of events, as the seam has it
 
-	received, duplicate, foreign, malformed, unknown uint64
-	lostBefore                                       uint64 // of sources that ended
+	received, duplicate, foreign, malformed, unknown, undecrypted uint64
+	lostBefore                                                    uint64 // of sources that ended
 
 	last time.Time // of the last packet handed on
 
@@ -73,7 +75,7 @@ func (r *receiver) init(kind bridge.Kind) {
 	r.packet.CSRC = make([]uint32, 0, 15)
 }
 
-func (r *receiver) configure(remote netip.AddrPort, formats []sdp.Format) {
+func (r *receiver) configure(remote netip.AddrPort, formats []sdp.Format, p sdp.Protection, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.latch.reopen(remote)
@@ -86,6 +88,7 @@ func (r *receiver) configure(remote netip.AddrPort, formats []sdp.Format) {
 	if f, ok := mainFormat(formats); ok && !r.num.numbered {
 		r.num.clock = uint32(f.Clock)
 	}
+	return r.open.use(p, now)
 }
 
 // take judges one datagram. If it returns true, r.frame is to be handed on.
@@ -93,8 +96,17 @@ func (r *receiver) configure(remote netip.AddrPort, formats []sdp.Format) {
 func (r *receiver) take(b []byte, from netip.AddrPort, now time.Time) bool {
 	// The first two tests are Unmarshal's too, but a flood of rubbish must not
 	// cost the allocation of an error each.
-	if len(b) < headerSize || len(b) > maxPacket || b[0]>>6 != 2 ||
-		r.packet.Unmarshal(b) != nil || len(r.packet.Payload) > maxPayload {
+	if len(b) < headerSize || len(b) > maxPacket || b[0]>>6 != 2 {
+		r.malformed++
+		return false
+	}
+	if r.open.locked {
+		var ok bool
+		if b, ok = r.unlock(b, from, now); !ok {
+			return false
+		}
+	}
+	if r.packet.Unmarshal(b) != nil || len(r.packet.Payload) > maxPayload {
 		r.malformed++
 		return false
 	}
@@ -126,6 +138,26 @@ func (r *receiver) take(b []byte, from netip.AddrPort, now time.Time) bool {
 	r.src.time(h.Timestamp, r.num.clock, now)
 	r.frame.Timestamp = r.num.scaled(r.num.timestamp(h.Timestamp, now), kind.codec)
 	return true
+}
+
+// unlock takes the protection off a packet. What cannot be the peer's, or was
+// heard before, is not worth the work.
+func (r *receiver) unlock(b []byte, from netip.AddrPort, now time.Time) ([]byte, bool) {
+	seq, ssrc := binary.BigEndian.Uint16(b[2:]), binary.BigEndian.Uint32(b[8:])
+	if r.latch.stranger(from, ssrc, now) {
+		r.foreign++
+		return nil, false
+	}
+	if r.src.started && r.src.ssrc == ssrc && r.src.heard(seq) {
+		r.duplicate++
+		return nil, false
+	}
+	plain, err := r.open.rtp(b, now)
+	if err != nil {
+		r.undecrypted++
+		return nil, false
+	}
+	return plain, true
 }
 
 // takeEvent completes the frame of an event: at the seam events have a clock of

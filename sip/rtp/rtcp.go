@@ -68,6 +68,13 @@ func (s *stream) onRTCP(b []byte, from netip.AddrPort, now time.Time) {
 		s.countReport(&s.rx.foreign)
 		return
 	}
+	s.rx.mu.Lock()
+	b, err := s.rx.open.rtcp(b, now)
+	s.rx.mu.Unlock()
+	if err != nil {
+		s.countReport(&s.rx.undecrypted)
+		return
+	}
 	if !eachReport(b, reportTaker{
 		report: func(sender uint32, ntp uint64, reports []rtcp.ReceptionReport) {
 			s.onReport(sender, ntp, reports, media, from, now)
@@ -205,12 +212,17 @@ func (s *stream) sendReports(packets []rtcp.Packet) {
 	s.rx.mu.Lock()
 	locked, said := s.rx.latch.locked, s.rx.latch.sdp
 	s.rx.mu.Unlock()
+	s.tx.mu.Lock()
+	if b, err = s.tx.seal.rtcp(b); err != nil {
+		s.tx.mu.Unlock()
+		return // no key yet: the next one says all again
+	}
 	if s.rc.muxed.Load() {
-		s.tx.mu.Lock()
 		defer s.tx.mu.Unlock()
 		_ = s.tx.out.send(b, s.tx.to) // reports are best effort, the next one says all again
 		return
 	}
+	s.tx.mu.Unlock()
 	if to := s.rc.target(locked, said); to.IsValid() {
 		s.rc.outMu.Lock()
 		defer s.rc.outMu.Unlock()

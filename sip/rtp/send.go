@@ -34,7 +34,8 @@ type sender struct {
 	first  bridge.Codec // the one agreed on; of video it is the only one
 	events uint32       // clock in which durations of events are written
 	header rtp.Header
-	buf    [headerSize + maxPayload]byte
+	seal   sealer
+	buf    [headerSize + maxPayload + maxTail]byte
 
 	sent, dropped  uint64
 	octets         uint64 // payload bytes sent under this SSRC
@@ -43,7 +44,7 @@ type sender struct {
 	lastSent       time.Time
 }
 
-func (s *sender) configure(formats []sdp.Format, dir sdp.Direction) {
+func (s *sender) configure(formats []sdp.Format, dir sdp.Direction, p sdp.Protection) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.types {
@@ -67,6 +68,7 @@ func (s *sender) configure(formats []sdp.Format, dir sdp.Direction) {
 		}
 	}
 	s.direct(dir)
+	return s.seal.use(p)
 }
 
 // mainFormat is the first format of a stream that we know and that accompanies
@@ -125,7 +127,7 @@ func (s *sender) push(f *bridge.Frame, now time.Time) {
 		s.line.skip(f, now)
 		return
 	}
-	if !s.to.IsValid() {
+	if !s.to.IsValid() || !s.seal.ready() {
 		s.dropped++
 		return
 	}
@@ -148,13 +150,25 @@ func (s *sender) push(f *bridge.Frame, now time.Time) {
 	} else {
 		n += copy(s.buf[n:], f.Payload)
 	}
-	if err != nil || s.out.send(s.buf[:n], s.to) != nil {
+	if err == nil {
+		err = s.deliver(s.buf[:n])
+	}
+	if err != nil {
 		s.dropped++
 		return
 	}
 	s.sent++
 	s.octets += uint64(len(f.Payload))
 	s.lastSent = now
+}
+
+// deliver protects a packet in s.buf and sends it.
+func (s *sender) deliver(b []byte) error {
+	b, err := s.seal.rtp(b)
+	if err != nil {
+		return err
+	}
+	return s.out.send(b, s.to)
 }
 
 // init makes a stream of its own: random where RFC 3550 section 5.1 wants it.

@@ -68,6 +68,12 @@ func (s *source) place(seq uint16) (ext uint64, ok, restarted bool) {
 	return s.highest, true, false
 }
 
+// heard tells, without counting it, whether a number was seen before.
+func (s *source) heard(seq uint16) bool {
+	delta := int64(int16(seq - uint16(s.highest)))
+	return delta <= 0 && delta > -seqWindow && s.marked(s.highest-uint64(-delta))
+}
+
 // advance moves the window on; the places it gains are unseen.
 func (s *source) advance(by uint64) {
 	if by >= seqWindow {

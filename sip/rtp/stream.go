@@ -1,6 +1,7 @@
 package rtp
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
@@ -25,8 +26,12 @@ type stream struct {
 
 // configure applies what was agreed on, and learns the peer's address again.
 func (s *stream) configure(a sdp.Stream) {
-	s.rx.configure(a.Remote, a.Receive)
-	s.tx.configure(a.Send, a.Direction)
+	err := errors.Join(
+		s.rx.configure(a.Remote, a.Receive, a.Protection, s.port.now()),
+		s.tx.configure(a.Send, a.Direction, a.Protection))
+	if err != nil { // suites are known before they are agreed on
+		s.port.log.Error("media is not sent, for it cannot be protected", "media", s.kind, "error", err)
+	}
 	s.rc.configure(a)
 	s.retarget()
 }
@@ -42,14 +47,17 @@ func (s *stream) stats() bridge.MediaStats {
 	s.rx.mu.Lock()
 	r := &s.rx
 	st.Received, st.Duplicate, st.Foreign = r.received, r.duplicate, r.foreign
-	st.Malformed, st.UnknownPayload = r.malformed, r.unknown
+	st.Malformed, st.UnknownPayload, st.Undecrypted = r.malformed, r.unknown, r.undecrypted
+	if r.latch.sdp.IsValid() {
+		st.Said = r.latch.sdp.String()
+	}
 	st.Lost = r.lostBefore + r.src.lost()
 	st.Jitter = r.src.jitterTime()
 	peer := r.latch.heard()
 	s.rx.mu.Unlock()
 
 	s.tx.mu.Lock()
-	st.Sent, st.SendDropped = s.tx.sent, s.tx.dropped
+	st.Sent, st.SendDropped, st.Security = s.tx.sent, s.tx.dropped, s.tx.seal.name
 	s.tx.mu.Unlock()
 	st.PeerLost, st.RoundTrip = s.rc.heard()
 	if peer.IsValid() {

@@ -43,8 +43,11 @@ type timeline struct {
 	eventOut uint32
 }
 
+// newTimeline begins at random (RFC 3550 section 5.1), but in the lower half of
+// the numbers: where the first packets are lost, a receiver must not take the
+// first wrap for none (RFC 3711 section 3.3.1).
 func newTimeline(clock uint32, video bool) timeline {
-	return timeline{clock: clock, video: video, seq: uint16(rand.Uint32()), ts: rand.Uint32()}
+	return timeline{clock: clock, video: video, seq: uint16(rand.Uint32() >> 17), ts: rand.Uint32()}
 }
 
 // in is the time of a frame in our clock. Digits at the seam always count

@@ -1,0 +1,194 @@
+package rtp
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pion/rtp"
+	"github.com/pion/srtp/v3"
+
+	"riptide/sip/sdp"
+)
+
+const (
+	// replayWindow is how far back a packet may be that was not seen before (RFC
+	// 3711 section 3.3.2): as far as one can be placed.
+	replayWindow = seqWindow
+
+	// rekeyOverlap is how long packets under the key of before are still taken
+	// after the peer has changed it: those that were on their way.
+	rekeyOverlap = 2 * time.Second
+
+	// maxTail is what SRTP adds to a packet at most: a tag of GCM; to one of
+	// SRTCP an index too.
+	maxTail = 16 + 4
+)
+
+// profiles are the suites as the library has them.
+var profiles = map[string]srtp.ProtectionProfile{
+	"AEAD_AES_256_GCM":        srtp.ProtectionProfileAeadAes256Gcm,
+	"AEAD_AES_128_GCM":        srtp.ProtectionProfileAeadAes128Gcm,
+	"AES_256_CM_HMAC_SHA1_80": srtp.ProtectionProfileAes256CmHmacSha1_80,
+	"AES_256_CM_HMAC_SHA1_32": srtp.ProtectionProfileAes256CmHmacSha1_32,
+	"AES_CM_128_HMAC_SHA1_80": srtp.ProtectionProfileAes128CmHmacSha1_80,
+	"AES_CM_128_HMAC_SHA1_32": srtp.ProtectionProfileAes128CmHmacSha1_32,
+}
+
+// newContext is SRTP under a key.
+func newContext(c sdp.Crypto) (*srtp.Context, error) {
+	suite, ok := sdp.SuiteNamed(c.Suite)
+	profile, known := profiles[suite.Name]
+	if !ok || !known || len(c.Key) != suite.Key+suite.Salt {
+		return nil, fmt.Errorf("SRTP under %q with a key of %d bytes: no such suite", c.Suite, len(c.Key))
+	}
+	return newProfile(profile, c.Key[:suite.Key], c.Key[suite.Key:], c.MKI)
+}
+
+func newProfile(profile srtp.ProtectionProfile, key, salt, mki []byte) (*srtp.Context, error) {
+	return srtp.CreateContext(key, salt, profile,
+		srtp.SRTPReplayProtection(replayWindow), srtp.SRTCPReplayProtection(replayWindow), srtp.MasterKeyIndicator(mki))
+}
+
+// opener takes the protection off what the peer sends. Its zero value takes
+// what is not protected.
+type opener struct {
+	locked bool // nothing is taken that is not protected
+	key    sdp.Crypto
+	ctx    *srtp.Context // nil while there is no key yet
+	before *srtp.Context // under the key until recently
+	until  time.Time     // how long it is good
+
+	header rtp.Header // kept here so that a packet costs no allocation
+	plain  [maxPacket + 1]byte
+}
+
+var errNoKey = errors.New("no key yet")
+
+// use takes over what was agreed on. The same key again leaves everything as it
+// is, with its roll-over counter and what was seen (RFC 3711 section 3.3.1);
+// another one begins anew.
+func (o *opener) use(p sdp.Protection, now time.Time) error {
+	switch p.Keying {
+	case sdp.Clear:
+		o.locked, o.key, o.ctx, o.before = false, sdp.Crypto{}, nil, nil
+	case sdp.SDES:
+		if o.ctx != nil && o.key.Equal(p.Theirs) {
+			return nil
+		}
+		ctx, err := newContext(p.Theirs)
+		if err != nil {
+			return err
+		}
+		o.change(ctx, now)
+		o.key = p.Theirs
+	default:
+		o.locked, o.key = true, sdp.Crypto{}
+		if p.Keying == sdp.Pending {
+			o.ctx, o.before = nil, nil
+		}
+	}
+	return nil
+}
+
+// change goes on under another key.
+func (o *opener) change(ctx *srtp.Context, now time.Time) {
+	o.locked, o.before, o.until = true, o.ctx, now.Add(rekeyOverlap)
+	o.ctx = ctx
+}
+
+// rtp is the packet without its protection, valid until the next one.
+func (o *opener) rtp(b []byte, now time.Time) ([]byte, error) {
+	if !o.locked {
+		return b, nil
+	}
+	if o.ctx == nil {
+		return nil, errNoKey
+	}
+	// Not in place: a key that does not fit may leave nothing for the next try.
+	plain, err := o.ctx.DecryptRTP(o.plain[:0], b, &o.header)
+	if err != nil && o.overlap(now) {
+		return o.before.DecryptRTP(o.plain[:0], b, &o.header)
+	}
+	return plain, err
+}
+
+// rtcp is the same for reports.
+func (o *opener) rtcp(b []byte, now time.Time) ([]byte, error) {
+	if !o.locked {
+		return b, nil
+	}
+	if o.ctx == nil {
+		return nil, errNoKey
+	}
+	plain, err := o.ctx.DecryptRTCP(nil, b, nil)
+	if err != nil && o.overlap(now) {
+		return o.before.DecryptRTCP(nil, b, nil)
+	}
+	return plain, err
+}
+
+func (o *opener) overlap(now time.Time) bool {
+	if o.before != nil && now.After(o.until) {
+		o.before = nil
+	}
+	return o.before != nil
+}
+
+// sealer protects what we send. Its zero value protects nothing.
+type sealer struct {
+	locked bool // nothing leaves unprotected
+	key    sdp.Crypto
+	ctx    *srtp.Context // nil while there is no key yet
+	name   string        // of the suite, for people
+	header rtp.Header
+}
+
+// use takes over what was agreed on. Under the same key the roll-over counter
+// goes on, as the peer's does.
+func (s *sealer) use(p sdp.Protection) error {
+	switch p.Keying {
+	case sdp.Clear:
+		*s = sealer{}
+	case sdp.SDES:
+		if s.ctx != nil && s.key.Equal(p.Ours) {
+			return nil
+		}
+		ctx, err := newContext(p.Ours)
+		if err != nil {
+			return err
+		}
+		*s = sealer{locked: true, key: p.Ours, ctx: ctx, name: p.Ours.Suite}
+	default:
+		s.locked, s.key = true, sdp.Crypto{}
+		if p.Keying == sdp.Pending {
+			s.ctx, s.name = nil, ""
+		}
+	}
+	return nil
+}
+
+// ready tells whether anything may leave.
+func (s *sealer) ready() bool { return !s.locked || s.ctx != nil }
+
+// rtp protects a packet in place; b needs room for maxTail more bytes.
+func (s *sealer) rtp(b []byte) ([]byte, error) {
+	if !s.locked {
+		return b, nil
+	}
+	if s.ctx == nil {
+		return nil, errNoKey
+	}
+	return s.ctx.EncryptRTP(b, b, &s.header)
+}
+
+// rtcp protects reports.
+func (s *sealer) rtcp(b []byte) ([]byte, error) {
+	if !s.locked {
+		return b, nil
+	}
+	if s.ctx == nil {
+		return nil, errNoKey
+	}
+	return s.ctx.EncryptRTCP(nil, b, nil)
+}
