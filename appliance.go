@@ -110,7 +110,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 				Login: loginOf(t.SIP.Login),
 				Name:  t.Name, Codecs: codecsOf(t), Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
 				Listen: t.SIP.Listen.String(), Advertise: string(t.SIP.Advertise), AdvertiseMedia: t.SIP.MediaShown,
-				RingTimeout: t.SIP.RingTimeout, RequireIdentity: t.SIP.Identity == "required",
+				RingTimeout: t.SIP.RingTimeout, Media: trunkMedia(t.SIP), RequireIdentity: t.SIP.Identity == "required",
 				AllowAnonymous: t.SIP.Anonymous == "allow", Number: oneNumber(t.SIP.Number),
 				Timer: t.SIP.Timer, SessionInterval: t.SIP.TimerEvery,
 				Facts: factPolicy(t.Facts), HistoryInfo: t.SIP.Diversions == "history-info",

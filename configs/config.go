@@ -97,6 +97,8 @@ type SIPTrunk struct {
 	Match       []netip.Prefix   `yaml:"match"`           // source addresses of its requests; default: the peer's address
 	Callers     []policy.Pattern `yaml:"callers"`         // caller numbers it may use
 	RingTimeout time.Duration    `yaml:"ring-timeout"`
+	SRTP        string           `yaml:"srtp" oneof:"off optional required"`
+	SRTPKeys    string           `yaml:"srtp-keys" oneof:"tls clear"` // where keys of SRTP may be sent and taken
 	Identity    string           `yaml:"identity" oneof:"optional required"`
 	Anonymous   string           `yaml:"anonymous" oneof:"refuse allow"` // callers who want not to be shown
 	Number      policy.Pattern   `yaml:"number"`                         // stands for callers that the peer does not name; one number
@@ -252,6 +254,12 @@ func (t *Trunk) fill(node string) {
 		}
 		if s.Identity == "" {
 			s.Identity = "optional"
+		}
+		if s.SRTP == "" {
+			s.SRTP = "optional"
+		}
+		if s.SRTPKeys == "" {
+			s.SRTPKeys = "tls"
 		}
 		if s.Anonymous == "" {
 			s.Anonymous = "refuse"

@@ -74,6 +74,7 @@ type Trunk struct {
 	Numbers NumberRules
 	Codecs  []bridge.Codec // what may be spoken there, best first; empty = everything
 
+	Media           TrunkMedia
 	RingTimeout     time.Duration // of calls we place; default 180 s
 	ProbeAfter      time.Duration // a peer silent for so long in a call is asked whether it lives; default 5 min
 	RequireIdentity bool          // refuse INVITEs without an Identity header (428)
@@ -132,6 +133,9 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 		if port, err = strconv.ParseUint(p, 10, 16); err != nil || port == 0 {
 			return nil, fmt.Errorf("trunk %q: peer %q: port %q is not between 1 and 65535", t.Name, t.Peer, p)
 		}
+	}
+	if t.Media, err = t.Media.checked(over); err != nil {
+		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)
 	}
 	if t.RingTimeout == 0 {
 		t.RingTimeout = defaultRingTimeout

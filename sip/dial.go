@@ -52,7 +52,7 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
 	}
 	shown := a.originOf(t)
-	media, err := a.openSession(t, shown)
+	media, err := a.openSession(t, shown, t.over)
 	if err != nil {
 		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
 	}

@@ -39,13 +39,13 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 		s.refuse(refuse(400, "Bad Session Description", warning(s.flow, 399, c.Text)))
 		return
 	}
-	info, err := a.describe(req, t, s.pidf, offer)
+	info, err := a.describe(req, t, s, offer)
 	if err == nil && a.cfg.Admit != nil {
 		err = a.cfg.Admit(t.Name, s.flow.remote())
 	}
 	var media *session
 	if err == nil {
-		media, err = a.openSession(t, s.flow.self())
+		media, err = a.openSession(t, s.flow.self(), s.flow.transport())
 	}
 	if err != nil {
 		s.refuseFor(a.refused(t, info.ID, info.From, info.To, bridge.CauseOf(err)))
@@ -102,7 +102,7 @@ func readOffer(req *sipgo.Request) (*sdp.Description, error) {
 }
 
 // describe reads from an INVITE what the bridge needs to know.
-func (a *Agent) describe(req *sipgo.Request, t *trunk, pidf string, offer *sdp.Description) (bridge.LegInfo, error) {
+func (a *Agent) describe(req *sipgo.Request, t *trunk, s *serverTx, offer *sdp.Description) (bridge.LegInfo, error) {
 	info := bridge.LegInfo{ID: req.CallID().Value(), Protocol: "sip", Trunk: t.Name, Hops: bridge.DefaultHops}
 	if mf := req.MaxForwards(); mf != nil {
 		info.Hops = min(info.Hops, int(*mf))
@@ -117,12 +117,13 @@ func (a *Agent) describe(req *sipgo.Request, t *trunk, pidf string, offer *sdp.D
 	case err != nil:
 		return info, err
 	}
-	info.Facts = t.Facts.Accepted(factsOf(req, t.Numbers, t.Facts.Carry, pidf))
+	info.Facts = t.Facts.Accepted(factsOf(req, t.Numbers, t.Facts.Carry, s.pidf))
 	info.Facts.Privacy = privacy
 	info.Trace = bridge.TraceOfSession(sessionOf(req))
 	info.Media = bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU, bridge.PCMA}, Digits: true, ComfortNoise: true}
 	if offer != nil {
-		if info.Media, err = canTalk(*offer); err != nil {
+		sec := t.securityOver(s.flow.transport())
+		if info.Media, err = sec.canTalk(*offer); err != nil {
 			return info, err
 		}
 	}

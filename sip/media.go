@@ -28,14 +28,17 @@ type session struct {
 	plan        *bridge.MediaPlan
 	asked       *bridge.MediaPlan // the plan that the bridge wanted: without ports there is no video in ours
 	video       *bridge.Format    // of the video there was, if it was taken away
+	sec         security
 }
 
 // ours is our end of the media under the current version.
-func (s *session) ours() sdp.Local {
+func (s *session) ours(sec sdp.Security) sdp.Local {
 	local := sdp.Local{
-		RTP:     netip.AddrPortFrom(s.advertise, s.port.Local().Port()),
-		Session: s.id,
-		Version: s.version,
+		RTP:      netip.AddrPortFrom(s.advertise, s.port.Local().Port()),
+		Session:  s.id,
+		Version:  s.version,
+		RTCPMux:  true,
+		Security: sec,
 	}
 	if v := s.port.VideoLocal(); v.IsValid() {
 		local.Video = netip.AddrPortFrom(s.advertise, v.Port())
@@ -64,9 +67,14 @@ func (s *session) settle() {
 func (s *session) firstOffer(o bridge.MediaOffer) []byte {
 	s.version++
 	s.wantVideo(len(o.Video) > 0)
-	s.local = sdp.MakeOffer(s.ours(), rtp.CapabilityOf(o))
+	sec := s.sec.offers(nil)
+	s.local = sdp.MakeOffer(s.ours(sec), rtp.CapabilityOf(o))
 	s.offering = true
 	var ready sdp.Agreed // media may be ahead of the answer
+	if len(sec.Cryptos) > 0 {
+		// Whether and how it is protected, only the answer says.
+		ready.Audio.Protection.Keying, ready.Video.Protection.Keying = sdp.Pending, sdp.Pending
+	}
 	if m, ok := s.local.Audio(); ok {
 		ready.Audio.Receive = m.Formats
 	}
@@ -88,19 +96,10 @@ func offerOf(p bridge.MediaPlan) bridge.MediaOffer {
 
 // repeatOffer offers anew all that the session could use, as it is in use
 // first, for a re-INVITE without SDP (RFC 3261 section 14.2).
-func (s *session) repeatOffer() []byte { return s.offer(offerOf(*s.plan)) }
-
-// canTalk refuses an offer that has nothing for us, before anybody is rung.
-func canTalk(d sdp.Description) (bridge.MediaOffer, error) {
-	o, ok := rtp.OfferOf(d)
-	if !ok {
-		return bridge.MediaOffer{}, bridge.CauseMediaIncompatible.With("the offer has no audio over plain RTP that we could use")
-	}
-	if len(o.Speech) == 0 {
-		m, _ := d.Audio()
-		return bridge.MediaOffer{}, bridge.CauseMediaIncompatible.With("no speech codec in common: offered %v, we have opus, G722, PCMU and PCMA", m.Formats)
-	}
-	return o, nil
+// Who asks for it may be bringing in somebody who knows nothing of the keys in use.
+func (s *session) repeatOffer() []byte {
+	s.sec.renew()
+	return s.offer(offerOf(*s.plan))
 }
 
 // firstAnswer answers the peer's first offer on a plan, and starts media. Asked
@@ -122,18 +121,28 @@ func (s *session) firstAnswer(plan bridge.MediaPlan) ([]byte, error) {
 // sends and receives by it.
 func (s *session) answer(offer sdp.Description, plan bridge.MediaPlan) ([]byte, error) {
 	defer s.settle()
-	c := rtp.AnswerOf(offer, plan)
+	c := rtp.AnswerOf(offer.Acceptable(s.sec.accepts()), plan)
 	s.wantVideo(len(c.Video) > 0)
-	answer, err := sdp.MakeAnswer(offer, s.ours(), c)
-	if err != nil {
-		return nil, bridge.CauseMediaIncompatible.With("%v", err)
+	answer, agreed, err := s.propose(offer, c)
+	if err == nil && s.rekeyed(agreed) {
+		s.sec.renew()
+		answer, agreed, err = s.propose(offer, c)
 	}
-	agreed, err := sdp.Answered(offer, answer)
 	if err != nil {
 		return nil, bridge.CauseMediaIncompatible.With("%v", err)
 	}
 	s.take(answer, offer, agreed, plan)
 	return answer.Bytes(), nil
+}
+
+// propose makes an answer, and finds what it comes to.
+func (s *session) propose(offer sdp.Description, c sdp.Capability) (sdp.Description, sdp.Agreed, error) {
+	answer, err := sdp.MakeAnswer(offer, s.ours(s.sec.accepts()), c)
+	if err != nil {
+		return sdp.Description{}, sdp.Agreed{}, err
+	}
+	agreed, err := sdp.Answered(offer, answer)
+	return answer, agreed, err
 }
 
 // accept takes the peer's answer to our offer.
@@ -167,7 +176,7 @@ func (s *session) take(local, remote sdp.Description, agreed sdp.Agreed, plan br
 // all, so that a re-INVITE that adds codecs changes nothing. Video comes back if
 // there was any in this call; the other side has not heard that it was away.
 func (s *session) judge(offer sdp.Description) (bridge.MediaPlan, error) {
-	o, err := canTalk(offer)
+	o, err := s.sec.canTalk(offer)
 	if err != nil {
 		return bridge.MediaPlan{}, err
 	}
@@ -183,10 +192,10 @@ func (s *session) judge(offer sdp.Description) (bridge.MediaPlan, error) {
 // answer is the description we sent before, under the same version: a refresh.
 func (s *session) reanswer(offer sdp.Description, plan bridge.MediaPlan) ([]byte, error) {
 	if s.plan != nil && s.agreed != nil && s.plan.Equal(plan) {
-		answer, err := sdp.MakeAnswer(offer, s.ours(), rtp.AnswerOf(offer, plan))
+		c := rtp.AnswerOf(offer.Acceptable(s.sec.accepts()), plan)
+		answer, agreed, err := s.propose(offer, c)
 		if err == nil && bytes.Equal(answer.Bytes(), s.local.Bytes()) {
-			agreed, err := sdp.Answered(offer, answer)
-			if err == nil && agreed.Audio.SameWay(s.agreed.Audio) && agreed.Video.SameWay(s.agreed.Video) {
+			if agreed.Audio.SameWay(s.agreed.Audio) && agreed.Video.SameWay(s.agreed.Video) {
 				s.remote = offer
 				return answer.Bytes(), nil
 			}
@@ -210,8 +219,8 @@ func (s *session) planCopy() *bridge.MediaPlan {
 }
 
 // openSession takes an RTP port for a leg of a trunk, which is shown us as
-// origin says.
-func (a *Agent) openSession(t *trunk, shown origin) (*session, error) {
+// origin says. over is what its signalling goes over.
+func (a *Agent) openSession(t *trunk, shown origin, over transport) (*session, error) {
 	pool := a.cfg.Media
 	if a.cfg.MediaV6 != nil && (pool == nil || shown.media.Is6()) {
 		pool = a.cfg.MediaV6
@@ -225,5 +234,7 @@ func (a *Agent) openSession(t *trunk, shown origin) (*session, error) {
 		port.Close()
 		return nil, fmt.Errorf("make SDP session id: %w", err)
 	}
-	return &session{port: port, log: a.cfg.Logger, advertise: shown.media, codecs: t.Codecs, id: id >> 1}, nil
+	s := &session{port: port, log: a.cfg.Logger, advertise: shown.media, codecs: t.Codecs, id: id >> 1, sec: t.securityOver(over)}
+	s.sec.renew()
+	return s, nil
 }

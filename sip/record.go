@@ -77,10 +77,10 @@ func (l *Leg) snapshot() dialogState {
 	}
 	s.Updates = l.updates
 	if len(l.media.local.Media) > 0 {
-		s.Local = string(l.media.local.Bytes())
+		s.Local = string(l.media.local.Keyless().Bytes())
 	}
 	if len(l.media.remote.Media) > 0 {
-		s.Remote = string(l.media.remote.Bytes())
+		s.Remote = string(l.media.remote.Keyless().Bytes())
 	}
 	if video, ok := l.media.port.VideoState(); ok {
 		s.Video = &video

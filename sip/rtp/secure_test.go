@@ -258,12 +258,16 @@ func TestNoAllocationsUnderSRTP(t *testing.T) {
 		p := newPair(key(s.Name, 1), key(s.Name, 2))
 		p.talk(lockAfter)
 		f := bridge.Frame{Codec: bridge.PCMU, Payload: speech}
+		limit := 0.0
+		if raceDetector {
+			limit = 1 // the hash keeps its states in a sync.Pool, which the race detector makes forgetful
+		}
 		if n := testing.AllocsPerRun(1000, func() {
 			p.n++
 			p.now = p.now.Add(20 * time.Millisecond)
 			f.Seq, f.Timestamp = p.n, p.n*160
 			p.a.Push(&f)
-		}); n != 0 {
+		}); n > limit {
 			t.Errorf("%s: %v allocations per packet, protected and opened", s.Name, n)
 		}
 		if p.heard.frames < 1000 {
