@@ -40,11 +40,13 @@ type Agent struct {
 	closed   bool
 	idle     chan struct{} // closed when draining and no leg is left
 
+	guard *guard
+
 	counts counters
 }
 
 type counters struct {
-	strangers, malformed, refused, unsent, stray, full atomic.Uint64
+	strangers, malformed, refused, unsent, stray, full, unproven atomic.Uint64
 }
 
 // Counts is what an agent dropped or could not send, since it began.
@@ -55,6 +57,7 @@ type Counts struct {
 	Unsent    uint64 // messages the network did not take
 	Stray     uint64 // responses and ACKs that belong to nothing
 	Full      uint64 // datagrams for calls with too many messages waiting
+	Unproven  uint64 // requests with a wrong name or password
 }
 
 // New opens the listeners. Nothing is read before Serve.
@@ -97,6 +100,14 @@ func New(cfg Config) (*Agent, error) {
 		closeSockets(a.sockets)
 		return nil, err
 	}
+	a.guard = newGuard(a.host)
+	for _, t := range a.trunks {
+		if t.Accept != nil && t.Accept.Register && cfg.Store != nil {
+			if err := a.loadBindings(ctx, t); err != nil {
+				cfg.Logger.Warn("users have to register again before they can be called", "trunk", t.Name, "error", err)
+			}
+		}
+	}
 	return a, nil
 }
 
@@ -136,7 +147,7 @@ func (a *Agent) Legs() int {
 // Counts may be called at any time.
 func (a *Agent) Counts() Counts {
 	c := &a.counts
-	return Counts{c.strangers.Load(), c.malformed.Load(), c.refused.Load(), c.unsent.Load(), c.stray.Load(), c.full.Load()}
+	return Counts{c.strangers.Load(), c.malformed.Load(), c.refused.Load(), c.unsent.Load(), c.stray.Load(), c.full.Load(), c.unproven.Load()}
 }
 
 // Serve reads the listeners until Shutdown or an error. If ctx ends first, it

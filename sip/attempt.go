@@ -30,6 +30,9 @@ func tryTimeout() time.Duration { return 8 * sipgo.T1 }
 // try sends an INVITE. It runs in the mailbox.
 func (l *Leg) try(at *attempt, f flow) error {
 	l.flow, l.out.attempt = f, at
+	if at.to.binding != nil {
+		at.to.binding.address(at.invite, l.trunk.Numbers.Format(l.info.To))
+	}
 	at.invite.RemoveHeader("Contact")
 	at.invite.AppendHeader(contact(l.contactUser(), f, false))
 	l.trunk.wallet.authorize(at.invite)

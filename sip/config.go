@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"riptide/bridge"
+	"riptide/bridge/store"
 	"riptide/policy"
 	"riptide/policy/stir"
 	"riptide/sip/rtp"
@@ -47,6 +48,10 @@ type Config struct {
 	// Acceptor is asked. It must not block.
 	OnRefuse func(bridge.Cause)
 
+	// Store keeps what must survive a restart: where users of trunks are. nil
+	// forgets them.
+	Store store.Store
+
 	// Now is the clock of records and of identity verification.
 	Now func() time.Time
 }
@@ -66,6 +71,7 @@ type Trunk struct {
 	Peer           string         // host:port that calls are sent to; the port defaults to 5060
 	Transport      string         // of calls we place: "udp" (default), "tcp", "tls", "ws" or "wss"; the secure ones hold for its calls too
 	Listen         string         // where it is spoken to, and nobody else, unless Config.Listen has it too; "" = at all of Config.Listen
+	Accept         *Accept        // who may speak there by name and password; nil = nobody is asked
 	Login          *Login         // what we say when the peer asks who we are; nil = nothing
 	Match          []netip.Prefix // sources besides Peer's addresses that belong to this trunk
 	Advertise      string         // host shown to it instead of Config.Advertise
@@ -108,6 +114,7 @@ type trunk struct {
 	log        *slog.Logger
 
 	wallet   *wallet
+	bindings bindings
 	standing standing
 	targets  []target // where it can be reached, best first
 
@@ -158,6 +165,11 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 	if t.Numbers.Domain == "" {
 		tr.Numbers.Domain = host
 	}
+	if t.Accept != nil {
+		accept := *t.Accept
+		accept.fill()
+		tr.Accept = &accept
+	}
 	if host == "" {
 		if len(t.Match) == 0 {
 			return nil, fmt.Errorf("trunk %q has neither peer nor match: no call could come or go", t.Name)
@@ -169,7 +181,7 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 		return nil, fmt.Errorf("trunk %q: peer %q: %w (check the name, or give an address)", t.Name, t.Peer, err)
 	}
 	for _, a := range addrs {
-		tr.targets = append(tr.targets, target{netip.AddrPortFrom(a, tr.port), over})
+		tr.targets = append(tr.targets, target{addr: netip.AddrPortFrom(a, tr.port), over: over})
 	}
 	return tr, nil
 }

@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -47,7 +48,7 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 	if t == nil {
 		return nil, bridge.CauseInternal.With("no SIP trunk is named %q", in.Trunk)
 	}
-	targets, err := a.targetsOf(t)
+	targets, err := a.targetsOf(t, in.To)
 	if err != nil {
 		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
 	}
@@ -128,7 +129,7 @@ func (l *Leg) contactUser() string {
 // buildInvite makes the INVITE of a call, without Via and Contact, which
 // depend on the way it takes.
 func (a *Agent) buildInvite(in bridge.Intent, t *trunk, callID string, offer []byte) (*sipgo.Request, error) {
-	to := sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(in.To), Host: t.host}
+	to := sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(in.To), Host: cmp.Or(t.host, a.host)}
 	if t.port != 5060 {
 		to.Port = int(t.port)
 	}
@@ -190,14 +191,6 @@ const (
 	upgradeTimeout = time.Second
 	upgradePause   = 10 * time.Minute
 )
-
-// targetsOf is where a call to a trunk is to be tried, best first.
-func (a *Agent) targetsOf(t *trunk) ([]target, error) {
-	if len(t.targets) == 0 {
-		return nil, bridge.CauseUnreachable.With("it has no peer to send calls to (set the trunk's peer)")
-	}
-	return t.standing.order(t.targets, a.cfg.Now())
-}
 
 // flowTo finds the way to a target. A peer that takes no TCP only loses what
 // TCP was to mend: an INVITE that is larger than a datagram should be, because

@@ -211,6 +211,10 @@ func (s *serverTx) refuseFor(c bridge.Cause) {
 
 // outOfDialog serves requests that belong to no dialog.
 func (m *mailbox) outOfDialog(req *sipgo.Request, s *serverTx, t *trunk) {
+	if req.Method == sipgo.REGISTER && t.Accept != nil && t.Accept.Register {
+		m.onRegister(req, s, t)
+		return
+	}
 	if r := checkMethod(req); r != nil {
 		s.refuse(r)
 		return
@@ -223,7 +227,9 @@ func (m *mailbox) outOfDialog(req *sipgo.Request, s *serverTx, t *trunk) {
 		m.options(s, t)
 		return
 	}
-	m.onInvite(req, s, t)
+	if _, ok := m.authenticate(req, s, t); ok {
+		m.onInvite(req, s, t)
+	}
 }
 
 // options says what we can do, and by its status whether we take calls.

@@ -25,10 +25,12 @@ const (
 	Certificates Bucket = "certificates" // thumbprint -> PEM chain we issued or enrolled
 	Nonces       Bucket = "nonces"       // JWT ids and PASSporT hashes seen
 	Peers        Bucket = "peers"        // where peers want their calls, and what lets them and us in
+
+	Registrations Bucket = "registrations" // SIP trunk -> where its users registered
 )
 
 // Buckets lists them all.
-var Buckets = []Bucket{Calls, Idempotency, Handlers, Certificates, Nonces, Peers}
+var Buckets = []Bucket{Calls, Idempotency, Handlers, Certificates, Nonces, Peers, Registrations}
 
 // Errors of a Store. Any other error means that the store is unavailable.
 var (

@@ -1,0 +1,134 @@
+package sip
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+)
+
+var dayOne = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// answerTo is a request that answers a challenge.
+func answerTo(t *testing.T, header sipgo.Header, user string, password Password, count uint32, change ...func(string) string) *sipgo.Request {
+	t.Helper()
+	c, err := parseChallenge(header.Value())
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := sipgo.NewRequest(sipgo.INVITE, sipgo.Uri{Scheme: "sip", User: "+12025550199", Host: "riptide.example"})
+	value := c.answer(user, password, "INVITE", "sip:+12025550199@elsewhere;user=phone", "abc", count)
+	for _, f := range change {
+		value = f(value)
+	}
+	req.AppendHeader(sipgo.NewHeader("Authorization", value))
+	return req
+}
+
+func replaced(from, to string) func(string) string {
+	return func(s string) string { return strings.Replace(s, from, to, 1) }
+}
+
+func TestGuardJudges(t *testing.T) {
+	t.Parallel()
+	users := map[string]Password{"alice": "secret"}
+	g, other := newGuard("riptide.example"), newGuard("riptide.example")
+	ask := func(g *guard, name string) sipgo.Header { return g.challenges([]string{name}, false, dayOne)[0] }
+	for name, tc := range map[string]struct {
+		req  *sipgo.Request
+		at   time.Duration
+		want verdict
+	}{
+		"MD5":              {answerTo(t, ask(g, "MD5"), "alice", "secret", 1), 0, proven},
+		"SHA-256":          {answerTo(t, ask(g, "SHA-256"), "alice", "secret", 1), 0, proven},
+		"session":          {answerTo(t, ask(g, "MD5-sess"), "alice", "secret", 1), 0, proven},
+		"a high count":     {answerTo(t, ask(g, "MD5"), "alice", "secret", 900), 0, proven},
+		"late":             {answerTo(t, ask(g, "MD5"), "alice", "secret", 1), 4 * time.Minute, proven},
+		"too late":         {answerTo(t, ask(g, "MD5"), "alice", "secret", 1), 6 * time.Minute, stale},
+		"of another life":  {answerTo(t, ask(other, "MD5"), "alice", "secret", 1), 0, stale},
+		"wrong password":   {answerTo(t, ask(g, "MD5"), "alice", "guess", 1), 0, wrong},
+		"unknown user":     {answerTo(t, ask(g, "MD5"), "bob", "secret", 1), 0, wrong},
+		"no password":      {answerTo(t, ask(g, "MD5"), "alice", "", 1), 0, wrong},
+		"other nonce":      {answerTo(t, ask(g, "MD5"), "alice", "secret", 1, replaced(`nonce="`, `nonce="A`)), 0, wrong},
+		"other number":     {answerTo(t, ask(g, "MD5"), "alice", "secret", 1, replaced("+12025550199", "+19005550000")), 0, wrong},
+		"other realm":      {answerTo(t, ask(g, "MD5"), "alice", "secret", 1, replaced(`realm="riptide`, `realm="r`)), 0, unproven},
+		"auth-int":         {answerTo(t, ask(g, "MD5"), "alice", "secret", 1, replaced("qop=auth", "qop=auth-int")), 0, unproven},
+		"count of nothing": {answerTo(t, ask(g, "MD5"), "alice", "secret", 0), 0, unproven},
+		"nothing":          {sipgo.NewRequest(sipgo.INVITE, sipgo.Uri{Scheme: "sip"}), 0, unproven},
+	} {
+		if _, got := g.judge(tc.req, users, dayOne.Add(tc.at)); got != tc.want {
+			t.Errorf("%s: %d, want %d", name, got, tc.want)
+		}
+	}
+}
+
+// TestGuardReplay: a count is good once, whatever the order, and only so far
+// behind the highest.
+func TestGuardReplay(t *testing.T) {
+	t.Parallel()
+	g := newGuard("r")
+	users := map[string]Password{"alice": "secret"}
+	ask := g.challenges([]string{"SHA-256"}, false, dayOne)[0]
+	for i, tc := range []struct {
+		count uint32
+		want  verdict
+	}{{1, proven}, {1, stale}, {3, proven}, {2, proven}, {2, stale}, {3, stale}, {70, proven}, {6, stale}, {7, proven}, {7, stale}, {4000, proven}, {70, stale}} {
+		if _, got := g.judge(answerTo(t, ask, "alice", "secret", tc.count), users, dayOne); got != tc.want {
+			t.Errorf("%d: count %d: %d, want %d", i, tc.count, got, tc.want)
+		}
+	}
+	old := func(s string) string { // as RFC 2069 has it
+		return strings.Replace(s, `, qop="auth"`, "", 1)
+	}
+	once := sipgo.NewHeader("x", old(g.challenges([]string{"MD5"}, false, dayOne)[0].Value()))
+	for i, want := range []verdict{proven, stale} {
+		if _, got := g.judge(answerTo(t, once, "alice", "secret", 0), users, dayOne); got != want {
+			t.Errorf("without qop, time %d: %d, want %d", i, got, want)
+		}
+	}
+}
+
+// TestGuardStaysSmall: however many nonces are used, few are remembered, and
+// none that was forgotten can be used again.
+func TestGuardStaysSmall(t *testing.T) {
+	t.Parallel()
+	g := newGuard("r")
+	users := map[string]Password{"alice": "secret"}
+	now := dayOne
+	var spent []*sipgo.Request
+	for i := range 3 * maxNonces {
+		now = now.Add(time.Duration(rand.IntN(20)) * time.Millisecond)
+		req := answerTo(t, g.challenges([]string{"MD5"}, false, now)[0], "alice", "secret", 1)
+		if _, v := g.judge(req, users, now); v != proven {
+			t.Fatalf("nonce %d: %d", i, v)
+		}
+		if len(g.used) > maxNonces+1 {
+			t.Fatalf("%d nonces are remembered", len(g.used))
+		}
+		if i%97 == 0 {
+			spent = append(spent, req)
+		}
+	}
+	for i, req := range spent {
+		if _, v := g.judge(req, users, now); v != stale {
+			t.Fatalf("replay %d: %d", i, v)
+		}
+	}
+}
+
+func TestCountsTake(t *testing.T) {
+	t.Parallel()
+	var n counts
+	seen := map[uint32]bool{}
+	for range 10000 {
+		c := uint32(1 + rand.IntN(300))
+		got := n.take(c)
+		if got && seen[c] {
+			t.Fatal(fmt.Sprintf("count %d was taken twice", c))
+		}
+		seen[c] = seen[c] || got
+	}
+}

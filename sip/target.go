@@ -1,0 +1,78 @@
+package sip
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/bridge"
+	"riptide/policy"
+)
+
+// targetsOf is where a call to a trunk is to be tried, best first.
+func (a *Agent) targetsOf(t *trunk, called policy.Number) ([]target, error) {
+	targets := t.targets
+	if t.Accept != nil && t.Accept.Register {
+		targets = append(t.registered(t.Numbers.Format(called)), targets...)
+	}
+	switch {
+	case len(targets) > 0:
+		return t.standing.order(targets, a.cfg.Now())
+	case t.Accept != nil && t.Accept.Register:
+		return nil, bridge.CauseUnreachable.With("nobody of it is registered (its users: trunks.%s.sip.accept.users)", t.Name)
+	}
+	return nil, bridge.CauseUnreachable.With("it has no peer to send calls to (trunks.%s.sip.peer)", t.Name)
+}
+
+// registered are the contacts of a trunk's users. A user whose name is the
+// number that is called is meant alone; others are a PBX, which knows its
+// numbers itself.
+func (t *trunk) registered(called string) []target {
+	list := t.bindings.current(t.now())
+	meant := func(b binding) bool { return strings.TrimPrefix(b.User, "+") == strings.TrimPrefix(called, "+") }
+	if slices.ContainsFunc(list, meant) {
+		list = slices.DeleteFunc(list, func(b binding) bool { return !meant(b) })
+	}
+	out := make([]target, 0, len(list))
+	for i := range list {
+		b := &list[i]
+		out = append(out, target{b.way(), strings.ToLower(b.Transport), b})
+	}
+	return out
+}
+
+// way is where requests to a binding are sent: to its contact, if it came from
+// that host, and otherwise back where it came from, through whatever NAT or
+// proxy is there.
+func (b *binding) way() netip.AddrPort {
+	var u sipgo.Uri
+	if len(b.Path) > 0 || b.Transport != "UDP" || sipgo.ParseUri(b.Contact, &u) != nil {
+		return b.Received
+	}
+	if to, ok := hostPort(strings.Trim(u.Host, "[]"), u.Port); ok && to.Addr() == b.Received.Addr() {
+		return to
+	}
+	return b.Received
+}
+
+// address turns an INVITE to a binding: to its contact (RFC 3261 section 16.5),
+// with the number where the contact is that of a PBX, through the proxies that
+// its registration came by.
+func (b *binding) address(invite *sipgo.Request, called string) {
+	var u sipgo.Uri
+	if sipgo.ParseUri(b.Contact, &u) != nil {
+		return
+	}
+	if b.Bulk || strings.TrimPrefix(b.User, "+") != strings.TrimPrefix(called, "+") {
+		u.User = called // RFC 6140 section 5.3, and what trunks without it do
+		u.UriParams.Remove("bnc")
+	}
+	invite.Recipient = u
+	for invite.RemoveHeader("Route") {
+	}
+	for _, p := range b.Path {
+		invite.AppendHeader(sipgo.NewHeader("Route", p))
+	}
+}
