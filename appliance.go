@@ -107,8 +107,8 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	for _, t := range cfg.Trunks {
 		if t.SIP != nil {
 			trunks = append(trunks, sip.Trunk{
-				Login: loginOf(t.SIP.Login),
-				Name:  t.Name, Codecs: codecsOf(t), Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
+				Login: loginOf(t.SIP.Login), Accept: acceptOf(t.SIP.Accept),
+				Name: t.Name, Codecs: codecsOf(t), Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
 				Listen: t.SIP.Listen.String(), Advertise: string(t.SIP.Advertise), AdvertiseMedia: t.SIP.MediaShown,
 				RingTimeout: t.SIP.RingTimeout, Media: trunkMedia(t.SIP), RequireIdentity: t.SIP.Identity == "required",
 				AllowAnonymous: t.SIP.Anonymous == "allow", Number: oneNumber(t.SIP.Number),
@@ -119,7 +119,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	}
 	a.sip, err = sip.New(sip.Config{
 		Listen: texts(cfg.SIP.Listen), Advertise: texts(cfg.SIP.Advertise), Media: four, MediaV6: six, Trunks: trunks,
-		Acceptor: a.admin.Count(a.bridge), Verifier: verifier, Logger: logger,
+		Acceptor: a.admin.Count(a.bridge), Verifier: verifier, Logger: logger, Store: a.store,
 		MaxLegs: 2 * cfg.Limits.Calls, OnRefuse: a.admin.Refused("sip"),
 	})
 	return err
@@ -156,6 +156,21 @@ func texts[T fmt.Stringer](values []T) []string {
 		out = append(out, v.String())
 	}
 	return out
+}
+
+// acceptOf is who may speak on a SIP trunk.
+func acceptOf(a *configs.SIPAccept) *sip.Accept {
+	if a == nil {
+		return nil
+	}
+	users := make(map[string]sip.Password)
+	for name, password := range a.Passwords.Reveal() {
+		users[name] = sip.Password(password)
+	}
+	return &sip.Accept{
+		Users: users, Algorithms: a.Algorithms, Register: a.Register == "allow", Anywhere: a.From == "anywhere",
+		MinExpires: a.MinExpires, MaxExpires: a.MaxExpires,
+	}
 }
 
 // trunks says which edge reaches which trunk.

@@ -150,14 +150,19 @@ func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[source]string)
 	if s.TimerEvery < leastTimerInterval || s.TimerEvery > mostTimerInterval {
 		d.problem(key+".timer-interval", fmt.Sprintf("%v is not between 90s and 24h", s.TimerEvery), "write 30m, which most peers go along with, or 90s at the least")
 	}
-	if s.Peer.Host == "" {
+	d.checkSIPAccept(key+".accept", s.Accept)
+	if s.Peer.Host == "" && !s.registers() {
 		if !d.has(key + ".peer") {
 			d.problem(key, "peer is missing", "add peer: the host:port of the PBX or carrier")
 		}
 		return
 	}
-	if len(s.Match) == 0 && !d.has(key+".match") {
-		d.problem(key+".peer", "a host name does not say where the peer's requests come from", "add match: the addresses it sends from, as in [192.0.2.0/24]")
+	if len(s.Match) == 0 && !s.Anywhere() && !d.has(key+".match") {
+		if s.Peer.Host == "" {
+			d.problem(key, "nobody could register: there is no address to do it from", "add match: the addresses that registrations may come from, or accept.from: anywhere")
+		} else {
+			d.problem(key+".peer", "a host name does not say where the peer's requests come from", "add match: the addresses it sends from, as in [192.0.2.0/24]")
+		}
 	}
 	for i, prefix := range s.Match {
 		if !prefix.IsValid() {

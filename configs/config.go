@@ -106,7 +106,8 @@ type SIPTrunk struct {
 	Timer       string           `yaml:"timer" oneof:"never accept require"` // session timers
 	TimerEvery  time.Duration    `yaml:"timer-interval"`                     // that we ask for
 
-	Login *Login `yaml:"login"` // nil: a peer that asks who we are is told nothing
+	Login  *Login     `yaml:"login"`  // nil: a peer that asks who we are is told nothing
+	Accept *SIPAccept `yaml:"accept"` // nil: nobody is asked who they are
 }
 
 // RIPTTrunk is a peer on the web side: one we connect to, one that connects to
@@ -270,6 +271,7 @@ func (t *Trunk) fill(node string) {
 		if s.TimerEvery == 0 {
 			s.TimerEvery = defaultTimerInterval
 		}
+		s.Accept.fill()
 		if s.Diversions == "" {
 			s.Diversions = "diversion"
 		}

@@ -57,4 +57,7 @@ func (d *decoder) loadSIPTrunk(key string, s *SIPTrunk) {
 	if s.Login != nil && s.Login.Password != "" {
 		s.Login.Secret = d.loadPassword(key+".login.password", s.Login.Password)
 	}
+	if s.Accept != nil && s.Accept.Users != "" {
+		s.Accept.Passwords = d.loadUsers(key+".accept.users", s.Accept.Users)
+	}
 }

@@ -48,6 +48,7 @@ trunks:
       login: {user: alice, password: pbx.password, realm: pbx.example}
       timer: require
       timer-interval: 90s
+      accept: {users: pbx.users, register: allow, from: match, algorithms: MD5, min-expires: 30s, max-expires: 2h}
     facts: {accept: all, send: [callerName, privacy], carry: [X-Account, Subject]}
     transfer: allow
     codecs: [PCMA, opus, vp8]
@@ -93,7 +94,8 @@ func TestParseEveryKey(t *testing.T) {
 				Match:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
 				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required",
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info",
-				Login: &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Timer: "require", TimerEvery: 90 * time.Second},
+				Login: &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Timer: "require", TimerEvery: 90 * time.Second,
+				Accept: &SIPAccept{Users: "/etc/riptide/pbx.users", Register: "allow", From: "match", Algorithms: []string{"MD5"}, MinExpires: 30 * time.Second, MaxExpires: 2 * time.Hour}},
 				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},
 				Transfer: "allow", Codecs: []Codec{"PCMA", "opus", "VP8"}},
 			{Name: "telco", Calls: 40, RIPT: &RIPTTrunk{Connect: "https://peer.example:9443", Client: "box-7",

@@ -106,7 +106,12 @@ type HostPort struct {
 	Port uint16
 }
 
-func (h HostPort) String() string { return net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port))) }
+func (h HostPort) String() string {
+	if h.Host == "" {
+		return ""
+	}
+	return net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port)))
+}
 
 // MarshalText is String.
 func (h HostPort) MarshalText() ([]byte, error) { return []byte(h.String()), nil }

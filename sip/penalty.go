@@ -15,13 +15,13 @@ type target struct {
 	binding *binding // of a user who registered
 }
 
-// place is a target as its standing is remembered: by address.
-type place struct {
+// reached is a target as its standing is remembered: by address.
+type reached struct {
 	addr netip.AddrPort
 	over transport
 }
 
-func (t target) place() place { return place{t.addr, t.over} }
+func (t target) reached() reached { return reached{t.addr, t.over} }
 
 func (t target) String() string { return transports[t.over].key + ":" + t.addr.String() }
 
@@ -38,7 +38,7 @@ const (
 // standing is what is known of how a trunk's targets work.
 type standing struct {
 	mu      sync.Mutex
-	targets map[place]*record
+	targets map[reached]*record
 	broken  int       // failures of the trunk since its last success
 	rests   int       // in a row
 	until   time.Time // no call is tried before
@@ -56,12 +56,12 @@ type record struct {
 
 func (s *standing) of(to target) *record {
 	if s.targets == nil {
-		s.targets = map[place]*record{}
+		s.targets = map[reached]*record{}
 	}
-	r := s.targets[to.place()]
+	r := s.targets[to.reached()]
 	if r == nil {
 		r = &record{}
-		s.targets[to.place()] = r
+		s.targets[to.reached()] = r
 	}
 	return r
 }
@@ -70,10 +70,10 @@ func (s *standing) of(to target) *record {
 func (s *standing) retain(targets []target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept := make(map[place]*record, len(targets))
+	kept := make(map[reached]*record, len(targets))
 	for _, to := range targets {
-		if r := s.targets[to.place()]; r != nil {
-			kept[to.place()] = r
+		if r := s.targets[to.reached()]; r != nil {
+			kept[to.reached()] = r
 		}
 	}
 	s.targets = kept
@@ -120,7 +120,7 @@ func (s *standing) fail(to target, now time.Time, f failure) (opened time.Durati
 func (s *standing) succeed(to target) (closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.targets[to.place()]; r != nil {
+	if r := s.targets[to.reached()]; r != nil {
 		r.failures, r.until = 0, time.Time{}
 	}
 	closed = s.rests > 0
@@ -153,7 +153,7 @@ func (s *standing) order(targets []target, now time.Time) ([]target, error) {
 	var good, bad []target
 	down := 0
 	for _, to := range targets {
-		switch r := s.targets[to.place()]; {
+		switch r := s.targets[to.reached()]; {
 		case r == nil:
 			good = append(good, to)
 		case r.down:

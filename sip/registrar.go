@@ -31,7 +31,7 @@ type binding struct {
 	Contact   string         `json:"contact"`
 	Bulk      bool           `json:"bulk,omitempty"` // stands for all numbers (RFC 6140)
 	Received  netip.AddrPort `json:"received"`       // where the request came from: behind a NAT, the only way back
-	Transport string         `json:"transport"`
+	Transport string         `json:"transport"`      // as configurations write it
 	Path      []string       `json:"path,omitempty"` // proxies on the way (RFC 3327)
 	CallID    string         `json:"callId"`
 	CSeq      uint32         `json:"cseq"`
@@ -228,7 +228,7 @@ func (m *mailbox) onRegister(req *sipgo.Request, s *serverTx, t *trunk) {
 		return
 	}
 	now := a.cfg.Now()
-	r, refused := readRegistration(req, registered, sourceOf(req), s.flow.transport(), t.Accept, now)
+	r, refused := readRegistration(req, registered, sourceOf(req), transports[s.flow.transport()].key, t.Accept, now)
 	before := t.bindings.current(now)
 	if refused == nil {
 		refused = t.bindings.apply(r, req.CallID().Value(), req.CSeq().SeqNo, now)

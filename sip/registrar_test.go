@@ -236,7 +236,7 @@ func TestReadRegistrationClamps(t *testing.T) {
 			req.AppendHeader(sipgo.NewHeader("Expires", expires))
 		}
 		req.AppendHeader(&sipgo.ContactHeader{Address: sipgo.Uri{Scheme: "sip", User: "a", Host: "b"}})
-		r, refused := readRegistration(req, "a", netip.AddrPort{}, "UDP", limits, dayOne)
+		r, refused := readRegistration(req, "a", netip.AddrPort{}, "udp", limits, dayOne)
 		switch {
 		case want == 0:
 			if refused == nil {

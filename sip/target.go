@@ -38,7 +38,9 @@ func (t *trunk) registered(called string) []target {
 	out := make([]target, 0, len(list))
 	for i := range list {
 		b := &list[i]
-		out = append(out, target{b.way(), strings.ToLower(b.Transport), b})
+		if over, err := parseTransport(b.Transport); err == nil {
+			out = append(out, target{b.way(over), over, b})
+		}
 	}
 	return out
 }
@@ -46,12 +48,12 @@ func (t *trunk) registered(called string) []target {
 // way is where requests to a binding are sent: to its contact, if it came from
 // that host, and otherwise back where it came from, through whatever NAT or
 // proxy is there.
-func (b *binding) way() netip.AddrPort {
+func (b *binding) way(over transport) netip.AddrPort {
 	var u sipgo.Uri
-	if len(b.Path) > 0 || b.Transport != "UDP" || sipgo.ParseUri(b.Contact, &u) != nil {
+	if len(b.Path) > 0 || over != overUDP || sipgo.ParseUri(b.Contact, &u) != nil {
 		return b.Received
 	}
-	if to, ok := hostPort(strings.Trim(u.Host, "[]"), u.Port); ok && to.Addr() == b.Received.Addr() {
+	if to, ok := hostPort(strings.Trim(u.Host, "[]"), u.Port, over); ok && to.Addr() == b.Received.Addr() {
 		return to
 	}
 	return b.Received

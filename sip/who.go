@@ -14,6 +14,7 @@ type Accept struct {
 	Users      map[string]Password // asked for with every call and registration; empty = nobody is asked
 	Algorithms []string            // "MD5", "SHA-256", "SHA-512-256", best first; default SHA-256 and MD5
 	Register   bool                // they say by REGISTER where calls to them go
+	Anywhere   bool                // they may come from any address; strangers are asked, seldom
 	MinExpires time.Duration       // of a registration; default 60 s
 	MaxExpires time.Duration       // default 1 h
 }
