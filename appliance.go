@@ -112,7 +112,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 				Listen: t.SIP.Listen.String(), Advertise: string(t.SIP.Advertise), AdvertiseMedia: t.SIP.MediaShown,
 				RingTimeout: t.SIP.RingTimeout, Media: trunkMedia(t.SIP), RequireIdentity: t.SIP.Identity == "required",
 				AllowAnonymous: t.SIP.Anonymous == "allow", Number: oneNumber(t.SIP.Number),
-				Timer: t.SIP.Timer, SessionInterval: t.SIP.TimerEvery,
+				Reliable: t.SIP.Reliable, Timer: t.SIP.Timer, SessionInterval: t.SIP.TimerEvery,
 				Facts: factPolicy(t.Facts), HistoryInfo: t.SIP.Diversions == "history-info",
 			})
 		}

@@ -103,8 +103,9 @@ type SIPTrunk struct {
 	Anonymous   string           `yaml:"anonymous" oneof:"refuse allow"` // callers who want not to be shown
 	Number      policy.Pattern   `yaml:"number"`                         // stands for callers that the peer does not name; one number
 	Diversions  string           `yaml:"diversions" oneof:"diversion history-info"`
-	Timer       string           `yaml:"timer" oneof:"never accept require"` // session timers
-	TimerEvery  time.Duration    `yaml:"timer-interval"`                     // that we ask for
+	Reliable    string           `yaml:"reliable" oneof:"off support require"` // provisional answers
+	Timer       string           `yaml:"timer" oneof:"never accept require"`   // session timers
+	TimerEvery  time.Duration    `yaml:"timer-interval"`                       // that we ask for
 
 	Login  *Login     `yaml:"login"`  // nil: a peer that asks who we are is told nothing
 	Accept *SIPAccept `yaml:"accept"` // nil: nobody is asked who they are
@@ -264,6 +265,9 @@ func (t *Trunk) fill(node string) {
 		}
 		if s.Anonymous == "" {
 			s.Anonymous = "refuse"
+		}
+		if s.Reliable == "" {
+			s.Reliable = "support"
 		}
 		if s.Timer == "" {
 			s.Timer = "accept"

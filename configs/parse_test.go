@@ -46,6 +46,7 @@ trunks:
       number: "+12025550100"
       diversions: history-info
       login: {user: alice, password: pbx.password, realm: pbx.example}
+      reliable: require
       timer: require
       timer-interval: 90s
       accept: {users: pbx.users, register: allow, from: match, algorithms: MD5, min-expires: 30s, max-expires: 2h}
@@ -94,7 +95,7 @@ func TestParseEveryKey(t *testing.T) {
 				Match:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
 				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required",
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info",
-				Login: &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Timer: "require", TimerEvery: 90 * time.Second,
+				Login: &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Reliable: "require", Timer: "require", TimerEvery: 90 * time.Second,
 				Accept: &SIPAccept{Users: "/etc/riptide/pbx.users", Register: "allow", From: "match", Algorithms: []string{"MD5"}, MinExpires: 30 * time.Second, MaxExpires: 2 * time.Hour}},
 				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},
 				Transfer: "allow", Codecs: []Codec{"PCMA", "opus", "VP8"}},
@@ -157,6 +158,7 @@ log:
 		{"match", a.SIP.Match[0].String(), "192.0.2.1/32"},
 		{"ring-timeout", a.SIP.RingTimeout.String(), "3m0s"},
 		{"identity", a.SIP.Identity, "optional"},
+		{"reliable", a.SIP.Reliable, "support"},
 		{"timer", a.SIP.Timer + " " + a.SIP.TimerEvery.String(), "accept 30m0s"},
 		{"client", b.RIPT.Client, "box"},
 		{"media", b.RIPT.Media, "auto"},

@@ -11,7 +11,7 @@ import (
 
 // What we understand, as peers are told.
 const (
-	allowed       = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE"
+	allowed       = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK"
 	acceptedTypes = typeSDP + ", " + typePIDF + ", " + typeMultipart + "mixed"
 )
 
@@ -25,6 +25,9 @@ func (t *Trunk) extensions() []string {
 	var out []string
 	if t.Timer != TimerNever {
 		out = append(out, "timer")
+	}
+	if t.Reliable != ReliableOff {
+		out = append(out, rel100)
 	}
 	return out
 }

@@ -88,6 +88,7 @@ type Trunk struct {
 	AllowAnonymous  bool          // take calls of callers who want not to be shown; else 433
 	Number          policy.Number // stands for callers whose number even the trunk does not tell; "" = none
 
+	Reliable        string        // provisional answers: ReliableOff, ReliableSupport (default), ReliableRequire
 	Timer           string        // session timers: TimerNever, TimerAccept (default), TimerRequire
 	SessionInterval time.Duration // that we ask for; default 30 min, at least 90 s
 	second          time.Duration // of session timers; tests have shorter ones
@@ -151,6 +152,9 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 		t.ProbeAfter = defaultProbeAfter
 	}
 	if err := t.checkTimerPolicy(); err != nil {
+		return nil, err
+	}
+	if err := t.checkReliablePolicy(); err != nil {
 		return nil, err
 	}
 	for _, name := range t.Facts.Carry {

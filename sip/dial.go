@@ -161,6 +161,9 @@ func (a *Agent) buildInvite(in bridge.Intent, t *trunk, callID string, offer []b
 	rest = append(append(append(caller[1:], rest...), a.factHeaders(in, t, f, location)...), sessionID{local: in.Trace.ID}.headers()...)
 	rest = append(append(rest, allowHeader, acceptHeader), t.supported()...)
 	rest = append(rest, timerOf(t.asksTimer(), 0)...)
+	if t.Reliable == ReliableRequire {
+		rest = append(rest, sipgo.NewHeader("Require", rel100))
+	}
 	for _, h := range append(rest, types...) {
 		req.AppendHeader(h)
 	}
@@ -266,6 +269,9 @@ func (l *Leg) onProvisional(res *sipgo.Response) {
 	if tag != "" {
 		l.earlyDialog(tag, res)
 	}
+	if !l.prack(l.out.early[tag], res) {
+		return
+	}
 	l.earlyMedia(tag, res)
 	now := progressed{kind: bridge.Proceeding}
 	if res.StatusCode == 180 {
@@ -305,6 +311,9 @@ func (l *Leg) earlyMedia(tag string, res *sipgo.Response) {
 		return // the final answer may do better; until then there is no early media
 	}
 	l.out.sdpFrom = tag
+	if early := l.out.early[tag]; early != nil {
+		l.dlg = early // whom we hear is whom we talk to
+	}
 }
 
 // onSuccess takes a 2xx. The first one wins; every other fork is acknowledged
@@ -345,6 +354,9 @@ func (l *Leg) onSuccess(res *sipgo.Response) {
 func (l *Leg) take200(tag string, res *sipgo.Response) {
 	var err error
 	switch {
+	case l.changed && l.dlg.told:
+		// What was agreed on since by UPDATE counts; this is what was said before
+		// (RFC 3261 section 13.2.1).
 	case len(res.Body()) > 0:
 		var answer sdp.Description
 		if answer, err = sdp.Parse(res.Body()); err == nil {

@@ -18,6 +18,8 @@ type dialog struct {
 	remoteSeq uint32      // 0 = the peer has sent no request yet
 	target    sipgo.Uri   // the peer's Contact
 	routes    []sipgo.Uri // route set, next hop first
+	rseq      uint32      // of the peer's last reliable provisional response (RFC 3262)
+	told      bool        // and one of them answered our offer
 	secure    bool        // the peer called us by sips
 }
 

@@ -14,17 +14,24 @@ func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
 		s.refuse(refuse(481, ""))
 		return
 	}
-	if !l.dlg.inOrder(req.CSeq().SeqNo) {
+	localTag, _ := req.To().Params.Get("tag")
+	remoteTag, _ := req.From().Params.Get("tag")
+	d := l.dialogOf(localTag, remoteTag)
+	if !d.inOrder(req.CSeq().SeqNo) {
 		// RFC 3261 section 12.2.2: lower than what was there before.
 		s.refuse(refuse(500, "CSeq Out Of Order"))
 		return
 	}
 	l.spoke = time.Now()
 	l.notes(req)
+	if d != l.dlg {
+		l.onForkRequest(req, s, d)
+		return
+	}
 	if s.flow.transport() == l.flow.transport() || !l.flow.alive() {
 		l.flow = s.flow // a NAT that was rebound, a TCP connection that was made anew
 	}
-	if l.state == answered && req.Method != sipgo.INVITE && req.Method != sipgo.UPDATE {
+	if l.state == answered && req.Method != sipgo.INVITE && req.Method != sipgo.UPDATE && req.Method != sipgo.PRACK {
 		// The peer speaks within the dialog, so it has our answer: its ACK was
 		// lost, or comes behind.
 		l.implied()
@@ -43,9 +50,44 @@ func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
 	case sipgo.SUBSCRIBE, sipgo.NOTIFY:
 		s.refuse(refuse(489, "Bad Event"))
 	case sipgo.PRACK:
-		s.refuse(refuse(481, "")) // we send nothing that wants one
+		l.onPRACK(req, s)
 	default:
 		s.refuse(refuseMethod(req.Method))
+	}
+}
+
+// dialogOf finds the leg's dialog with these tags, nil if it has none. Before
+// the answer there is one for each fork that has said something.
+func (l *Leg) dialogOf(localTag, remoteTag string) *dialog {
+	if l.dlg.matches(localTag, remoteTag) {
+		return l.dlg
+	}
+	if l.out == nil || l.state != inviting {
+		return nil
+	}
+	if d := l.out.early[remoteTag]; d.matches(localTag, remoteTag) {
+		return d
+	}
+	return nil
+}
+
+// onForkRequest serves a fork that we do not hear: it may keep its dialog, but
+// not change what media run on.
+func (l *Leg) onForkRequest(req *sipgo.Request, s *serverTx, d *dialog) {
+	s.tag = d.localTag
+	switch {
+	case req.Method == sipgo.BYE:
+		delete(l.out.early, d.remoteTag)
+		s.respond(200, "", nil)
+	case req.Method == sipgo.OPTIONS, req.Method == sipgo.INFO && len(req.Body()) == 0:
+		s.respond(200, "", nil, l.trunk.capabilities()...)
+	case req.Method == sipgo.UPDATE && len(req.Body()) == 0:
+		d.refresh(req)
+		s.respond(200, "", nil, l.contactHeaders(nil)...)
+	case req.Method == sipgo.UPDATE:
+		s.refuse(refuse(488, "Another Branch Is Heard"))
+	default:
+		s.refuse(refuse(481, ""))
 	}
 }
 

@@ -223,19 +223,35 @@ func (l *Leg) progress(p bridge.Progress) error {
 	if p.Alerting {
 		status = 180
 	}
-	var body []byte
-	if p.Early != nil && l.offered() {
-		var err error
-		if body, err = l.media.firstAnswer(*p.Early); err != nil {
-			return fmt.Errorf("early media for call %s of trunk %q: %w", l.info.ID, l.trunk.Name, err)
-		}
-	}
 	first := l.last18 == nil
-	l.last18 = func() { l.invite.respond(status, "", body, l.contactHeaders(body)...) }
-	l.last18()
+	if err := l.ring(status, p.Early); err != nil {
+		return fmt.Errorf("early media for call %s of trunk %q: %w", l.info.ID, l.trunk.Name, err)
+	}
 	if first {
 		l.keepRinging()
 	}
+	return nil
+}
+
+// ring sends a provisional answer.
+func (l *Leg) ring(status int, early *bridge.MediaPlan) error {
+	if l.reliably(early != nil) {
+		l.last18 = func() {
+			if l.rel.sent == nil {
+				l.provideNow(&provisional{status: status})
+			}
+		}
+		return l.provide(status, early)
+	}
+	var body []byte
+	if early != nil && l.offered() && !l.rel.spoken {
+		var err error
+		if body, err = l.media.firstAnswer(*early); err != nil {
+			return err
+		}
+	}
+	l.last18 = func() { l.invite.respond(status, "", body, l.contactHeaders(body)...) }
+	l.last18()
 	return nil
 }
 
@@ -274,14 +290,19 @@ func (l *Leg) answer(plan bridge.MediaPlan, facts bridge.Facts) error {
 	if !l.incoming {
 		return fmt.Errorf("answer call %s of trunk %q: the call was placed by us", l.info.ID, l.trunk.Name)
 	}
-	if l.state != inviting {
+	if l.state != inviting || l.rel.answer != nil {
+		return nil
+	}
+	if l.waits(func() { _ = l.answer(plan, facts) }) { // offer and answer are done then: nothing can fail
 		return nil
 	}
 	var body []byte
 	var err error
-	if l.offered() {
+	switch {
+	case l.rel.given: // RFC 6337 section 3.1.1: not said again
+	case l.offered():
 		body, err = l.media.firstAnswer(plan)
-	} else {
+	default:
 		body = l.media.firstOffer(offerOf(plan))
 	}
 	if err != nil {

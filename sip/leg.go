@@ -52,6 +52,7 @@ type Leg struct {
 	flow    flow
 	timers  map[*time.Timer]struct{}
 	pending *acceptance // a 2xx of ours that waits for its ACK
+	changed bool        // by one of these, at least once
 	changer *serverTx   // a re-INVITE or UPDATE that waits for the record
 	hangup  *bridge.Cause
 
@@ -71,6 +72,7 @@ type Leg struct {
 
 	invite *serverTx // incoming
 	last18 func()    // repeats the last provisional answer
+	rel    reliable
 
 	out     *outgoing      // outgoing
 	invited *sipgo.Request // last re-INVITE of ours, whose credentials its ACK repeats

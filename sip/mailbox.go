@@ -130,7 +130,7 @@ func (m *mailbox) do(ctx context.Context, f func()) error {
 // leg finds the leg of a dialog by its tags.
 func (m *mailbox) leg(localTag, remoteTag string) *Leg {
 	for _, l := range m.legs {
-		if l.dlg.matches(localTag, remoteTag) {
+		if l.dialogOf(localTag, remoteTag) != nil {
 			return l
 		}
 	}

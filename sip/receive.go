@@ -227,6 +227,10 @@ func (m *mailbox) outOfDialog(req *sipgo.Request, s *serverTx, t *trunk) {
 		m.options(s, t)
 		return
 	}
+	if r := t.checkRequired(req); r != nil {
+		s.refuse(r)
+		return
+	}
 	if _, ok := m.authenticate(req, s, t); ok {
 		m.onInvite(req, s, t)
 	}

@@ -48,9 +48,9 @@ func (l *Leg) glare(req *sipgo.Request) *refusal {
 	switch {
 	case l.changer != nil:
 		return refuse(500, "", pauseHeader())
-	case l.state == inviting && l.incoming && offer:
+	case l.state == inviting && l.incoming && offer && !l.rel.given:
 		return refuse(500, "", pauseHeader()) // their own INVITE is not answered
-	case l.state == inviting && offer, l.media.offering && offer:
+	case l.state == inviting && !l.incoming && offer && !l.dlg.told, l.media.offering && offer:
 		return refuse(491, "") // our offer is not answered
 	}
 	return nil
@@ -88,7 +88,7 @@ func (l *Leg) onOffer(req *sipgo.Request, s *serverTx) {
 		l.agree(s, body) // a refresh: nothing to record
 		return
 	}
-	l.changer = s
+	l.changer, l.changed = s, true
 	reply := func() {
 		if l.changer == s {
 			l.changer = nil
@@ -104,7 +104,10 @@ func (l *Leg) onOffer(req *sipgo.Request, s *serverTx) {
 
 // agree answers 200.
 func (l *Leg) agree(s *serverTx, body []byte) {
-	headers := append(l.contactHeaders(body), l.agreeTimer(s.req)...)
+	headers := l.contactHeaders(body)
+	if s.req.Method != sipgo.PRACK {
+		headers = append(headers, l.agreeTimer(s.req)...)
+	}
 	if s.req.Method == sipgo.INVITE {
 		l.accept(s, body, headers)
 		return

@@ -223,7 +223,7 @@ func TestInDialogRequests(t *testing.T) {
 		{"SUBSCRIBE", "", 489, []string{"Event: dialog"}},
 		{"MESSAGE", "hi", 405, nil},
 		{"PRACK", "", 481, []string{"RAck: 1 1 INVITE"}},
-		{"UPDATE", "", 420, []string{"Require: 100rel"}},
+		{"UPDATE", "", 420, []string{"Require: precondition"}},
 		{"WHATEVER", "", 501, nil},
 	} {
 		d.do(tc.method, tc.body, tc.headers...)
