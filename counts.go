@@ -7,7 +7,7 @@ import "riptide/ops"
 func (a *appliance) sipCounts() ops.SIPCounts {
 	c := a.sip.Counts()
 	return ops.SIPCounts{
-		Strangers: c.Strangers, Malformed: c.Malformed, Stray: c.Stray, Full: c.Full, Refused: c.Refused, Unsent: c.Unsent,
+		Strangers: c.Strangers, Malformed: c.Malformed, Stray: c.Stray, Full: c.Full, Refused: c.Refused, Handshakes: c.Handshakes, Unsent: c.Unsent,
 	}
 }
 

@@ -13,12 +13,13 @@ import (
 
 // SIPCounts is a snapshot of the SIP side, counted since the process began.
 type SIPCounts struct {
-	Strangers uint64 // packets and connections from addresses of no trunk, dropped
-	Malformed uint64 // not SIP, or too broken to be answered
-	Stray     uint64 // responses and ACKs that belong to nothing
-	Full      uint64 // messages for calls with too many waiting
-	Refused   uint64 // connections over the limit
-	Unsent    uint64 // messages the network did not take
+	Strangers  uint64 // packets and connections from addresses of no trunk, dropped
+	Malformed  uint64 // not SIP, or too broken to be answered
+	Stray      uint64 // responses and ACKs that belong to nothing
+	Full       uint64 // messages for calls with too many waiting
+	Refused    uint64 // connections over the limit
+	Handshakes uint64 // connections whose TLS or WebSocket came to nothing
+	Unsent     uint64 // messages the network did not take
 }
 
 // RIPTCounts is a snapshot of the RIPT side, counted since the process began.
@@ -127,7 +128,7 @@ func sipCollector(take func() SIPCounts) prometheus.Collector {
 	return snapshotCollector[SIPCounts]{take, []snapshotFamily[SIPCounts]{
 		familyOf("riptide_sip_dropped_total", "SIP messages not taken up, by reason.", []string{"reason"},
 			func(c SIPCounts) []sample {
-				return []sample{{"stranger", c.Strangers}, {"malformed", c.Malformed}, {"stray", c.Stray}, {"full", c.Full}, {"connection", c.Refused}}
+				return []sample{{"stranger", c.Strangers}, {"malformed", c.Malformed}, {"stray", c.Stray}, {"full", c.Full}, {"connection", c.Refused}, {"handshake", c.Handshakes}}
 			}),
 		familyOf("riptide_sip_unsent_total", "SIP messages that the network did not take.", nil,
 			func(c SIPCounts) []sample { return []sample{{"", c.Unsent}} }),

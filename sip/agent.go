@@ -11,8 +11,9 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"riptide/bridge"
 )
@@ -35,6 +36,7 @@ type Agent struct {
 	mu       sync.Mutex
 	boxes    map[string]*mailbox
 	streams  map[streamKey]*stream
+	places   places
 	legs     map[*Leg]struct{}
 	draining bool
 	closed   bool
@@ -42,22 +44,8 @@ type Agent struct {
 
 	guard *guard
 
-	counts counters
-}
-
-type counters struct {
-	strangers, malformed, refused, unsent, stray, full, unproven atomic.Uint64
-}
-
-// Counts is what an agent dropped or could not send, since it began.
-type Counts struct {
-	Strangers uint64 // datagrams and connections from outside all trunks
-	Malformed uint64 // not SIP, or too broken to be answered
-	Refused   uint64 // connections over the limit
-	Unsent    uint64 // messages the network did not take
-	Stray     uint64 // responses and ACKs that belong to nothing
-	Full      uint64 // datagrams for calls with too many messages waiting
-	Unproven  uint64 // requests with a wrong name or password
+	counts     counters
+	complaints *rate.Limiter // log lines about connections that were refused
 }
 
 // New opens the listeners. Nothing is read before Serve.
@@ -74,7 +62,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, byName: map[string]*trunk{}, boxes: map[string]*mailbox{},
 		streams: map[streamKey]*stream{}, legs: map[*Leg]struct{}{}, idle: make(chan struct{}),
-		quiet: slog.New(slog.DiscardHandler),
+		quiet: slog.New(slog.DiscardHandler), complaints: rate.NewLimiter(1, 10),
 	}
 	a.base, a.stop = context.WithCancel(context.Background())
 	ctx, cancel := context.WithTimeout(a.base, 10*time.Second)
@@ -96,7 +84,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a.addr = a.sockets[0].addr
-	if err := a.findHosts(ctx); err != nil {
+	if err := errors.Join(a.findHosts(ctx), a.checkCertificates()); err != nil {
 		closeSockets(a.sockets)
 		return nil, err
 	}
@@ -109,6 +97,27 @@ func New(cfg Config) (*Agent, error) {
 		}
 	}
 	return a, nil
+}
+
+// checkCertificates finds secure listeners that have nothing to show.
+func (a *Agent) checkCertificates() error {
+	for _, s := range a.sockets {
+		if !s.over.secure() {
+			continue
+		}
+		shown := false
+		for _, t := range append([]*trunk{{}}, a.trunks...) {
+			c, err := a.certificateFor(t)
+			if err != nil {
+				return fmt.Errorf("listen for SIP over %v on %s: %w", s.over, s.addr, err)
+			}
+			shown = shown || c != nil && (t.Name == "" || s.serves(t))
+		}
+		if !shown {
+			return fmt.Errorf("listen for SIP over %v on %s: there is no certificate to show (set sip.tls)", s.over, s.addr)
+		}
+	}
+	return nil
 }
 
 // findHosts settles what peers are told to send to.
@@ -142,12 +151,6 @@ func (a *Agent) Legs() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.legs)
-}
-
-// Counts may be called at any time.
-func (a *Agent) Counts() Counts {
-	c := &a.counts
-	return Counts{c.strangers.Load(), c.malformed.Load(), c.refused.Load(), c.unsent.Load(), c.stray.Load(), c.full.Load(), c.unproven.Load()}
 }
 
 // Serve reads the listeners until Shutdown or an error. If ctx ends first, it

@@ -37,6 +37,9 @@ type Config struct {
 	Verifier Verifier // nil: identities are not looked at; trunks cannot require one
 	Logger   *slog.Logger
 
+	// Certificate is ours on TLS; nil = no listener needs one.
+	Certificate Certificate
+
 	MaxLegs int // default 4000; beyond it INVITEs get 503 with Retry-After
 
 	// Admit, if not nil, is asked for every new INVITE, before anything is
@@ -70,6 +73,7 @@ type Trunk struct {
 	Name           string
 	Peer           string         // host:port that calls are sent to; the port defaults to 5060
 	Transport      string         // of calls we place: "udp" (default), "tcp", "tls", "ws" or "wss"; the secure ones hold for its calls too
+	TLS            *TrunkTLS      // of secure transports; nil: the certificate of Config, and the system's roots
 	Listen         string         // where it is spoken to, and nobody else, unless Config.Listen has it too; "" = at all of Config.Listen
 	Accept         *Accept        // who may speak there by name and password; nil = nobody is asked
 	Login          *Login         // what we say when the peer asks who we are; nil = nothing
@@ -145,6 +149,9 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 	if t.Media, err = t.Media.checked(over); err != nil {
 		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)
 	}
+	if err := t.TLS.check(over, host); err != nil {
+		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)
+	}
 	if t.RingTimeout == 0 {
 		t.RingTimeout = defaultRingTimeout
 	}
@@ -175,7 +182,7 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 		tr.Accept = &accept
 	}
 	if host == "" {
-		if len(t.Match) == 0 {
+		if len(t.Match) == 0 && !tr.requires() {
 			return nil, fmt.Errorf("trunk %q has neither peer nor match: no call could come or go", t.Name)
 		}
 		return tr, nil

@@ -6,8 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
-	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
 )
@@ -63,66 +61,6 @@ func (d *datagrams) WriteMsg(msg sipgo.Message) error {
 		return fmt.Errorf("send to %s: %w", d.peer, err)
 	}
 	return nil
-}
-
-// writeTimeout bounds how long a peer that does not read can hold us up.
-const writeTimeout = 5 * time.Second
-
-// stream is a connection. All calls with its peer share it.
-type stream struct {
-	unowned
-	conn  net.Conn
-	over  transport
-	peer  netip.AddrPort
-	shown origin
-	once  sync.Once
-	gone  chan struct{}
-
-	mu sync.Mutex // one message at a time
-}
-
-func newStream(conn net.Conn, over transport, peer netip.AddrPort, shown origin) *stream {
-	return &stream{conn: conn, over: over, peer: peer, shown: shown, gone: make(chan struct{})}
-}
-
-func (s *stream) transport() transport   { return s.over }
-func (s *stream) remote() netip.AddrPort { return s.peer }
-func (s *stream) self() origin           { return s.shown }
-func (s *stream) LocalAddr() net.Addr    { return s.conn.LocalAddr() }
-
-func (s *stream) alive() bool {
-	select {
-	case <-s.gone:
-		return false
-	default:
-		return true
-	}
-}
-
-func (s *stream) WriteMsg(msg sipgo.Message) error { return s.write(encode(msg)) }
-
-func (s *stream) write(b []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.alive() {
-		return fmt.Errorf("send to %s: %w", s.peer, net.ErrClosed)
-	}
-	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return fmt.Errorf("send to %s: %w", s.peer, err)
-	}
-	if _, err := s.conn.Write(b); err != nil {
-		s.shut() // half a message may be out: nothing can follow it
-		return fmt.Errorf("send to %s: %w", s.peer, err)
-	}
-	return nil
-}
-
-// shut closes the connection; its reader ends with it.
-func (s *stream) shut() {
-	s.once.Do(func() {
-		close(s.gone)
-		_ = s.conn.Close() // nobody to tell: the peer sees it
-	})
 }
 
 // reply is a flow for responses to one request: the connection it came by, or

@@ -102,6 +102,9 @@ func via(f flow, branch string) *sipgo.ViaHeader {
 	}
 	v.Params.Add("branch", branch)
 	v.Params.Add("rport", "")
+	if s, ok := f.(*stream); ok && s.lent {
+		v.Params.Add("alias", "") // RFC 5923 section 5
+	}
 	return v
 }
 

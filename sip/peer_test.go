@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -109,10 +110,15 @@ func (p *peer) addr() netip.AddrPort {
 }
 
 func (p *peer) transport() string {
-	if p.conn != nil {
+	switch p.conn.(type) {
+	case nil:
+		return "UDP"
+	case *tls.Conn:
+		return "TLS"
+	case *net.TCPConn:
 		return "TCP"
 	}
-	return "UDP"
+	return "WS"
 }
 
 func (p *peer) send(text string) {

@@ -78,6 +78,9 @@ func (a *Agent) answerFlow(req *sipgo.Request, f flow, t *trunk) flow {
 	if via.Port > 0 && via.Port <= 65535 {
 		port = uint16(via.Port)
 	}
+	if s, ok := f.(*stream); ok && via.Params.Has("alias") {
+		a.reuse(s, port)
+	}
 	if _, ok := via.Params.Get("rport"); ok {
 		port = source.Port()
 		via.Params.Add("rport", portText(port))
