@@ -97,7 +97,7 @@ type SIPTrunk struct {
 	Match       []netip.Prefix   `yaml:"match"`           // source addresses of its requests; default: the peer's address
 	Callers     []policy.Pattern `yaml:"callers"`         // caller numbers it may use
 	RingTimeout time.Duration    `yaml:"ring-timeout"`
-	SRTP        string           `yaml:"srtp" oneof:"off optional required"`
+	SRTP        string           `yaml:"srtp" oneof:"off optional required dtls"`
 	SRTPKeys    string           `yaml:"srtp-keys" oneof:"tls clear"` // where keys of SRTP may be sent and taken
 	Identity    string           `yaml:"identity" oneof:"optional required"`
 	Anonymous   string           `yaml:"anonymous" oneof:"refuse allow"` // callers who want not to be shown

@@ -47,6 +47,8 @@ trunks:
       diversions: history-info
       login: {user: alice, password: pbx.password, realm: pbx.example}
       reliable: require
+      srtp: required
+      srtp-keys: clear
       timer: require
       timer-interval: 90s
       accept: {users: pbx.users, register: allow, from: match, algorithms: MD5, min-expires: 30s, max-expires: 2h}
@@ -94,6 +96,7 @@ func TestParseEveryKey(t *testing.T) {
 				Listen: Listen{"udp", netip.MustParseAddrPort("192.0.2.1:5070")}, Advertise: "sip.example.net", MediaShown: netip.MustParseAddr("203.0.113.6"),
 				Match:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
 				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required",
+				SRTP: "required", SRTPKeys: "clear",
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info",
 				Login: &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Reliable: "require", Timer: "require", TimerEvery: 90 * time.Second,
 				Accept: &SIPAccept{Users: "/etc/riptide/pbx.users", Register: "allow", From: "match", Algorithms: []string{"MD5"}, MinExpires: 30 * time.Second, MaxExpires: 2 * time.Hour}},

@@ -146,7 +146,7 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 			return nil, fmt.Errorf("trunk %q: peer %q: port %q is not between 1 and 65535", t.Name, t.Peer, p)
 		}
 	}
-	if t.Media, err = t.Media.checked(over); err != nil {
+	if t.Media, err = t.Media.checked(); err != nil {
 		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)
 	}
 	if err := t.TLS.check(over, host); err != nil {

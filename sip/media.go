@@ -71,7 +71,7 @@ func (s *session) firstOffer(o bridge.MediaOffer) []byte {
 	s.local = sdp.MakeOffer(s.ours(sec), rtp.CapabilityOf(o))
 	s.offering = true
 	var ready sdp.Agreed // media may be ahead of the answer
-	if len(sec.Cryptos) > 0 {
+	if len(sec.Cryptos) > 0 || !sec.Fingerprint.IsZero() {
 		// Whether and how it is protected, only the answer says.
 		ready.Audio.Protection.Keying, ready.Video.Protection.Keying = sdp.Pending, sdp.Pending
 	}
@@ -137,7 +137,9 @@ func (s *session) answer(offer sdp.Description, plan bridge.MediaPlan) ([]byte, 
 
 // propose makes an answer, and finds what it comes to.
 func (s *session) propose(offer sdp.Description, c sdp.Capability) (sdp.Description, sdp.Agreed, error) {
-	answer, err := sdp.MakeAnswer(offer, s.ours(s.sec.accepts()), c)
+	sec := s.sec.accepts()
+	sec.Passive = s.agreed != nil && s.agreed.Audio.Protection.Keying == sdp.DTLS && !s.agreed.Audio.Protection.Active
+	answer, err := sdp.MakeAnswer(offer, s.ours(sec), c)
 	if err != nil {
 		return sdp.Description{}, sdp.Agreed{}, err
 	}
@@ -236,5 +238,9 @@ func (a *Agent) openSession(t *trunk, shown origin, over transport) (*session, e
 	}
 	s := &session{port: port, log: a.cfg.Logger, advertise: shown.media, codecs: t.Codecs, id: id >> 1, sec: t.securityOver(over)}
 	s.sec.renew()
+	if s.sec.certificate, err = pool.Fingerprint(); err != nil {
+		port.Close()
+		return nil, fmt.Errorf("make a certificate for DTLS: %w", err)
+	}
 	return s, nil
 }

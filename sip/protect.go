@@ -17,16 +17,17 @@ const (
 	SRTPOff      SRTP = "off"      // not at all: a peer that insists on it is refused
 	SRTPOptional SRTP = "optional" // where the peer has it (RFC 8643)
 	SRTPRequired SRTP = "required" // calls without it are refused, both ways
+	SRTPDTLS     SRTP = "dtls"     // the same, with keys by DTLS (RFC 5763) only
 )
 
 func (p SRTP) check() (SRTP, error) {
 	switch p {
 	case "":
 		return SRTPOptional, nil
-	case SRTPOff, SRTPOptional, SRTPRequired:
+	case SRTPOff, SRTPOptional, SRTPRequired, SRTPDTLS:
 		return p, nil
 	}
-	return "", fmt.Errorf("srtp %q is not known, use off, optional or required", p)
+	return "", fmt.Errorf("srtp %q is not known, use off, optional, required or dtls", p)
 }
 
 // security is the protection of one leg's media: the policy, and our keys.
@@ -34,14 +35,18 @@ type security struct {
 	policy       SRTP
 	travel       bool // keys may stand in the session descriptions of this leg
 	audio, video []sdp.Crypto
+	certificate  sdp.Fingerprint
 }
 
 // securityOver is the protection of a leg whose signalling goes over a
 // transport. Keys that anybody can read protect nothing (RFC 4568 section
 // 8.1), so over anything but TLS there are none, unless the trunk says so.
 func (t *trunk) securityOver(over transport) security {
-	return security{policy: t.Media.SRTP, travel: over.secure() || t.Media.KeysInClear}
+	return security{policy: t.Media.SRTP, travel: over.secure() || t.Media.KeysInClear, certificate: someCertificate}
 }
+
+// someCertificate stands for ours as long as only its being there counts.
+var someCertificate = sdp.Fingerprint{Hash: "sha-256"}
 
 // accepts is what we take of an offer. Before there are keys it tells the
 // suites.
@@ -49,8 +54,8 @@ func (s *security) accepts() sdp.Security {
 	if s.policy == SRTPOff {
 		return sdp.Security{}
 	}
-	sec := sdp.Security{Required: s.policy == SRTPRequired}
-	if s.travel {
+	sec := sdp.Security{Required: s.required(), Fingerprint: s.certificate}
+	if s.travel && s.policy != SRTPDTLS {
 		sec.Cryptos, sec.Video = s.keys()
 	}
 	return sec
@@ -60,11 +65,19 @@ func (s *security) accepts() sdp.Security {
 // yet). What is in force stays; what was not taken is not pressed again.
 func (s *security) offers(a *sdp.Agreed) sdp.Security {
 	sec := s.accepts()
-	if a != nil && a.Audio.Protection.Keying == sdp.Clear {
+	switch {
+	case a == nil && len(sec.Cryptos) > 0, a != nil && a.Audio.Protection.Keying == sdp.SDES:
+		sec.Fingerprint = sdp.Fingerprint{}
+	case a == nil && !sec.Required, a != nil && a.Audio.Protection.Keying == sdp.Clear:
+		// Telephones that know DTLS offer it; others may stumble over it.
+		return sdp.Security{Required: sec.Required}
+	default:
 		sec.Cryptos, sec.Video = nil, nil
 	}
 	return sec
 }
+
+func (s *security) required() bool { return s.policy == SRTPRequired || s.policy == SRTPDTLS }
 
 // keys are our keys, or the suites while there are none.
 func (s *security) keys() (audio, video []sdp.Crypto) {
@@ -86,6 +99,9 @@ var bareSuites = func() (out []sdp.Crypto) {
 // again leave the roll-over counters as they are), unless somebody else may be
 // at the other end.
 func (s *security) renew() {
+	if s.policy == SRTPOff || !s.travel {
+		return // nobody will see them
+	}
 	s.audio, s.video = newKeys(), newKeys()
 }
 
@@ -122,8 +138,8 @@ func (s *security) hint() string {
 	switch {
 	case s.policy == SRTPOff:
 		return " (sip.srtp is off)"
-	case s.policy == SRTPRequired && s.travel:
-		return " (sip.srtp is required)"
+	case s.required() && (s.travel || s.policy == SRTPDTLS):
+		return fmt.Sprintf(" (sip.srtp is %s)", s.policy)
 	case !s.travel:
 		return " (keys are taken over TLS only: use sip.transport tls, or sip.srtp-keys clear)"
 	}

@@ -12,13 +12,10 @@ type TrunkMedia struct {
 }
 
 // checked is m with its defaults.
-func (m TrunkMedia) checked(over transport) (TrunkMedia, error) {
+func (m TrunkMedia) checked() (TrunkMedia, error) {
 	var err error
 	if m.SRTP, err = m.SRTP.check(); err != nil {
 		return m, fmt.Errorf("media: %w", err)
-	}
-	if m.SRTP == SRTPRequired && !m.KeysInClear && !over.secure() {
-		return m, fmt.Errorf("srtp is required, but its keys would go over %s, where they are not allowed to (use transport tls, or srtp-keys clear)", over)
 	}
 	return m, nil
 }

@@ -64,7 +64,7 @@ func (g *goroutines) readReports(s *stream) {
 		n, from, err := s.reports.conn.ReadFromUDPAddrPort(buf)
 		switch {
 		case err == nil:
-			s.onRTCP(buf[:n], plain(from), s.port.now())
+			s.onReports(buf[:n], plain(from), s.port.now())
 		case errors.Is(err, os.ErrDeadlineExceeded):
 		case g.over(err):
 			return

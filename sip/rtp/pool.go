@@ -2,6 +2,7 @@ package rtp
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"riptide/bridge"
+	"riptide/sip/sdp"
 )
 
 // restAfterUse is how long a port stays unused after a call, so that the last
@@ -23,6 +25,11 @@ type Pool struct {
 	addr   netip.Addr
 	lo, hi uint16
 	now    func() time.Time
+
+	certOnce sync.Once
+	cert     tls.Certificate
+	print    sdp.Fingerprint
+	certErr  error
 
 	mu    sync.Mutex
 	free  []resting // oldest first

@@ -50,6 +50,15 @@ func (c *control) heard() (lost uint64, trip time.Duration) {
 	return c.lostPast + c.lost, c.trip
 }
 
+// onReports takes a datagram of the socket of the reports.
+func (s *stream) onReports(b []byte, from netip.AddrPort, now time.Time) {
+	if isDTLS(b) {
+		s.dtls.onDTLS(b, from, true)
+		return
+	}
+	s.onRTCP(b, from, now)
+}
+
 // onRTCP takes a datagram with reports. Those from strangers and malformed ones
 // are counted with the media's; good ones are not media, and not counted.
 func (s *stream) onRTCP(b []byte, from netip.AddrPort, now time.Time) {

@@ -53,11 +53,12 @@ func newProfile(profile srtp.ProtectionProfile, key, salt, mki []byte) (*srtp.Co
 // opener takes the protection off what the peer sends. Its zero value takes
 // what is not protected.
 type opener struct {
-	locked bool // nothing is taken that is not protected
-	key    sdp.Crypto
-	ctx    *srtp.Context // nil while there is no key yet
-	before *srtp.Context // under the key until recently
-	until  time.Time     // how long it is good
+	locked  bool // nothing is taken that is not protected
+	key     sdp.Crypto
+	ctx     *srtp.Context // nil while there is no key yet
+	reports *srtp.Context // the same for reports, which is another one if they have a handshake of their own
+	before  *srtp.Context // under the key until recently
+	until   time.Time     // how long it is good
 
 	header rtp.Header // kept here so that a packet costs no allocation
 	plain  [maxPacket + 1]byte
@@ -71,7 +72,7 @@ var errNoKey = errors.New("no key yet")
 func (o *opener) use(p sdp.Protection, now time.Time) error {
 	switch p.Keying {
 	case sdp.Clear:
-		o.locked, o.key, o.ctx, o.before = false, sdp.Crypto{}, nil, nil
+		o.locked, o.key, o.ctx, o.reports, o.before = false, sdp.Crypto{}, nil, nil, nil
 	case sdp.SDES:
 		if o.ctx != nil && o.key.Equal(p.Theirs) {
 			return nil
@@ -80,21 +81,26 @@ func (o *opener) use(p sdp.Protection, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		o.change(ctx, now)
+		o.install(ctx, true, true, now)
 		o.key = p.Theirs
 	default:
-		o.locked, o.key = true, sdp.Crypto{}
-		if p.Keying == sdp.Pending {
-			o.ctx, o.before = nil, nil
+		if p.Keying == sdp.Pending || !o.key.Equal(sdp.Crypto{}) {
+			o.ctx, o.reports, o.before = nil, nil, nil
 		}
+		o.locked, o.key = true, sdp.Crypto{}
 	}
 	return nil
 }
 
-// change goes on under another key.
-func (o *opener) change(ctx *srtp.Context, now time.Time) {
-	o.locked, o.before, o.until = true, o.ctx, now.Add(rekeyOverlap)
-	o.ctx = ctx
+// install goes on under another key, for media, reports or both.
+func (o *opener) install(ctx *srtp.Context, media, reports bool, now time.Time) {
+	o.locked = true
+	if media {
+		o.before, o.until, o.ctx = o.ctx, now.Add(rekeyOverlap), ctx
+	}
+	if reports {
+		o.reports = ctx
+	}
 }
 
 // rtp is the packet without its protection, valid until the next one.
@@ -118,10 +124,10 @@ func (o *opener) rtcp(b []byte, now time.Time) ([]byte, error) {
 	if !o.locked {
 		return b, nil
 	}
-	if o.ctx == nil {
+	if o.reports == nil {
 		return nil, errNoKey
 	}
-	plain, err := o.ctx.DecryptRTCP(nil, b, nil)
+	plain, err := o.reports.DecryptRTCP(nil, b, nil)
 	if err != nil && o.overlap(now) {
 		return o.before.DecryptRTCP(nil, b, nil)
 	}
@@ -137,11 +143,12 @@ func (o *opener) overlap(now time.Time) bool {
 
 // sealer protects what we send. Its zero value protects nothing.
 type sealer struct {
-	locked bool // nothing leaves unprotected
-	key    sdp.Crypto
-	ctx    *srtp.Context // nil while there is no key yet
-	name   string        // of the suite, for people
-	header rtp.Header
+	locked  bool // nothing leaves unprotected
+	key     sdp.Crypto
+	ctx     *srtp.Context // nil while there is no key yet
+	reports *srtp.Context // the same for reports
+	name    string        // of the suite, for people
+	header  rtp.Header
 }
 
 // use takes over what was agreed on. Under the same key the roll-over counter
@@ -158,14 +165,25 @@ func (s *sealer) use(p sdp.Protection) error {
 		if err != nil {
 			return err
 		}
-		*s = sealer{locked: true, key: p.Ours, ctx: ctx, name: p.Ours.Suite}
+		*s = sealer{locked: true, key: p.Ours, ctx: ctx, reports: ctx, name: p.Ours.Suite}
 	default:
-		s.locked, s.key = true, sdp.Crypto{}
-		if p.Keying == sdp.Pending {
-			s.ctx, s.name = nil, ""
+		if p.Keying == sdp.Pending || !s.key.Equal(sdp.Crypto{}) {
+			*s = sealer{}
 		}
+		s.locked = true
 	}
 	return nil
+}
+
+// install goes on under another key, for media, reports or both.
+func (s *sealer) install(ctx *srtp.Context, name string, media, reports bool) {
+	s.locked = true
+	if media {
+		s.ctx, s.name = ctx, name
+	}
+	if reports {
+		s.reports = ctx
+	}
 }
 
 // ready tells whether anything may leave.
@@ -187,8 +205,8 @@ func (s *sealer) rtcp(b []byte) ([]byte, error) {
 	if !s.locked {
 		return b, nil
 	}
-	if s.ctx == nil {
+	if s.reports == nil {
 		return nil, errNoKey
 	}
-	return s.ctx.EncryptRTCP(nil, b, nil)
+	return s.reports.EncryptRTCP(nil, b, nil)
 }

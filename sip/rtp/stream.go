@@ -22,6 +22,8 @@ type stream struct {
 	rx receiver
 	tx sender
 	rc control
+
+	dtls handshakes
 }
 
 // configure applies what was agreed on, and learns the peer's address again.
@@ -34,6 +36,7 @@ func (s *stream) configure(a sdp.Stream) {
 	}
 	s.rc.configure(a)
 	s.retarget()
+	s.associate(a.Protection, a.RTCPMux)
 }
 
 func (s *stream) lastReceived() time.Time {
@@ -69,6 +72,7 @@ func (s *stream) stats() bridge.MediaStats {
 // close says goodbye and waits until nothing is delivered any more.
 func (s *stream) close() {
 	s.goodbye(s.port.now())
+	s.endHandshakes()
 	s.tx.mu.Lock()
 	s.tx.closed = true
 	s.tx.mu.Unlock()
@@ -79,6 +83,10 @@ func (s *stream) close() {
 // onRTP takes a datagram of the media socket. Engines call it for one datagram
 // at a time, in the order of arrival.
 func (s *stream) onRTP(b []byte, from netip.AddrPort, now time.Time) {
+	if isDTLS(b) {
+		s.dtls.onDTLS(b, from, false)
+		return
+	}
 	if s.rc.muxed.Load() && isRTCP(b) {
 		s.onRTCP(b, from, now)
 		return

@@ -1,0 +1,284 @@
+package rtp
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pion/dtls/v3"
+	"github.com/pion/srtp/v3"
+
+	"riptide/sip/sdp"
+)
+
+const (
+	handshakeTimeout = 30 * time.Second
+	flightInterval   = 250 * time.Millisecond // of the handshake, until a flight is repeated
+	handshakeQueue   = 32                     // records that wait for the handshake; more are dropped
+)
+
+// dtlsProfiles are offered in this order (RFC 5764 section 4.1.2, RFC 7714
+// section 14.2).
+var dtlsProfiles = []dtls.SRTPProtectionProfile{
+	dtls.SRTP_AEAD_AES_256_GCM, dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80, dtls.SRTP_AES128_CM_HMAC_SHA1_32,
+}
+
+// Certificate is what we show in DTLS handshakes: nobody has signed it, for its
+// fingerprint is in the session description (RFC 5763 section 5). There is one
+// for the life of the pool, made when it is first needed.
+func (p *Pool) Certificate() (tls.Certificate, error) {
+	p.certOnce.Do(func() {
+		if p.cert, p.certErr = newCertificate(p.now()); p.certErr == nil {
+			p.print = sdp.FingerprintOf(p.cert.Certificate[0])
+		}
+	})
+	return p.cert, p.certErr
+}
+
+// Fingerprint is that of Certificate.
+func (p *Pool) Fingerprint() (sdp.Fingerprint, error) {
+	_, err := p.Certificate()
+	return p.print, err
+}
+
+func newCertificate(now time.Time) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("make a key for DTLS: %w", err)
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("make a certificate for DTLS: %w", err)
+	}
+	template := x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "riptide"}, // says nothing about who we are
+		NotBefore: now.Add(-24 * time.Hour), NotAfter: now.AddDate(10, 0, 0),
+		KeyUsage: x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("make a certificate for DTLS: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// association is one DTLS association, on the way of the media or of the reports
+// (RFC 5764 section 3). It has a goroutine until it is closed, which waits for
+// it. It is a net.PacketConn of what the demultiplexer gives it.
+type association struct {
+	fingerprint sdp.Fingerprint
+	active      bool
+	cert        tls.Certificate
+	out         func(b []byte, to netip.AddrPort) error
+	keys        func(open, seal *srtp.Context, name string) // when the handshake is done
+	failed      func(error)
+
+	in     chan record
+	closed chan struct{}
+	once   sync.Once
+	wg     sync.WaitGroup
+	cancel context.CancelFunc
+
+	mu    sync.Mutex
+	from  netip.AddrPort // of the newest record: where the answer goes
+	until time.Time
+	moved chan struct{} // closed and replaced when until changes
+}
+
+type record struct {
+	b    []byte
+	from netip.AddrPort
+}
+
+func (a *association) start() {
+	a.in, a.closed, a.moved = make(chan record, handshakeQueue), make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+	a.cancel = cancel
+	a.wg.Go(func() {
+		defer cancel()
+		a.run(ctx)
+	})
+}
+
+// run makes the handshake, and keeps the association for what comes late of it.
+func (a *association) run(ctx context.Context) {
+	conn, err := a.dial()
+	if err == nil {
+		defer func() { _ = conn.Close() }() // tells the peer, if it can
+		err = conn.HandshakeContext(ctx)
+	}
+	if err == nil {
+		err = a.extract(conn)
+	}
+	if err != nil {
+		select {
+		case <-a.closed: // nobody waits for it any more
+		default:
+			a.failed(fmt.Errorf("DTLS handshake with %v: %w", a.peer(), err))
+		}
+		return
+	}
+	<-a.closed
+}
+
+// dial makes the connection. Certificates are judged by their fingerprint, which
+// came in the session description, and by nothing else: their chains prove
+// nothing here (RFC 5763 section 5).
+func (a *association) dial() (*dtls.Conn, error) {
+	o := []dtls.Option{
+		dtls.WithCertificates(a.cert),
+		dtls.WithSRTPProtectionProfiles(dtlsProfiles...),
+		dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
+		dtls.WithFlightInterval(flightInterval),
+		dtls.WithInsecureSkipVerify(true),
+		dtls.WithVerifyPeerCertificate(a.verify),
+	}
+	if a.active {
+		client := make([]dtls.ClientOption, len(o))
+		for i, option := range o {
+			client[i] = option
+		}
+		return dtls.ClientWithOptions(a, a.RemoteAddr(), client...)
+	}
+	server := []dtls.ServerOption{dtls.WithClientAuth(dtls.RequireAnyClientCert)}
+	for _, option := range o {
+		server = append(server, option)
+	}
+	return dtls.ServerWithOptions(a, a.RemoteAddr(), server...)
+}
+
+var errFingerprint = errors.New("the certificate is not the one whose fingerprint the session description has")
+
+func (a *association) verify(chain [][]byte, _ [][]*x509.Certificate) error {
+	if len(chain) == 0 || !a.fingerprint.Matches(chain[0]) {
+		return errFingerprint
+	}
+	return nil
+}
+
+// extract hands on the keys that came of the handshake (RFC 5764 section 4.2).
+func (a *association) extract(conn *dtls.Conn) error {
+	profile, ok := conn.SelectedSRTPProtectionProfile()
+	if !ok {
+		return errors.New("the peer takes no SRTP profile of ours")
+	}
+	state, ok := conn.ConnectionState()
+	if !ok {
+		return errors.New("no keys came of it")
+	}
+	c := srtp.Config{Profile: srtp.ProtectionProfile(profile)}
+	if err := c.ExtractSessionKeysFromDTLS(&state, a.active); err != nil {
+		return err
+	}
+	open, err := newProfile(c.Profile, c.Keys.RemoteMasterKey, c.Keys.RemoteMasterSalt, nil)
+	if err != nil {
+		return err
+	}
+	seal, err := newProfile(c.Profile, c.Keys.LocalMasterKey, c.Keys.LocalMasterSalt, nil)
+	if err != nil {
+		return err
+	}
+	a.keys(open, seal, "DTLS-"+c.Profile.String())
+	return nil
+}
+
+// take hands a record to the handshake, or drops it: DTLS repeats what is lost.
+func (a *association) take(b []byte, from netip.AddrPort) {
+	select {
+	case a.in <- record{slices.Clone(b), from}:
+	default:
+	}
+}
+
+// stop ends the association and waits for its goroutine.
+func (a *association) stop() {
+	_ = a.Close()
+	a.cancel()
+	a.wg.Wait()
+}
+
+func (a *association) peer() netip.AddrPort {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.from
+}
+
+// ReadFrom implements net.PacketConn.
+func (a *association) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		a.mu.Lock()
+		until, moved := a.until, a.moved
+		a.mu.Unlock()
+		var expired <-chan time.Time
+		if !until.IsZero() {
+			timer := time.NewTimer(time.Until(until))
+			defer timer.Stop()
+			expired = timer.C
+		}
+		select {
+		case r := <-a.in:
+			a.mu.Lock()
+			a.from = r.from
+			a.mu.Unlock()
+			return copy(b, r.b), a.RemoteAddr(), nil
+		case <-moved:
+		case <-expired:
+			return 0, nil, os.ErrDeadlineExceeded
+		case <-a.closed:
+			return 0, nil, net.ErrClosed
+		}
+	}
+}
+
+// WriteTo implements net.PacketConn. Records go where the peer's come from; before
+// any has come, to where it said.
+func (a *association) WriteTo(b []byte, _ net.Addr) (int, error) {
+	select {
+	case <-a.closed:
+		return 0, net.ErrClosed
+	default:
+	}
+	_ = a.out(b, a.peer()) // a flight that could not be sent is repeated
+	return len(b), nil
+}
+
+// Close implements net.PacketConn.
+func (a *association) Close() error {
+	a.once.Do(func() { close(a.closed) })
+	return nil
+}
+
+// LocalAddr implements net.PacketConn. There is one peer, whatever its address.
+func (a *association) LocalAddr() net.Addr { return &net.UDPAddr{} }
+
+// RemoteAddr is what the library calls the peer.
+func (a *association) RemoteAddr() net.Addr { return &net.UDPAddr{} }
+
+// SetDeadline implements net.PacketConn.
+func (a *association) SetDeadline(t time.Time) error { return a.SetReadDeadline(t) }
+
+// SetReadDeadline implements net.PacketConn.
+func (a *association) SetReadDeadline(t time.Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.until = t
+	close(a.moved)
+	a.moved = make(chan struct{})
+	return nil
+}
+
+// SetWriteDeadline implements net.PacketConn. Writes never wait.
+func (a *association) SetWriteDeadline(time.Time) error { return nil }

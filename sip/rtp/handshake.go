@@ -1,0 +1,121 @@
+package rtp
+
+import (
+	"net/netip"
+	"sync"
+
+	"github.com/pion/srtp/v3"
+
+	"riptide/sip/sdp"
+)
+
+// handshakes are the DTLS associations of a stream: one on the way of the media,
+// and one on that of the reports if they go apart (RFC 5764 section 4.1).
+type handshakes struct {
+	mu      sync.Mutex
+	media   *association
+	reports *association
+	why     error // of the last failure
+}
+
+// isDTLS tells records from media on one port (RFC 7983 section 7).
+func isDTLS(b []byte) bool { return len(b) > 0 && b[0] >= 20 && b[0] <= 63 }
+
+// associate begins, keeps or ends the associations of a stream, by what was
+// agreed on. One goes on as long as the peer's certificate is the same, wherever
+// its media moves to (RFC 8842 section 4).
+func (s *stream) associate(p sdp.Protection, muxed bool) {
+	h := &s.dtls
+	h.mu.Lock()
+	media, reports := h.media, h.reports
+	if p.Keying == sdp.DTLS && media != nil && media.fingerprint == p.Fingerprint && media.active == p.Active && muxed == (reports == nil) {
+		h.mu.Unlock()
+		return
+	}
+	h.media, h.reports, h.why = nil, nil, nil
+	h.mu.Unlock()
+	for _, old := range []*association{media, reports} {
+		if old != nil {
+			old.stop() // not under the lock, which a failing handshake takes
+		}
+	}
+	if p.Keying != sdp.DTLS {
+		return
+	}
+	media = s.newAssociation(p, s.sendMedia, func(open, seal *srtp.Context, name string) { s.install(open, seal, name, true, muxed) })
+	reports = nil
+	if !muxed {
+		reports = s.newAssociation(p, s.sendReport, func(open, seal *srtp.Context, name string) { s.install(open, seal, name, false, true) })
+	}
+	h.mu.Lock()
+	h.media, h.reports = media, reports
+	h.mu.Unlock()
+}
+
+func (s *stream) newAssociation(p sdp.Protection, out func([]byte, netip.AddrPort) error, keys func(open, seal *srtp.Context, name string)) *association {
+	cert, err := s.port.pool.Certificate()
+	if err != nil {
+		s.handshakeFailed(err)
+		return nil
+	}
+	a := &association{fingerprint: p.Fingerprint, active: p.Active, cert: cert, out: out, keys: keys, failed: s.handshakeFailed}
+	a.start()
+	return a
+}
+
+func (s *stream) handshakeFailed(err error) {
+	s.dtls.mu.Lock()
+	s.dtls.why = err
+	s.dtls.mu.Unlock()
+	s.port.log.Warn("no media: the keys could not be agreed on", "media", s.kind, "error", err)
+}
+
+// install takes over keys, for media, reports or both.
+func (s *stream) install(open, seal *srtp.Context, name string, media, reports bool) {
+	now := s.port.now()
+	s.rx.mu.Lock()
+	s.rx.open.install(open, media, reports, now)
+	s.rx.mu.Unlock()
+	s.tx.mu.Lock()
+	defer s.tx.mu.Unlock()
+	s.tx.seal.install(seal, name, media, reports)
+}
+
+// sendMedia sends a record on the way of the media.
+func (s *stream) sendMedia(b []byte, to netip.AddrPort) error {
+	s.tx.mu.Lock()
+	defer s.tx.mu.Unlock()
+	if !to.IsValid() {
+		to = s.tx.to
+	}
+	return s.tx.out.send(b, to)
+}
+
+// sendReport sends a record on the way of the reports.
+func (s *stream) sendReport(b []byte, to netip.AddrPort) error {
+	if !to.IsValid() {
+		s.rx.mu.Lock()
+		locked, said := s.rx.latch.locked, s.rx.latch.sdp
+		s.rx.mu.Unlock()
+		to = s.rc.target(locked, said)
+	}
+	s.rc.outMu.Lock()
+	defer s.rc.outMu.Unlock()
+	return s.rc.out.send(b, to)
+}
+
+// onDTLS takes a record from the socket of the media or of the reports.
+func (h *handshakes) onDTLS(b []byte, from netip.AddrPort, reports bool) {
+	h.mu.Lock()
+	a := h.media
+	if reports {
+		a = h.reports
+	}
+	h.mu.Unlock()
+	if a != nil {
+		a.take(b, from)
+	}
+}
+
+// endHandshakes stops the associations.
+func (s *stream) endHandshakes() { s.associate(sdp.Protection{}, true) }
