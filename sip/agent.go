@@ -31,7 +31,11 @@ type Agent struct {
 
 	base context.Context // of Accept and the like; ends with Shutdown
 	stop context.CancelFunc
-	work crew
+
+	retired    context.Context // of what trunks need doing beside calls; ends before base
+	endTending context.CancelFunc
+	tended     crew
+	work       crew
 
 	mu       sync.Mutex
 	boxes    map[string]*mailbox
@@ -65,6 +69,7 @@ func New(cfg Config) (*Agent, error) {
 		quiet: slog.New(slog.DiscardHandler), complaints: rate.NewLimiter(1, 10),
 	}
 	a.base, a.stop = context.WithCancel(context.Background())
+	a.retired, a.endTending = context.WithCancel(a.base)
 	ctx, cancel := context.WithTimeout(a.base, 10*time.Second)
 	defer cancel()
 	for _, t := range cfg.Trunks {
@@ -90,6 +95,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.guard = newGuard(a.host)
 	for _, t := range a.trunks {
+		if t.Register != nil {
+			t.registrant = newRegistrant(a, t)
+		}
 		if t.Accept != nil && t.Accept.Register && cfg.Store != nil {
 			if err := a.loadBindings(ctx, t); err != nil {
 				cfg.Logger.Warn("users have to register again before they can be called", "trunk", t.Name, "error", err)
@@ -160,6 +168,7 @@ func (a *Agent) Serve(ctx context.Context) error {
 	for _, s := range a.sockets {
 		a.work.Go(func() { failed <- a.serve(s) })
 	}
+	a.tend()
 	var err error
 	select {
 	case err = <-failed:
@@ -196,6 +205,7 @@ func (a *Agent) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		err = fmt.Errorf("end all SIP legs: %d are still there: %w", a.Legs(), ctx.Err())
 	}
+	a.retire(ctx)
 	a.close()
 	return err
 }

@@ -33,6 +33,10 @@ func (l *Leg) try(at *attempt, f flow) error {
 	if at.to.binding != nil {
 		at.to.binding.address(at.invite, l.trunk.Numbers.Format(l.info.To))
 	}
+	if r := l.trunk.registrant; r != nil {
+		_, service := r.home()
+		routeThrough(at.invite, service)
+	}
 	at.invite.RemoveHeader("Contact")
 	at.invite.AppendHeader(contact(l.contactUser(), f, false))
 	l.trunk.wallet.authorize(at.invite)
@@ -52,6 +56,15 @@ func (l *Leg) try(at *attempt, f flow) error {
 		})
 	}
 	return nil
+}
+
+// routeThrough makes a request take a route of the peer's choice.
+func routeThrough(req *sipgo.Request, route []string) {
+	for req.RemoveHeader("Route") {
+	}
+	for _, r := range route {
+		req.AppendHeader(sipgo.NewHeader("Route", r))
+	}
 }
 
 // onAttempt takes a response to an INVITE, and sorts out those that only lead

@@ -77,6 +77,7 @@ type Trunk struct {
 	Listen         string         // where it is spoken to, and nobody else, unless Config.Listen has it too; "" = at all of Config.Listen
 	Accept         *Accept        // who may speak there by name and password; nil = nobody is asked
 	Login          *Login         // what we say when the peer asks who we are; nil = nothing
+	Register       *Register      // we tell the peer where its calls to us go; nil = it knows
 	Match          []netip.Prefix // sources besides Peer's addresses that belong to this trunk
 	Advertise      string         // host shown to it instead of Config.Advertise
 	AdvertiseMedia netip.Addr     // address shown to it in SDP; default: that of Advertise
@@ -120,8 +121,10 @@ type trunk struct {
 
 	wallet   *wallet
 	bindings bindings
-	standing standing
-	targets  []target // where it can be reached, best first
+
+	registrant *registrant // nil: we do not register
+	standing   standing
+	targets    []target // where it can be reached, best first
 
 	// noTCP is until when (Unix seconds) a UDP trunk is known to take no TCP.
 	noTCP atomic.Int64
@@ -175,6 +178,9 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 	tr := &trunk{Trunk: t, over: over, host: host, port: uint16(port), wallet: newWallet(t.Login), now: time.Now, log: slog.New(slog.DiscardHandler)}
 	if t.Numbers.Domain == "" {
 		tr.Numbers.Domain = host
+	}
+	if t.Register != nil && (t.Login == nil && t.Register.User == "" || host == "") {
+		return nil, fmt.Errorf("trunk %q: to register wants a peer, and a user or a login", t.Name)
 	}
 	if t.Accept != nil {
 		accept := *t.Accept

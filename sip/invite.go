@@ -107,7 +107,7 @@ func (a *Agent) describe(req *sipgo.Request, t *trunk, s *serverTx, offer *sdp.D
 	if mf := req.MaxForwards(); mf != nil {
 		info.Hops = min(info.Hops, int(*mf))
 	}
-	to, toErr := t.Numbers.numberOf(&req.Recipient)
+	to, toErr := t.called(req)
 	info.To = to
 	from, privacy, err := t.callerOf(req)
 	info.From = from

@@ -79,6 +79,27 @@ func (s *standing) retain(targets []target) {
 	s.targets = kept
 }
 
+// resting tells why the trunk as a whole is left alone. The lock is held.
+func (s *standing) resting(now time.Time) error {
+	switch {
+	case now.Before(s.until):
+		cause := bridge.CauseUnreachable.With("taken out of service for %v after %d failures in a row; the last: %s",
+			s.until.Sub(now).Round(time.Second), s.broken, s.why)
+		cause.RetryAfter = s.until.Sub(now)
+		return cause
+	case s.rests > 0 && now.Before(s.trying):
+		return bridge.CauseUnreachable.With("out of service after %d failures in a row, and one call is out to see whether it works again; the last: %s", s.broken, s.why)
+	}
+	return nil
+}
+
+// state tells why no call is tried just now.
+func (s *standing) state(now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.resting(now)
+}
+
 // failure is how a target failed. One that says 503 comes last for a while, but
 // only silence, or a server that asks to be left alone, puts a trunk at rest:
 // carriers say 503 of a number that they cannot route, too.
@@ -141,14 +162,8 @@ func doubled(first time.Duration, n int) time.Duration {
 func (s *standing) order(targets []target, now time.Time) ([]target, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case now.Before(s.until):
-		cause := bridge.CauseUnreachable.With("taken out of service for %v after %d failed calls in a row; the last: %s",
-			s.until.Sub(now).Round(time.Second), s.broken, s.why)
-		cause.RetryAfter = s.until.Sub(now)
-		return nil, cause
-	case s.rests > 0 && now.Before(s.trying):
-		return nil, bridge.CauseUnreachable.With("out of service after %d failed calls in a row, and one call is out to see whether it works again; the last failure: %s", s.broken, s.why)
+	if err := s.resting(now); err != nil {
+		return nil, err
 	}
 	var good, bad []target
 	down := 0

@@ -17,13 +17,44 @@ func (a *Agent) targetsOf(t *trunk, called policy.Number) ([]target, error) {
 	if t.Accept != nil && t.Accept.Register {
 		targets = append(t.registered(t.Numbers.Format(called)), targets...)
 	}
-	switch {
-	case len(targets) > 0:
-		return t.standing.order(targets, a.cfg.Now())
-	case t.Accept != nil && t.Accept.Register:
-		return nil, bridge.CauseUnreachable.With("nobody of it is registered (its users: trunks.%s.sip.accept.users)", t.Name)
+	if err := a.possible(t, len(targets)); err != nil {
+		return nil, err
 	}
-	return nil, bridge.CauseUnreachable.With("it has no peer to send calls to (trunks.%s.sip.peer)", t.Name)
+	targets, err := t.standing.order(targets, a.cfg.Now())
+	if t.registrant != nil {
+		home, _ := t.registrant.home()
+		for i, to := range targets {
+			if to.reached() == home.reached() {
+				targets[0], targets[i] = to, targets[0]
+			}
+		}
+	}
+	return targets, err
+}
+
+// possible tells why a call to a trunk with so many targets need not be tried.
+func (a *Agent) possible(t *trunk, targets int) error {
+	switch {
+	case t.registrant != nil && t.registrant.state() != nil:
+		return t.registrant.state()
+	case targets > 0:
+		return nil
+	case t.Accept != nil && t.Accept.Register:
+		return bridge.CauseUnreachable.With("nobody of it is registered (its users: trunks.%s.sip.accept.users)", t.Name)
+	}
+	return bridge.CauseUnreachable.With("it has no peer to send calls to (trunks.%s.sip.peer)", t.Name)
+}
+
+// usable tells why no call can be placed to a trunk just now.
+func (a *Agent) usable(t *trunk) error {
+	n := len(t.targets)
+	if t.Accept != nil && t.Accept.Register {
+		n += len(t.bindings.current(a.cfg.Now()))
+	}
+	if err := a.possible(t, n); err != nil {
+		return err
+	}
+	return t.standing.state(a.cfg.Now())
 }
 
 // registered are the contacts of a trunk's users. A user whose name is the
@@ -72,9 +103,5 @@ func (b *binding) address(invite *sipgo.Request, called string) {
 		u.UriParams.Remove("bnc")
 	}
 	invite.Recipient = u
-	for invite.RemoveHeader("Route") {
-	}
-	for _, p := range b.Path {
-		invite.AppendHeader(sipgo.NewHeader("Route", p))
-	}
+	routeThrough(invite, b.Path)
 }

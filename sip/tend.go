@@ -1,0 +1,54 @@
+package sip
+
+import "context"
+
+// tend starts what a trunk needs doing beside its calls: registering. It ends
+// with retired, before the sockets close.
+func (a *Agent) tend() {
+	for _, t := range a.trunks {
+		if r := t.registrant; r != nil {
+			a.tended.Go(func() { r.run(a.retired) })
+		}
+	}
+}
+
+// retire ends it, and lets the peers know, while ctx lasts.
+func (a *Agent) retire(ctx context.Context) {
+	a.endTending()
+	done := make(chan struct{})
+	go func() {
+		a.tended.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		a.stop() // and then they end at once
+		<-done
+	}
+}
+
+// TrunkState is how a trunk is, for metrics and readiness.
+type TrunkState struct {
+	Name       string
+	Registers  bool // we register there
+	Registered bool
+	Users      int   // contacts of users who registered here
+	Err        error // why no call can be placed there; nil = it can
+}
+
+// Trunks says how all trunks are.
+func (a *Agent) Trunks() []TrunkState {
+	out := make([]TrunkState, 0, len(a.trunks))
+	for _, t := range a.trunks {
+		s := TrunkState{Name: t.Name, Registers: t.registrant != nil, Err: a.usable(t)}
+		if s.Registers {
+			s.Registered = t.registrant.state() == nil
+		}
+		if t.Accept != nil {
+			s.Users = len(t.bindings.current(a.cfg.Now()))
+		}
+		out = append(out, s)
+	}
+	return out
+}
