@@ -87,6 +87,7 @@ func (a *appliance) makeAdmin(ctx context.Context, cfg *configs.Config, logger *
 		Sources: ops.Sources{
 			ActiveCalls: func() int { return a.bridge.Active() },
 			SIP:         a.sipCounts,
+			SIPTrunks:   a.sipTrunks,
 			RIPT:        a.riptCounts,
 			Ready:       func() error { return a.ready(cfg) },
 		},
@@ -107,7 +108,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	for _, t := range cfg.Trunks {
 		if t.SIP != nil {
 			trunks = append(trunks, sip.Trunk{
-				Login: loginOf(t.SIP.Login), Accept: acceptOf(t.SIP.Accept),
+				Login: loginOf(t.SIP.Login), Accept: acceptOf(t.SIP.Accept), Register: registerOf(t.SIP.Register),
 				Name: t.Name, Codecs: codecsOf(t), Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
 				Listen: t.SIP.Listen.String(), Advertise: string(t.SIP.Advertise), AdvertiseMedia: t.SIP.MediaShown,
 				RingTimeout: t.SIP.RingTimeout, Media: trunkMedia(t.SIP), RequireIdentity: t.SIP.Identity == "required",
@@ -156,6 +157,14 @@ func texts[T fmt.Stringer](values []T) []string {
 		out = append(out, v.String())
 	}
 	return out
+}
+
+// registerOf is how we register at a SIP peer.
+func registerOf(r *configs.SIPRegister) *sip.Register {
+	if r == nil {
+		return nil
+	}
+	return &sip.Register{User: r.User, Domain: r.Domain, Expires: r.Expires, Bulk: r.Bulk == "true"}
 }
 
 // acceptOf is who may speak on a SIP trunk.
@@ -337,6 +346,11 @@ func (a *appliance) ready(cfg *configs.Config) error {
 	for _, t := range cfg.Trunks {
 		if t.RIPT != nil && t.RIPT.Connect != "" {
 			errs = append(errs, a.client.Ready(t.Name))
+		}
+	}
+	for _, t := range a.sip.Trunks() {
+		if t.Err != nil && t.Registers {
+			errs = append(errs, fmt.Errorf("trunk %q: %w", t.Name, t.Err))
 		}
 	}
 	return errors.Join(errs...)

@@ -7,8 +7,17 @@ import "riptide/ops"
 func (a *appliance) sipCounts() ops.SIPCounts {
 	c := a.sip.Counts()
 	return ops.SIPCounts{
-		Strangers: c.Strangers, Malformed: c.Malformed, Stray: c.Stray, Full: c.Full, Refused: c.Refused, Handshakes: c.Handshakes, Unsent: c.Unsent,
+		Strangers: c.Strangers, Malformed: c.Malformed, Stray: c.Stray, Full: c.Full, Refused: c.Refused, Handshakes: c.Handshakes, Unsent: c.Unsent, Unproven: c.Unproven,
 	}
+}
+
+// sipTrunks are the SIP trunks as they are now.
+func (a *appliance) sipTrunks() []ops.TrunkState {
+	var out []ops.TrunkState
+	for _, t := range a.sip.Trunks() {
+		out = append(out, ops.TrunkState{Name: t.Name, Up: t.Err == nil, Registers: t.Registers, Registered: t.Registered, Contacts: t.Users})
+	}
+	return out
 }
 
 func (a *appliance) riptCounts() ops.RIPTCounts {

@@ -151,6 +151,7 @@ func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[source]string)
 		d.problem(key+".timer-interval", fmt.Sprintf("%v is not between 90s and 24h", s.TimerEvery), "write 30m, which most peers go along with, or 90s at the least")
 	}
 	d.checkSIPAccept(key+".accept", s.Accept)
+	d.checkSIPRegister(key, s)
 	if s.Peer.Host == "" && !s.registers() {
 		if !d.has(key + ".peer") {
 			d.problem(key, "peer is missing", "add peer: the host:port of the PBX or carrier")

@@ -109,6 +109,8 @@ type SIPTrunk struct {
 
 	Login  *Login     `yaml:"login"`  // nil: a peer that asks who we are is told nothing
 	Accept *SIPAccept `yaml:"accept"` // nil: nobody is asked who they are
+
+	Register *SIPRegister `yaml:"register"` // nil: the peer knows where to call us
 }
 
 // RIPTTrunk is a peer on the web side: one we connect to, one that connects to
@@ -276,6 +278,7 @@ func (t *Trunk) fill(node string) {
 			s.TimerEvery = defaultTimerInterval
 		}
 		s.Accept.fill()
+		s.Register.fill()
 		if s.Diversions == "" {
 			s.Diversions = "diversion"
 		}

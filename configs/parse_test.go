@@ -51,6 +51,7 @@ trunks:
       srtp-keys: clear
       timer: require
       timer-interval: 90s
+      register: {user: "4711", domain: pbx.example, expires: 10m, bulk: true}
       accept: {users: pbx.users, register: allow, from: match, algorithms: MD5, min-expires: 30s, max-expires: 2h}
     facts: {accept: all, send: [callerName, privacy], carry: [X-Account, Subject]}
     transfer: allow
@@ -99,7 +100,8 @@ func TestParseEveryKey(t *testing.T) {
 				SRTP: "required", SRTPKeys: "clear",
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info",
 				Login: &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Reliable: "require", Timer: "require", TimerEvery: 90 * time.Second,
-				Accept: &SIPAccept{Users: "/etc/riptide/pbx.users", Register: "allow", From: "match", Algorithms: []string{"MD5"}, MinExpires: 30 * time.Second, MaxExpires: 2 * time.Hour}},
+				Register: &SIPRegister{User: "4711", Domain: "pbx.example", Expires: 10 * time.Minute, Bulk: "true"},
+				Accept:   &SIPAccept{Users: "/etc/riptide/pbx.users", Register: "allow", From: "match", Algorithms: []string{"MD5"}, MinExpires: 30 * time.Second, MaxExpires: 2 * time.Hour}},
 				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},
 				Transfer: "allow", Codecs: []Codec{"PCMA", "opus", "VP8"}},
 			{Name: "telco", Calls: 40, RIPT: &RIPTTrunk{Connect: "https://peer.example:9443", Client: "box-7",

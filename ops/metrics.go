@@ -20,6 +20,7 @@ type SIPCounts struct {
 	Refused    uint64 // connections over the limit
 	Handshakes uint64 // connections whose TLS or WebSocket came to nothing
 	Unsent     uint64 // messages the network did not take
+	Unproven   uint64 // requests with a wrong name or password
 }
 
 // RIPTCounts is a snapshot of the RIPT side, counted since the process began.
@@ -52,6 +53,9 @@ func (s *Server) register() error {
 	}
 	if src.SIP != nil {
 		parts = append(parts, sipCollector(src.SIP))
+	}
+	if src.SIPTrunks != nil {
+		parts = append(parts, trunkCollector{src.SIPTrunks})
 	}
 	if src.RIPT != nil {
 		parts = append(parts, riptCollector(src.RIPT))
@@ -128,7 +132,7 @@ func sipCollector(take func() SIPCounts) prometheus.Collector {
 	return snapshotCollector[SIPCounts]{take, []snapshotFamily[SIPCounts]{
 		familyOf("riptide_sip_dropped_total", "SIP messages not taken up, by reason.", []string{"reason"},
 			func(c SIPCounts) []sample {
-				return []sample{{"stranger", c.Strangers}, {"malformed", c.Malformed}, {"stray", c.Stray}, {"full", c.Full}, {"connection", c.Refused}, {"handshake", c.Handshakes}}
+				return []sample{{"stranger", c.Strangers}, {"malformed", c.Malformed}, {"stray", c.Stray}, {"full", c.Full}, {"connection", c.Refused}, {"handshake", c.Handshakes}, {"login", c.Unproven}}
 			}),
 		familyOf("riptide_sip_unsent_total", "SIP messages that the network did not take.", nil,
 			func(c SIPCounts) []sample { return []sample{{"", c.Unsent}} }),

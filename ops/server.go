@@ -30,6 +30,7 @@ type Config struct {
 type Sources struct {
 	ActiveCalls func() int
 	SIP         func() SIPCounts
+	SIPTrunks   func() []TrunkState
 	RIPT        func() RIPTCounts
 
 	// Ready tells why new calls are not taken just now; nil = they are.
