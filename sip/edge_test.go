@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	sipgo "github.com/emiago/sipgo/sip"
+
 	"riptide/bridge"
 	"riptide/policy/stir"
 )
@@ -276,7 +278,10 @@ func TestShutdownEndsEveryCall(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	ringing.answer(503, "INVITE")
+	// It may have come before the BYE.
+	await(t, "a 503 to the call that rang", func() bool {
+		return p.count(func(m sipgo.Message) bool { return isStatus(m, 503, "INVITE") }) > 0
+	})
 	closed(t, talking)
 	closed(t, waiting)
 	if _, err := a.Dial(ctx, intent); err == nil {
