@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -104,13 +105,19 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	if err != nil {
 		return err
 	}
+	renewed := func(certificate, key configs.File, loaded *tls.Certificate) sip.Certificate {
+		if loaded == nil {
+			return nil
+		}
+		return configs.Renewed(certificate, key, loaded, func(err error) { logger.Warn("the old certificate is shown on", "error", err) })
+	}
 	var trunks []sip.Trunk
 	for _, t := range cfg.Trunks {
 		if t.SIP != nil {
 			trunks = append(trunks, sip.Trunk{
 				Login: loginOf(t.SIP.Login), Accept: acceptOf(t.SIP.Accept), Register: registerOf(t.SIP.Register),
 				Name: t.Name, Codecs: codecsOf(t), Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
-				Listen: t.SIP.Listen.String(), Advertise: string(t.SIP.Advertise), AdvertiseMedia: t.SIP.MediaShown,
+				TLS: trunkTLS(t.SIP.TLS, renewed), Listen: t.SIP.Listen.String(), Advertise: string(t.SIP.Advertise), AdvertiseMedia: t.SIP.MediaShown,
 				RingTimeout: t.SIP.RingTimeout, Media: trunkMedia(t.SIP), RequireIdentity: t.SIP.Identity == "required",
 				AllowAnonymous: t.SIP.Anonymous == "allow", Number: oneNumber(t.SIP.Number),
 				Reliable: t.SIP.Reliable, Timer: t.SIP.Timer, SessionInterval: t.SIP.TimerEvery,
@@ -122,8 +129,20 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 		Listen: texts(cfg.SIP.Listen), Advertise: texts(cfg.SIP.Advertise), Media: four, MediaV6: six, Trunks: trunks,
 		Acceptor: a.admin.Count(a.bridge), Verifier: verifier, Logger: logger, Store: a.store,
 		MaxLegs: 2 * cfg.Limits.Calls, OnRefuse: a.admin.Refused("sip"),
+		Certificate: renewed(cfg.SIP.TLS.Certificate, cfg.SIP.TLS.Key, cfg.SIP.TLS.Pair.Reveal()),
 	})
 	return err
+}
+
+// trunkTLS is how a SIP peer and we know each other on TLS.
+func trunkTLS(t *configs.SIPTLS, renewed func(certificate, key configs.File, loaded *tls.Certificate) sip.Certificate) *sip.TrunkTLS {
+	if t == nil {
+		return nil
+	}
+	return &sip.TrunkTLS{
+		Certificate: renewed(t.Certificate, t.Key, t.Pair.Reveal()), Roots: t.RootCAs.Pool,
+		Name: string(t.Name), Require: t.Client == "required",
+	}
 }
 
 // loginOf is who we are at a SIP peer.

@@ -16,6 +16,7 @@ import (
 func (d *decoder) check(c *Config) {
 	d.checkNode(c)
 	d.checkSIP(&c.SIP)
+	d.checkSIPTLS(c)
 	d.checkRIPT(c)
 	if c.Identity.CA != nil {
 		d.checkPair("identity.ca", c.Identity.CA.Certificate, c.Identity.CA.Key)
@@ -158,7 +159,7 @@ func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[source]string)
 		}
 		return
 	}
-	if len(s.Match) == 0 && !s.Anywhere() && !d.has(key+".match") {
+	if len(s.Match) == 0 && !s.Anywhere() && !s.byCertificate() && !d.has(key+".match") {
 		if s.Peer.Host == "" {
 			d.problem(key, "nobody could register: there is no address to do it from", "add match: the addresses that registrations may come from, or accept.from: anywhere")
 		} else {

@@ -36,6 +36,7 @@ type Log struct {
 // SIP is the legacy edge.
 type SIP struct {
 	Listen    []Listen     `yaml:"listen"`
+	TLS       TLS          `yaml:"tls"`       // of the listeners that are secure; also shown where we connect
 	Advertise []netip.Addr `yaml:"advertise"` // addresses shown to peers, one of each family; default: those of Listen
 	Media     SIPMedia     `yaml:"media"`
 }
@@ -90,7 +91,7 @@ type Facts struct {
 // SIPTrunk is a peer on the legacy side.
 type SIPTrunk struct {
 	Peer        HostPort         `yaml:"peer"`
-	Transport   string           `yaml:"transport" oneof:"udp tcp"`
+	Transport   string           `yaml:"transport" oneof:"udp tcp tls ws wss"`
 	Listen      Listen           `yaml:"listen"`          // where it is spoken to; the zero value = at all of SIP.Listen
 	Advertise   Host             `yaml:"advertise"`       // shown to it instead of SIP.Advertise
 	MediaShown  netip.Addr       `yaml:"advertise-media"` // shown to it in SDP; default: that of Advertise
@@ -107,6 +108,7 @@ type SIPTrunk struct {
 	Timer       string           `yaml:"timer" oneof:"never accept require"`   // session timers
 	TimerEvery  time.Duration    `yaml:"timer-interval"`                       // that we ask for
 
+	TLS    *SIPTLS    `yaml:"tls"`    // nil: SIP.TLS, the system's roots, and the peer's own name
 	Login  *Login     `yaml:"login"`  // nil: a peer that asks who we are is told nothing
 	Accept *SIPAccept `yaml:"accept"` // nil: nobody is asked who they are
 
@@ -265,6 +267,9 @@ func (t *Trunk) fill(node string) {
 		if s.SRTPKeys == "" {
 			s.SRTPKeys = "tls"
 		}
+		if s.TLS != nil && s.TLS.Client == "" {
+			s.TLS.Client = "optional"
+		}
 		if s.Anonymous == "" {
 			s.Anonymous = "refuse"
 		}
@@ -282,7 +287,7 @@ func (t *Trunk) fill(node string) {
 		if s.Diversions == "" {
 			s.Diversions = "diversion"
 		}
-		if ip, err := netip.ParseAddr(s.Peer.Host); err == nil && len(s.Match) == 0 {
+		if ip, err := netip.ParseAddr(s.Peer.Host); err == nil && len(s.Match) == 0 && !s.byCertificate() {
 			s.Match = []netip.Prefix{netip.PrefixFrom(ip, ip.BitLen())}
 		}
 	}

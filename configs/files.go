@@ -52,6 +52,7 @@ func (d *decoder) loadFiles(c *Config) {
 	if len(c.Identity.Roots) > 0 {
 		c.Identity.Anchors = d.loadAnchors("identity.roots", c.Identity.Roots)
 	}
+	d.loadSIPTLS(c)
 	for _, t := range c.Trunks {
 		if t.SIP != nil {
 			d.loadSIPTrunk("trunks."+t.Name+".sip", t.SIP)

@@ -9,12 +9,12 @@ import (
 // Listen is where SIP is listened for: an address and port for UDP and TCP, or
 // for one transport only.
 type Listen struct {
-	Transport string // "udp" or "tcp"; "" = both
+	Transport string // "udp", "tcp", "tls", "ws" or "wss"; "" = UDP and TCP
 	Addr      netip.AddrPort
 }
 
 // sipTransports are those that we have.
-var sipTransports = []string{"udp", "tcp"}
+var sipTransports = []string{"udp", "tcp", "tls", "ws", "wss"}
 
 func (l Listen) String() string {
 	if !l.Addr.IsValid() {
@@ -29,7 +29,7 @@ func (l Listen) String() string {
 // MarshalText is String.
 func (l Listen) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
-// UnmarshalText reads "192.0.2.10:5060" and "tcp:192.0.2.10:5060".
+// UnmarshalText reads "192.0.2.10:5060" and "tls:192.0.2.10:5061".
 func (l *Listen) UnmarshalText(b []byte) error {
 	word, rest, _ := strings.Cut(string(b), ":")
 	var found Listen
@@ -40,7 +40,7 @@ func (l *Listen) UnmarshalText(b []byte) error {
 	}
 	addr, err := netip.ParseAddrPort(rest)
 	if err != nil {
-		return mistake("not an IP address and port", "write both, as in 127.0.0.1:5060 or [::1]:5060, and before them the transport if it is not UDP and TCP, as in tcp:0.0.0.0:5060; 0.0.0.0 stands for every address")
+		return mistake("not an IP address and port", "write both, as in 127.0.0.1:5060 or [::1]:5060, and before them the transport if it is not UDP and TCP, as in tls:0.0.0.0:5061; 0.0.0.0 stands for every address")
 	}
 	found.Addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	*l = found

@@ -61,7 +61,7 @@ limits: {calls: many}
 		`x.yaml:2:8: admin: "9090": not an IP address and port; write both, as in 127.0.0.1:5060 or [::1]:5060; 0.0.0.0 stands for every address`,
 		`x.yaml:3:14: log.level: "inf": not one of the values; write debug or info or warn or error (did you mean info?)`,
 		`x.yaml:3:27: log.format: "xml": not one of the values; write text or json`,
-		`x.yaml:5:11: sip.listen[0]: "localhost:5060": not an IP address and port; write both, as in 127.0.0.1:5060 or [::1]:5060, and before them the transport if it is not UDP and TCP, as in tcp:0.0.0.0:5060; 0.0.0.0 stands for every address`,
+		`x.yaml:5:11: sip.listen[0]: "localhost:5060": not an IP address and port; write both, as in 127.0.0.1:5060 or [::1]:5060, and before them the transport if it is not UDP and TCP, as in tls:0.0.0.0:5061; 0.0.0.0 stands for every address`,
 		`x.yaml:6:18: sip.media.ports: "1000-2000": ports below 1024 are other services'; begin at 1024 or above, as in 16384-32767`,
 		`x.yaml:6:38: sip.media.address[0]: "here": not an IP address; write it as 203.0.113.5 or 2001:db8::1`,
 		`x.yaml:7:17: limits.calls: "many": out of range; write a whole number from 1 to 100000`,
@@ -161,7 +161,7 @@ identity: {ca: {key: b}}
 	}},
 	{"SIP trunk", `trunks:
   a: {sip: {}}
-  b: {sip: {peer: pbx.example, transport: tls}}
+  b: {sip: {peer: pbx.example, transport: sctp}}
   c: {sip: {peer: "1.2.3.4.5:5060", match: 10.0.0.1}}
   d: {sip: {peer: 192.0.2.1:0, match: 10.0.0.0/8}}
   e: {sip: {peer: 192.0.2.1:70000, match: 10.1.2.3/8}}
@@ -169,7 +169,7 @@ identity: {ca: {key: b}}
 `, []string{
 		`x.yaml:2:12: trunks.a.sip: peer is missing; add peer: the host:port of the PBX or carrier`,
 		`x.yaml:3:19: trunks.b.sip.peer: a host name does not say where the peer's requests come from; add match: the addresses it sends from, as in [192.0.2.0/24]`,
-		`x.yaml:3:43: trunks.b.sip.transport: "tls": not one of the values; write udp or tcp`,
+		`x.yaml:3:43: trunks.b.sip.transport: "sctp": not one of the values; write udp or tcp or tls or ws or wss`,
 		`x.yaml:4:19: trunks.c.sip.peer: "1.2.3.4.5:5060": neither an IP address nor a host name; write it as 203.0.113.5:5060 or pbx.example:5060`,
 		`x.yaml:4:44: trunks.c.sip.match[0]: "10.0.0.1": not a range of addresses; write it with the length of its prefix: 192.0.2.0/24 for a network, 192.0.2.7/32 for one address`,
 		`x.yaml:5:19: trunks.d.sip.peer: "192.0.2.1:0": "0" is not a port; write a number from 1 to 65535`,
@@ -184,6 +184,22 @@ identity: {ca: {key: b}}
 `, []string{
 		`x.yaml:2:38: trunks.g.sip.timer: "always": not one of the values; write never or accept or require`,
 		`x.yaml:2:62: trunks.g.sip.timer-interval: 1m0s is not between 90s and 24h; write 30m, which most peers go along with, or 90s at the least`,
+	}},
+	{"SIP over TLS", `sip: {listen: ["tls:0.0.0.0:5061", "127.0.0.1:5060"], advertise: [192.0.2.1, 192.0.2.2]}
+trunks:
+  a: {sip: {peer: 192.0.2.1, transport: tls, listen: 192.0.2.1:5060, tls: {certificate: a.crt, name: "a b"}}}
+  b: {sip: {peer: 192.0.2.2, tls: {roots: ca.pem}}}
+  c: {sip: {peer: carrier.example, transport: tls, tls: {client: required}}}
+  d: {sip: {peer: 192.0.2.4, listen: "wss:192.0.2.9:443", advertise: "sip.example:5060"}}
+`, []string{
+		`x.yaml:1:16: sip.listen[0]: there is no certificate to show there; add sip.tls: the certificate and key of this box`,
+		`x.yaml:1:78: sip.advertise[1]: a second address of the same family; keep one IPv4 and one IPv6 address at most; a trunk that needs another has its own key advertise`,
+		`x.yaml:3:54: trunks.a.sip.listen: the peer is spoken to over tls only, and that is not what is listened for there; write it as tls:192.0.2.1:5060`,
+		`x.yaml:3:75: trunks.a.sip.tls: the key is missing; add trunks.a.sip.tls.key: the PEM file of the certificate's private key`,
+		`x.yaml:3:102: trunks.a.sip.tls.name: "a b": not a name that a certificate could have; write it as sip.carrier.example`,
+		`x.yaml:4:35: trunks.b.sip.tls: the peer is spoken to over udp, where nobody shows a certificate; add transport: tls`,
+		`x.yaml:6:38: trunks.d.sip.listen: there is no certificate to show there; add sip.tls or trunks.d.sip.tls: certificate and key`,
+		`x.yaml:6:70: trunks.d.sip.advertise: "sip.example:5060": neither an IP address nor a host name; write it as 203.0.113.5 or sip.example.net, without a port`,
 	}},
 	{"RIPT trunk", `trunks:
   a: {ript: {}}

@@ -18,7 +18,8 @@ state: /tmp/riptide
 admin: 127.0.0.1:0
 log: {level: debug, format: json}
 sip:
-  listen: 0.0.0.0:5060
+  listen: [0.0.0.0:5060, "tls:[::]:5061"]
+  tls: {certificate: sip.crt, key: sip.key}
   advertise: 203.0.113.5
   media: {address: 127.0.0.1, ports: 20000-20099}
 ript:
@@ -34,8 +35,9 @@ trunks:
   pbx:
     sip:
       peer: 127.0.0.1:5080
-      transport: tcp
-      listen: udp:192.0.2.1:5070
+      transport: tls
+      tls: {certificate: sip-client.crt, key: sip-client.key, roots: carrier-ca.pem, name: Sip.carrier.example, client: required}
+      listen: tls:192.0.2.1:5070
       advertise: SIP.example.net
       advertise-media: 203.0.113.6
       match: [127.0.0.1/32, "2001:db8::/32"]
@@ -87,14 +89,16 @@ func TestParseEveryKey(t *testing.T) {
 	want := &Config{
 		Node: "office", State: "/tmp/riptide", Admin: netip.MustParseAddrPort("127.0.0.1:0"),
 		Log: Log{"debug", "json"},
-		SIP: SIP{Listen: []Listen{{"", netip.MustParseAddrPort("0.0.0.0:5060")}}, Advertise: []netip.Addr{netip.MustParseAddr("203.0.113.5")},
+		SIP: SIP{Listen: []Listen{{"", netip.MustParseAddrPort("0.0.0.0:5060")}, {"tls", netip.MustParseAddrPort("[::]:5061")}},
+			TLS: TLS{Certificate: "/etc/riptide/sip.crt", Key: "/etc/riptide/sip.key"}, Advertise: []netip.Addr{netip.MustParseAddr("203.0.113.5")},
 			Media: SIPMedia{[]netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortRange{20000, 20099}}},
 		RIPT: RIPT{Listen: netip.MustParseAddrPort("0.0.0.0:8443"), Authority: "telco.example:8443",
 			TLS: TLS{Certificate: "/etc/riptide/tls.crt", Key: "/etc/tls.key"}, Key: "credential:client.key", Tokens: "/etc/riptide/tokens.key"},
 		Identity: Identity{CA: &CA{Certificate: "/etc/riptide/ca.crt", Key: "/etc/riptide/ca.key"}, Roots: []File{"/etc/riptide/roots.pem"}},
 		Trunks: []Trunk{
-			{Name: "pbx", SIP: &SIPTrunk{Peer: HostPort{"127.0.0.1", 5080}, Transport: "tcp",
-				Listen: Listen{"udp", netip.MustParseAddrPort("192.0.2.1:5070")}, Advertise: "sip.example.net", MediaShown: netip.MustParseAddr("203.0.113.6"),
+			{Name: "pbx", SIP: &SIPTrunk{Peer: HostPort{"127.0.0.1", 5080}, Transport: "tls",
+				TLS:    &SIPTLS{Certificate: "/etc/riptide/sip-client.crt", Key: "/etc/riptide/sip-client.key", Roots: "/etc/riptide/carrier-ca.pem", Name: "sip.carrier.example", Client: "required"},
+				Listen: Listen{"tls", netip.MustParseAddrPort("192.0.2.1:5070")}, Advertise: "sip.example.net", MediaShown: netip.MustParseAddr("203.0.113.6"),
 				Match:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
 				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required",
 				SRTP: "required", SRTPKeys: "clear",
@@ -158,7 +162,7 @@ log:
 		{"sip.media.address", c.SIP.Media.Address[0].String(), "127.0.0.1"},
 		{"sip.media.ports", c.SIP.Media.Ports.String(), "16384-32767"},
 		{"ript.authority", c.RIPT.Authority, "127.0.0.1:8443"},
-		{"peer", a.SIP.Peer.String(), "192.0.2.1:5060"},
+		{"peer", a.SIP.Peer.String(), "192.0.2.1"},
 		{"transport", a.SIP.Transport, "udp"},
 		{"match", a.SIP.Match[0].String(), "192.0.2.1/32"},
 		{"ring-timeout", a.SIP.RingTimeout.String(), "3m0s"},

@@ -99,8 +99,8 @@ func (r *PortRange) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// HostPort is a peer's address: an IP address or a host name, and a port
-// (5060 if none was written).
+// HostPort is a peer's address: an IP address or a host name, and a port, 0 if
+// none was written.
 type HostPort struct {
 	Host string
 	Port uint16
@@ -110,6 +110,9 @@ func (h HostPort) String() string {
 	if h.Host == "" {
 		return ""
 	}
+	if h.Port == 0 {
+		return h.Host
+	}
 	return net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port)))
 }
 
@@ -118,7 +121,7 @@ func (h HostPort) MarshalText() ([]byte, error) { return []byte(h.String()), nil
 
 // UnmarshalText reads "host", "host:port", "1.2.3.4:port" or "[2001:db8::1]:port".
 func (h *HostPort) UnmarshalText(b []byte) error {
-	host, port, err := splitHostPort(string(b), 5060)
+	host, port, err := splitHostPort(string(b), 0)
 	if err != nil {
 		return err
 	}
