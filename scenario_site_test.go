@@ -124,7 +124,11 @@ func serveNode(t testing.TB, n node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(riptide(t), "serve", "-c", filepath.Join(n.dir, setup.ConfigFile))
+	args := []string{"serve", "-c", filepath.Join(n.dir, setup.ConfigFile)}
+	cmd := exec.Command(riptide(t), args...)
+	if n.ns != nil {
+		cmd = n.ns.Command(riptide(t), args...)
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	exited := make(chan struct{})
 	err = siptest.Tie(cmd, func(error) {
@@ -163,9 +167,10 @@ func (n node) logText(t testing.TB) string {
 func (n node) awaitReady(t testing.TB, why string) {
 	t.Helper()
 	deadline := time.Now().Add(60 * time.Second)
+	client := &http.Client{Transport: &http.Transport{DialContext: n.dial, DisableKeepAlives: true}}
 	for {
 		status, text := 0, "no answer"
-		res, err := http.Get("http://" + n.admin + "/readyz")
+		res, err := client.Get("http://" + n.admin + "/readyz")
 		if err == nil {
 			b, _ := io.ReadAll(io.LimitReader(res.Body, 8192))
 			_ = res.Body.Close()

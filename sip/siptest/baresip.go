@@ -263,6 +263,10 @@ func (r *BaresipRun) HangUp() error { return r.command("hangup", "") }
 // Accept answers a call, of a Manual baresip.
 func (r *BaresipRun) Accept() error { return r.command("accept", "") }
 
+// Hold holds the call, and Resume takes it up again.
+func (r *BaresipRun) Hold() error   { return r.command("hold", "") }
+func (r *BaresipRun) Resume() error { return r.command("resume", "") }
+
 // Digit sends one DTMF digit as telephone events.
 func (r *BaresipRun) Digit(d rune) error { return r.command("sndcode", string(d)) }
 

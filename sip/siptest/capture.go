@@ -2,6 +2,7 @@ package siptest
 
 import (
 	"bufio"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -19,6 +20,8 @@ import (
 type Capture struct {
 	Netns  *Namespace
 	Filter string // of pcap; default "udp"
+	Device string // default "lo"
+	Whole  bool   // keep all of each packet, not only its headers
 }
 
 // CaptureRun is a capture that runs.
@@ -42,10 +45,17 @@ func (c Capture) Start(t testing.TB) *CaptureRun {
 	if c.Filter == "" {
 		c.Filter = "udp"
 	}
+	if c.Device == "" {
+		c.Device = "lo"
+	}
+	keep := "200" // bytes hold every header
+	if c.Whole {
+		keep = "0"
+	}
 	dir := t.TempDir()
 	r := &CaptureRun{file: filepath.Join(dir, "capture.pcap")}
-	// 64 MB between the kernel and the file; 200 bytes hold every header.
-	r.Process = Start(t, c.Netns, dir, "dumpcap", "-i", "lo", "-f", c.Filter, "-B", "64", "-s", "200", "-P", "-w", r.file)
+	// 64 MB between the kernel and the file.
+	r.Process = Start(t, c.Netns, dir, "dumpcap", "-i", c.Device, "-f", c.Filter, "-B", "64", "-s", keep, "-P", "-w", r.file)
 	for range 500 {
 		if strings.Contains(r.Log(), "File:") { // it says so once it captures
 			return r
@@ -60,8 +70,8 @@ func (c Capture) Start(t testing.TB) *CaptureRun {
 	return nil
 }
 
-// Streams ends the capture and counts.
-func (r *CaptureRun) Streams(t testing.TB) []RTPStream {
+// end ends the capture.
+func (r *CaptureRun) end(t testing.TB) {
 	t.Helper()
 	// dumpcap leaves behind what the kernel has not handed over yet, which it does
 	// a few times a second.
@@ -73,6 +83,48 @@ func (r *CaptureRun) Streams(t testing.TB) []RTPStream {
 	if n := droppedByKernel(r.Log()); n > 0 {
 		t.Logf("the capture itself lost %d packets", n)
 	}
+}
+
+// Packet is a datagram, or what one TCP segment carries.
+type Packet struct {
+	From, To string // HOST:PORT
+	Payload  []byte
+}
+
+// Packets ends the capture and reads it, of IPv4.
+func (r *CaptureRun) Packets(t testing.TB) []Packet {
+	t.Helper()
+	r.end(t)
+	out, err := exec.CommandContext(t.Context(), Need(t, "tshark")[0], "-n", "-r", r.file, "-T", "fields", "-E", "separator=;",
+		"-e", "ip.src", "-e", "ip.dst", "-e", "udp.srcport", "-e", "udp.dstport", "-e", "udp.payload",
+		"-e", "tcp.srcport", "-e", "tcp.dstport", "-e", "tcp.payload").Output()
+	if err != nil {
+		t.Fatalf("tshark: %v", err)
+	}
+	var packets []Packet
+	for line := range strings.Lines(string(out)) {
+		f := strings.Split(strings.TrimRight(line, "\n"), ";")
+		if len(f) != 8 {
+			t.Fatalf("tshark says %.200q", line)
+		}
+		if f[4] == "" {
+			copy(f[2:5], f[5:8])
+		}
+		payload, err := hex.DecodeString(f[4])
+		if err != nil {
+			t.Fatalf("tshark says %.200q: %v", line, err)
+		}
+		if len(payload) > 0 {
+			packets = append(packets, Packet{From: net.JoinHostPort(f[0], f[2]), To: net.JoinHostPort(f[1], f[3]), Payload: payload})
+		}
+	}
+	return packets
+}
+
+// Streams ends the capture and counts.
+func (r *CaptureRun) Streams(t testing.TB) []RTPStream {
+	t.Helper()
+	r.end(t)
 	out, err := exec.CommandContext(t.Context(), Need(t, "tshark")[0],
 		"-n", "-q", "-r", r.file, "-o", "rtp.heuristic_rtp:TRUE", "-z", "rtp,streams").Output()
 	if err != nil {

@@ -25,6 +25,12 @@ type Namespace struct {
 // 10.99.0.1, and which ends with the test. It needs root.
 func NewNamespace(t testing.TB) *Namespace {
 	t.Helper()
+	return NewNamespaceAt(t, "10.99.0.1")
+}
+
+// NewNamespaceAt makes one with another address.
+func NewNamespaceAt(t testing.TB, addr string) *Namespace {
+	t.Helper()
 	Need(t, "ip", "nsenter")
 	if os.Geteuid() != 0 {
 		Missing(t, "root, for a network namespace; run the test as root (make test uses sudo if it asks nothing)")
@@ -44,18 +50,37 @@ func NewNamespace(t testing.TB) *Namespace {
 		_ = stdin.Close()
 		_ = holder.Wait()
 	})
-	ns := &Namespace{Addr: "10.99.0.1", pid: holder.Process.Pid}
+	ns := &Namespace{Addr: addr, pid: holder.Process.Pid}
 	for _, args := range [][]string{
 		{"link", "set", "lo", "up"},
 		{"address", "add", ns.Addr + "/32", "dev", "lo"},
 		// Not every peer sends media to its own address without a route.
 		{"route", "add", "default", "dev", "lo", "src", ns.Addr},
 	} {
-		if out, err := ns.Command("ip", args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %v in a new namespace: %v: %s", args, err, out)
-		}
+		ns.ip(t, args...)
 	}
 	return ns
+}
+
+func (n *Namespace) ip(t testing.TB, args ...string) {
+	t.Helper()
+	if out, err := n.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %v in a namespace: %v: %s", args, err, out)
+	}
+}
+
+// Join connects two namespaces by a wire. Each end, an interface of the given
+// name, has an address of the same /24.
+func (n *Namespace) Join(t testing.TB, name, addr string, other *Namespace, otherName, otherAddr string) {
+	t.Helper()
+	n.ip(t, "link", "add", name, "type", "veth", "peer", "name", otherName, "netns", strconv.Itoa(other.pid))
+	for _, end := range []struct {
+		ns         *Namespace
+		name, addr string
+	}{{n, name, addr}, {other, otherName, otherAddr}} {
+		end.ns.ip(t, "address", "add", end.addr+"/24", "dev", end.name)
+		end.ns.ip(t, "link", "set", end.name, "up")
+	}
 }
 
 // enter is the arguments of nsenter that run a program here.
