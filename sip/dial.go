@@ -384,7 +384,7 @@ func (l *Leg) take200(tag string, res *sipgo.Response) {
 // dismiss hangs up a fork that lost.
 func (l *Leg) dismiss(d *dialog) {
 	req := d.request(sipgo.BYE)
-	for _, h := range append(reasonHeaders(bridge.Cause{Code: "answered-elsewhere"}, 0, ""), l.session.headers()...) {
+	for _, h := range append(reasonHeaders(bridge.Cause{Code: "answered-elsewhere"}, 0, "", l.trunk.Name), l.session.headers()...) {
 		req.AppendHeader(h)
 	}
 	req.SetBody(nil)

@@ -31,7 +31,7 @@ func (l *Leg) sendCancel() error {
 	if l.out.given.Code == bridge.CauseCancelled.Code || l.out.given.Code == bridge.CauseNormal.Code {
 		status = 0
 	}
-	for _, h := range reasonHeaders(*l.out.given, status, phrase) {
+	for _, h := range reasonHeaders(*l.out.given, status, phrase, l.trunk.Name) {
 		req.AppendHeader(h)
 	}
 	req.SetBody(nil)

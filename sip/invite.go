@@ -24,7 +24,7 @@ const (
 // CANCEL is heard meanwhile.
 func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	a := m.agent
-	s.tag = newToken()
+	s.tag, s.trunk = newToken(), t.Name
 	if m.server[serverKey(req, sipgo.CANCEL)] != nil {
 		s.refuse(refuse(487, "")) // its CANCEL was faster
 		return

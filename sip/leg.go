@@ -235,7 +235,7 @@ func (l *Leg) bye(c bridge.Cause) error {
 		status = 0 // a plain hang-up needs no SIP reason
 	}
 	req := l.dlg.request(sipgo.BYE)
-	for _, h := range append(reasonHeaders(c, status, phrase), l.session.headers()...) {
+	for _, h := range append(reasonHeaders(c, status, phrase, l.trunk.Name), l.session.headers()...) {
 		req.AppendHeader(h)
 	}
 	req.SetBody(nil)

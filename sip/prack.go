@@ -143,7 +143,7 @@ func (l *Leg) provided() {
 // (RFC 3262 section 3).
 func (l *Leg) unprovided() {
 	c := bridge.CauseNoACK.With("trunk %q did not acknowledge (PRACK) the %d to call %s", l.trunk.Name, l.rel.sent.status, l.info.ID).EndedBy(bridge.ByBridge)
-	l.invite.respond(504, "", nil, reasonHeaders(c, 504, statusPhrase(504))...)
+	l.invite.respond(504, "", nil, reasonHeaders(c, 504, statusPhrase(504), l.trunk.Name)...)
 	l.ended(c, nil)
 	l.over()
 }

@@ -154,7 +154,7 @@ func TestReason(t *testing.T) {
 	// What we write we can read, whatever is in it.
 	c := bridge.CauseBusy.With("line\r\nInjected: yes \"quoted\" \\ end")
 	var values []string
-	for _, h := range reasonHeaders(c, 486, "Busy Here") {
+	for _, h := range reasonHeaders(c, 486, "Busy Here", "pbx") {
 		if strings.ContainsAny(h.Value(), "\r\n") {
 			t.Errorf("header injection: %q", h.Value())
 		}

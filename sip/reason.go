@@ -82,12 +82,14 @@ func (r reason) cancelled() bridge.Cause {
 	return c
 }
 
-// reasonHeaders says why in the two protocols peers know.
-func reasonHeaders(c bridge.Cause, status int, phrase string) []sipgo.Header {
+// reasonHeaders says why in the two protocols peers know, and no more than the
+// peer of a trunk may know of the others.
+func reasonHeaders(c bridge.Cause, status int, phrase, trunk string) []sipgo.Header {
 	text := c.Text
 	if text == "" {
 		text = c.Title()
 	}
+	text = discreet(text, trunk)
 	location := ""
 	if place := c.Location.SIP(); place != "" {
 		location = ";location=" + place

@@ -199,12 +199,12 @@ func (s *serverTx) refuse(r *refusal) { s.respond(r.status, r.phrase, nil, r.hea
 // refuseFor refuses with a cause, and says it in the words of SIP and Q.850.
 func (s *serverTx) refuseFor(c bridge.Cause) {
 	status, phrase := c.SIPStatus()
-	headers := reasonHeaders(c, status, phrase)
+	headers := reasonHeaders(c, status, phrase, s.trunk)
 	if c.RetryAfter > 0 {
 		headers = append(headers, retryAfter(c.RetryAfter))
 	}
 	if status == 488 || status == 606 {
-		headers = append(headers, warning(s.flow, 305, c.Text))
+		headers = append(headers, warning(s.flow, 305, discreet(c.Text, s.trunk)))
 	}
 	if s.leg != nil {
 		headers = append(headers, s.leg.session.headers()...)

@@ -27,6 +27,7 @@ type serverTx struct {
 	expiry *time.Timer
 	tag    string // our tag in the answers to an INVITE; "" = any
 	leg    *Leg   // of an INVITE
+	trunk  string // name of the trunk an INVITE came from
 	pidf   string // location document that came with an INVITE
 }
 

@@ -243,7 +243,7 @@ func (l Local) description() Description {
 	host := Host(l.RTP.Addr().Unmap().String())
 	return Description{
 		Origin: Origin{
-			User:    "riptide",
+			User:    "-", // RFC 8866 section 5.2: nobody in particular
 			ID:      strconv.FormatUint(l.Session, 10),
 			Version: strconv.FormatUint(l.Version, 10),
 			Host:    host,

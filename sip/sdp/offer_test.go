@@ -27,7 +27,7 @@ func written(t *testing.T, d Description) string {
 	return strings.ReplaceAll(string(b), "\r\n", "\n")
 }
 
-const head = "v=0\no=riptide 42 1 IN IP4 192.0.2.99\ns=-\nc=IN IP4 192.0.2.99\nt=0 0\n"
+const head = "v=0\no=- 42 1 IN IP4 192.0.2.99\ns=-\nc=IN IP4 192.0.2.99\nt=0 0\n"
 
 func TestMakeAnswer(t *testing.T) {
 	six := Local{RTP: netip.MustParseAddrPort("[2001:db8::99]:20000"), RTCP: netip.MustParseAddrPort("[2001:db8::99]:30001"), Session: 42, Version: 2}
@@ -65,7 +65,7 @@ func TestMakeAnswer(t *testing.T) {
 		{"mux not offered", "sipp.sdp", mux, []Format{PCMU}, SendRecv, head +
 			"m=audio 20000 RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=sendrecv\n"},
 		{"IPv6, own port for reports, ptime limited", "ipv6.sdp", six, []Format{PCMU}, SendRecv,
-			"v=0\no=riptide 42 2 IN IP6 2001:db8::99\ns=-\nc=IN IP6 2001:db8::99\nt=0 0\nm=audio 20000 RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=ptime:60\na=rtcp:30001 IN IP6 2001:db8::99\na=inactive\n"},
+			"v=0\no=- 42 2 IN IP6 2001:db8::99\ns=-\nc=IN IP6 2001:db8::99\nt=0 0\nm=audio 20000 RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=ptime:60\na=rtcp:30001 IN IP6 2001:db8::99\na=inactive\n"},
 		{"we want less than offered", "sipp.sdp", local, []Format{PCMU}, SendOnly, head +
 			"m=audio 20000 RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=sendonly\n"},
 		{"profile kept", "fqdn.sdp", local, []Format{PCMU}, SendRecv, head +
