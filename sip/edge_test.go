@@ -261,7 +261,7 @@ func TestShutdownEndsEveryCall(t *testing.T) {
 	talking := establish(t, acc, up)
 	up.do("INFO", "")
 	up.answer(200, "INFO")
-	ringing := newPeer(t).caller(a)
+	ringing := p.caller(a)
 	ringing.invite(offerSDP(1, 40000))
 	waiting := acc.next(t)
 	done := make(chan error, 1)
