@@ -41,7 +41,9 @@ func TestServerMigrates(t *testing.T) {
 				p.heard(out, in)
 			}
 			must(t, out.End(t.Context(), bridge.CauseNormal))
-			awaitEnded(t, in)
+			if c := awaitEnded(t, in); c.Code != "normal" {
+				t.Errorf("the call ended as %v", c)
+			}
 			if m, err := p.server.Migrate(t.Context(), ""); err != nil || m.Asked != 0 {
 				t.Errorf("without calls: %+v, %v", m, err)
 			}
