@@ -117,7 +117,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 			trunks = append(trunks, sip.Trunk{
 				Login: loginOf(t.SIP.Login), Accept: acceptOf(t.SIP.Accept), Register: registerOf(t.SIP.Register),
 				Name: t.Name, Codecs: codecsOf(t), Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
-				TLS: trunkTLS(t.SIP.TLS, renewed), Listen: t.SIP.Listen.String(), Advertise: string(t.SIP.Advertise), AdvertiseMedia: t.SIP.MediaShown,
+				Rate: t.SIP.Rate, TLS: trunkTLS(t.SIP.TLS, renewed), Listen: t.SIP.Listen.String(), Advertise: string(t.SIP.Advertise), AdvertiseMedia: t.SIP.MediaShown,
 				RingTimeout: t.SIP.RingTimeout, Media: trunkMedia(t.SIP), RequireIdentity: t.SIP.Identity == "required",
 				AllowAnonymous: t.SIP.Anonymous == "allow", Number: oneNumber(t.SIP.Number),
 				Reliable: t.SIP.Reliable, Timer: t.SIP.Timer, SessionInterval: t.SIP.TimerEvery,

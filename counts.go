@@ -7,7 +7,7 @@ import "riptide/ops"
 func (a *appliance) sipCounts() ops.SIPCounts {
 	c := a.sip.Counts()
 	return ops.SIPCounts{
-		Strangers: c.Strangers, Malformed: c.Malformed, Stray: c.Stray, Full: c.Full, Refused: c.Refused, Handshakes: c.Handshakes, Unsent: c.Unsent, Unproven: c.Unproven,
+		Strangers: c.Strangers, Malformed: c.Malformed, Stray: c.Stray, Full: c.Full, Refused: c.Refused, Handshakes: c.Handshakes, Limited: c.Limited, Unsent: c.Unsent, Unproven: c.Unproven,
 	}
 }
 

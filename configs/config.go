@@ -92,11 +92,12 @@ type Facts struct {
 type SIPTrunk struct {
 	Peer        HostPort         `yaml:"peer"`
 	Transport   string           `yaml:"transport" oneof:"udp tcp tls ws wss"`
-	Listen      Listen           `yaml:"listen"`          // where it is spoken to; the zero value = at all of SIP.Listen
-	Advertise   Host             `yaml:"advertise"`       // shown to it instead of SIP.Advertise
-	MediaShown  netip.Addr       `yaml:"advertise-media"` // shown to it in SDP; default: that of Advertise
-	Match       []netip.Prefix   `yaml:"match"`           // source addresses of its requests; default: the peer's address
-	Callers     []policy.Pattern `yaml:"callers"`         // caller numbers it may use
+	Listen      Listen           `yaml:"listen"`                    // where it is spoken to; the zero value = at all of SIP.Listen
+	Advertise   Host             `yaml:"advertise"`                 // shown to it instead of SIP.Advertise
+	MediaShown  netip.Addr       `yaml:"advertise-media"`           // shown to it in SDP; default: that of Advertise
+	Match       []netip.Prefix   `yaml:"match"`                     // source addresses of its requests; default: the peer's address
+	Rate        int              `yaml:"rate" min:"1" max:"100000"` // messages a second from each address; 0 = sip's defaults
+	Callers     []policy.Pattern `yaml:"callers"`                   // caller numbers it may use
 	RingTimeout time.Duration    `yaml:"ring-timeout"`
 	SRTP        string           `yaml:"srtp" oneof:"off optional required dtls"`
 	SRTPKeys    string           `yaml:"srtp-keys" oneof:"tls clear"` // where keys of SRTP may be sent and taken

@@ -36,6 +36,7 @@ trunks:
     sip:
       peer: 127.0.0.1:5080
       transport: tls
+      rate: 50
       tls: {certificate: sip-client.crt, key: sip-client.key, roots: carrier-ca.pem, name: Sip.carrier.example, client: required}
       listen: tls:192.0.2.1:5070
       advertise: SIP.example.net
@@ -96,7 +97,7 @@ func TestParseEveryKey(t *testing.T) {
 			TLS: TLS{Certificate: "/etc/riptide/tls.crt", Key: "/etc/tls.key"}, Key: "credential:client.key", Tokens: "/etc/riptide/tokens.key"},
 		Identity: Identity{CA: &CA{Certificate: "/etc/riptide/ca.crt", Key: "/etc/riptide/ca.key"}, Roots: []File{"/etc/riptide/roots.pem"}},
 		Trunks: []Trunk{
-			{Name: "pbx", SIP: &SIPTrunk{Peer: HostPort{"127.0.0.1", 5080}, Transport: "tls",
+			{Name: "pbx", SIP: &SIPTrunk{Peer: HostPort{"127.0.0.1", 5080}, Transport: "tls", Rate: 50,
 				TLS:    &SIPTLS{Certificate: "/etc/riptide/sip-client.crt", Key: "/etc/riptide/sip-client.key", Roots: "/etc/riptide/carrier-ca.pem", Name: "sip.carrier.example", Client: "required"},
 				Listen: Listen{"tls", netip.MustParseAddrPort("192.0.2.1:5070")}, Advertise: "sip.example.net", MediaShown: netip.MustParseAddr("203.0.113.6"),
 				Match:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},

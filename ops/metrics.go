@@ -19,6 +19,7 @@ type SIPCounts struct {
 	Full       uint64 // messages for calls with too many waiting
 	Refused    uint64 // connections over the limit
 	Handshakes uint64 // connections whose TLS or WebSocket came to nothing
+	Limited    uint64 // messages and connections over the rate of their source
 	Unsent     uint64 // messages the network did not take
 	Unproven   uint64 // requests with a wrong name or password
 }
@@ -132,7 +133,7 @@ func sipCollector(take func() SIPCounts) prometheus.Collector {
 	return snapshotCollector[SIPCounts]{take, []snapshotFamily[SIPCounts]{
 		familyOf("riptide_sip_dropped_total", "SIP messages not taken up, by reason.", []string{"reason"},
 			func(c SIPCounts) []sample {
-				return []sample{{"stranger", c.Strangers}, {"malformed", c.Malformed}, {"stray", c.Stray}, {"full", c.Full}, {"connection", c.Refused}, {"handshake", c.Handshakes}, {"login", c.Unproven}}
+				return []sample{{"stranger", c.Strangers}, {"malformed", c.Malformed}, {"stray", c.Stray}, {"full", c.Full}, {"connection", c.Refused}, {"handshake", c.Handshakes}, {"rate", c.Limited}, {"login", c.Unproven}}
 			}),
 		familyOf("riptide_sip_unsent_total", "SIP messages that the network did not take.", nil,
 			func(c SIPCounts) []sample { return []sample{{"", c.Unsent}} }),

@@ -47,6 +47,7 @@ type Agent struct {
 	idle     chan struct{} // closed when draining and no leg is left
 
 	guard *guard
+	gate  *gate
 
 	counts     counters
 	complaints *rate.Limiter // log lines about connections that were refused
@@ -67,6 +68,7 @@ func New(cfg Config) (*Agent, error) {
 		cfg: cfg, byName: map[string]*trunk{}, boxes: map[string]*mailbox{},
 		streams: map[streamKey]*stream{}, legs: map[*Leg]struct{}{}, idle: make(chan struct{}),
 		quiet: slog.New(slog.DiscardHandler), complaints: rate.NewLimiter(1, 10),
+		gate: &gate{buckets: map[bucketKey]bucket{}, now: time.Now},
 	}
 	a.base, a.stop = context.WithCancel(context.Background())
 	a.retired, a.endTending = context.WithCancel(a.base)

@@ -78,6 +78,7 @@ type Trunk struct {
 	Accept         *Accept        // who may speak there by name and password; nil = nobody is asked
 	Login          *Login         // what we say when the peer asks who we are; nil = nothing
 	Register       *Register      // we tell the peer where its calls to us go; nil = it knows
+	Rate           int            // messages a second taken from each of its addresses; 0 = by how many they are
 	Match          []netip.Prefix // sources besides Peer's addresses that belong to this trunk
 	Advertise      string         // host shown to it instead of Config.Advertise
 	AdvertiseMedia netip.Addr     // address shown to it in SDP; default: that of Advertise

@@ -44,6 +44,9 @@ func (a *Agent) acceptStreams(s *socket) error {
 		case len(candidates) == 0:
 			a.counts.strangers.Add(1)
 			_ = conn.Close()
+		case a.gate.pass(candidates[0], peer, connection) > 0:
+			a.counts.limited.Add(1)
+			_ = conn.Close()
 		case !a.places.take(peer.Addr()):
 			a.counts.refused.Add(1)
 			_ = conn.Close()

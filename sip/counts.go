@@ -11,11 +11,12 @@ type Counts struct {
 	Unsent     uint64 // messages the network did not take
 	Stray      uint64 // responses and ACKs that belong to nothing
 	Full       uint64 // datagrams for calls with too many messages waiting
+	Limited    uint64 // datagrams over the rate of their source, and pauses of connections that were
 	Unproven   uint64 // requests with a wrong name or password
 }
 
 type counters struct {
-	strangers, malformed, refused, handshakes, unsent, stray, full, unproven atomic.Uint64
+	strangers, malformed, refused, handshakes, unsent, stray, full, limited, unproven atomic.Uint64
 }
 
 // Counts may be called at any time.
@@ -23,6 +24,6 @@ func (a *Agent) Counts() Counts {
 	c := &a.counts
 	return Counts{
 		Strangers: c.strangers.Load(), Malformed: c.malformed.Load(), Refused: c.refused.Load(), Handshakes: c.handshakes.Load(),
-		Unsent: c.unsent.Load(), Stray: c.stray.Load(), Full: c.full.Load(), Unproven: c.unproven.Load(),
+		Unsent: c.unsent.Load(), Stray: c.stray.Load(), Full: c.full.Load(), Limited: c.limited.Load(), Unproven: c.unproven.Load(),
 	}
 }

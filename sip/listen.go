@@ -55,6 +55,8 @@ func (a *Agent) readDatagrams(s *socket) error {
 		case t == nil:
 			a.counts.strangers.Add(1)
 		case len(bytes.Trim(b, "\r\n\x00")) == 0: // keep-alive
+		case a.gate.pass(t, source, 1) > 0:
+			a.counts.limited.Add(1)
 		case n > maxMessage || !plausible(bytes.TrimLeft(b, "\r\n")):
 			a.counts.malformed.Add(1)
 		default:

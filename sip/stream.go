@@ -131,6 +131,9 @@ func (a *Agent) readBytes(s *stream) {
 				return
 			}
 			if size > 0 {
+				if !a.hold(s) {
+					return
+				}
 				a.receive(buf[skip:skip+size], s, s.trunk)
 			}
 			buf = buf[skip+size:]
@@ -150,6 +153,9 @@ func (a *Agent) readFrames(s *stream) {
 	for {
 		_, b, err := s.ws.Read(a.base)
 		if err != nil {
+			return
+		}
+		if !a.hold(s) {
 			return
 		}
 		switch msg := bytes.TrimLeft(b, "\r\n"); {
