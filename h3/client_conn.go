@@ -177,6 +177,7 @@ func (a *authority) dialTCP(ctx context.Context) (*http.Transport, error) {
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true,
 		IdleConnTimeout:        idleLast,
+		MaxIdleConnsPerHost:    maxStreams, // over HTTP/1.1 each request has one
 		MaxResponseHeaderBytes: maxBody,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 3 * time.Second, PingTimeout: 7 * time.Second},
 	}, nil
@@ -202,9 +203,15 @@ func (a *authority) dialTLS(ctx context.Context) (net.Conn, error) {
 	return nil, errors.Join(errs...)
 }
 
-// doTCP sends a request over HTTP/2. Where the peer no longer takes TCP
+// doTCP sends a request over HTTP/2 or 1.1. Where the peer no longer takes TCP
 // connections either, QUIC is first again.
 func (a *authority) doTCP(tr *http.Transport, req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		// Over HTTP/1.1 net/http does not give up before the body has: it may be
+		// waiting for something to send.
+		stop := context.AfterFunc(req.Context(), func() { _ = req.Body.Close() })
+		defer stop()
+	}
 	resp, err := tr.RoundTrip(req)
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {

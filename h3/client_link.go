@@ -130,6 +130,9 @@ func (k *link) readAll() error {
 	defer resp.Body.Close()
 	heard := func() { k.heard.Store(k.t.client.cfg.Now().UnixNano()) }
 	heard()
+	if resp.ProtoMajor == 1 {
+		k.toSingle() // the stream would take a connection, and may wait for its end
+	}
 	if !k.deliver(received{attached: true}) {
 		return errLinkClosed
 	}

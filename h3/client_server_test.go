@@ -22,6 +22,7 @@ import (
 type pair struct {
 	*rig
 	client *Client
+	at     netip.AddrPort // of what stands before the server; the zero value: nothing
 }
 
 func newPair(t *testing.T, media string, changes ...func(*ServerConfig)) *pair {
@@ -52,7 +53,10 @@ func (p *pair) connect(carrier string, changes ...func(*TrunkConfig)) *Client {
 		Trunks: []TrunkConfig{trunk},
 	})
 	must(t, err)
-	c.trunks["telco"].pool.cfg.Route = func(a netip.AddrPort) netip.AddrPort {
+	c.trunks["telco"].pool.cfg.Route = func(netip.AddrPort) netip.AddrPort {
+		if p.at.IsValid() {
+			return p.at
+		}
 		return netip.MustParseAddrPort(r.server.Addr().String())
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -23,7 +23,7 @@ import (
 )
 
 // Server takes RIPT calls: one handler tree on HTTP/3 and, on the same port
-// number of TCP, on HTTP/2.
+// number of TCP, on HTTP/2 and HTTP/1.1.
 //
 // TLS 1.3 only. Early data is not accepted for anything: a replayed POST would
 // be a call that nobody made.
@@ -48,7 +48,7 @@ type Server struct {
 	handler   http.Handler
 
 	h3  *webtransport.Server
-	h2  *http.Server
+	h2  *http.Server // and HTTP/1.1
 	udp *quic.Transport
 	ln  *quic.EarlyListener
 	tcp net.Listener
@@ -124,9 +124,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		Logger:         slog.New(slog.DiscardHandler),
 	})
 	s.media = media.NewServer(s.h3)
-	s.handler = s.tree()
+	s.handler = overHTTP1(s.tree())
 	s.h3.H3.Handler = s.handler
-	s.h2 = s.newHTTP2()
+	s.h2 = s.newTLS()
 	return s, nil
 }
 
@@ -242,12 +242,13 @@ func (s *Server) start(ctx context.Context, failed chan<- error) bool {
 	return true
 }
 
-func (s *Server) newHTTP2() *http.Server {
+func (s *Server) newTLS() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
+	protocols.SetHTTP1(true)
 	return &http.Server{
 		Handler:           s.handler,
-		TLSConfig:         s.tlsConfig("h2"),
+		TLSConfig:         s.tlsConfig("h2", "http/1.1"),
 		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       connIdle,

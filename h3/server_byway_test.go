@@ -38,6 +38,7 @@ func (r *rig) listen(c *http.Client, call, token string) *stream {
 			ev, err := in.Next()
 			s.in <- received{event: ev, err: err}
 			if err != nil {
+				_, _ = io.Copy(io.Discard, resp.Body) // a connection is used again whose response was read
 				return
 			}
 		}

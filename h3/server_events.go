@@ -133,6 +133,7 @@ func (s *Server) servePutEvents(w http.ResponseWriter, r *http.Request) {
 	stream := r.ContentLength < 0
 	bywayHeader(w.Header())
 	if stream {
+		_ = rc.EnableFullDuplex() // where it is not there, it needs not be enabled
 		w.WriteHeader(http.StatusOK)
 		_ = rc.Flush() // a client that is gone shows on the next read
 	}

@@ -11,12 +11,12 @@ import (
 	"riptide/bridge"
 )
 
-// TestCallLife is a whole call over both protocols: ringing, early media,
+// TestCallLife is a whole call over each version of HTTP: ringing, early media,
 // answer, pings, and the caller's end.
 func TestCallLife(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	for name, c := range map[string]*http.Client{"h3": r.h3, "h2": r.h2} {
+	for name, c := range map[string]*http.Client{"h3": r.h3, "h2": r.h2, "h1": r.h1} {
 		t.Run(name, func(t *testing.T) {
 			token := r.token(testTG)
 			d, leg := r.place(c, token)
@@ -234,7 +234,7 @@ func TestRubbishByways(t *testing.T) {
 		expectProblem(t, resp, text, status, typ)
 	}
 	// In a stream the response has begun: it is reset.
-	for _, c := range []*http.Client{r.h3, r.h2} {
+	for _, c := range []*http.Client{r.h3, r.h2, r.h1} {
 		f := r.command(c, d.URI, token)
 		_, err := f.pipe.Write([]byte(`{"type":}`))
 		must(t, err)

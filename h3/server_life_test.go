@@ -3,13 +3,9 @@ package h3
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"io"
 	"net"
 	"net/http"
-	"os"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -27,7 +23,7 @@ func TestShutdown(t *testing.T) {
 	token := r.token(testTG)
 	var streams []*stream
 	var legs []bridge.Leg
-	for _, c := range []*http.Client{r.h3, r.h2} {
+	for _, c := range []*http.Client{r.h3, r.h2, r.h1} {
 		d, leg := r.place(c, token)
 		in := r.listen(c, d.URI, token)
 		in.next(eventProceeding)
@@ -66,8 +62,8 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// TestNoEarlyDataNoOldTLS: a resumed connection has no 0-RTT, and TLS 1.2 and
-// HTTP/1.1 are not spoken.
+// TestNoEarlyDataNoOldTLS: a resumed connection has no 0-RTT, and TLS 1.2 is
+// not spoken.
 func TestNoEarlyDataNoOldTLS(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -94,15 +90,6 @@ func TestNoEarlyDataNoOldTLS(t *testing.T) {
 	if conn, err := tls.Dial("tcp", addr, old); err == nil {
 		t.Error("TLS 1.2 is spoken")
 		_ = conn.Close()
-	}
-	conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: r.roots, ServerName: testAuthority})
-	must(t, err)
-	defer conn.Close()
-	_, err = conn.Write([]byte("GET /healthz HTTP/1.1\r\nHost: ript.test\r\n\r\n"))
-	must(t, err)
-	must(t, conn.SetReadDeadline(time.Now().Add(testWait)))
-	if answer, err := io.ReadAll(conn); strings.Contains(string(answer), "HTTP/1.1 2") || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("HTTP/1.1 is spoken: %q, %v", answer, err)
 	}
 }
 

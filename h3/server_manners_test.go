@@ -31,8 +31,10 @@ func TestEarlyData(t *testing.T) {
 		{method: "PUT", url: testTG + "/calls/events/x", token: token},
 	} {
 		x.header, x.body = early, "{}"
-		resp, body := r.do(r.h3, x)
-		anyProblem(t, resp, body, http.StatusTooEarly)
+		for _, c := range []*http.Client{r.h3, r.h1} {
+			resp, body := r.do(c, x)
+			anyProblem(t, resp, body, http.StatusTooEarly)
+		}
 	}
 	for _, x := range []exchange{
 		{method: "GET", url: testTG, token: token},
@@ -72,7 +74,7 @@ func TestTooMuchBeforeTheBody(t *testing.T) {
 func TestOwnNameOnly(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	for _, c := range []*http.Client{r.h3, r.h2} {
+	for _, c := range []*http.Client{r.h3, r.h2, r.h1} {
 		req, err := http.NewRequestWithContext(t.Context(), "GET", testTG, nil)
 		must(t, err)
 		req.Host = "evil.test"
@@ -96,7 +98,7 @@ func TestHead(t *testing.T) {
 	r := newRig(t)
 	token := r.token(testTG)
 	call, _ := r.place(r.h3, token)
-	for _, c := range []*http.Client{r.h3, r.h2} {
+	for _, c := range []*http.Client{r.h3, r.h2, r.h1} {
 		get, _ := r.do(c, exchange{method: "GET", url: testTG, token: token})
 		head, body := r.do(c, exchange{method: "HEAD", url: testTG, token: token})
 		if head.StatusCode != 200 || len(body) != 0 || head.Header.Get("ETag") != get.Header.Get("ETag") || head.Header.Get("Cache-Control") == "" {

@@ -83,7 +83,7 @@ type rig struct {
 	other    *ecdsa.PrivateKey // of another one
 	signer   *stir.Signer      // of the client's numbers
 
-	h3, h2 *http.Client
+	h3, h2, h1 *http.Client
 }
 
 // testLog shows what the server complains about.
@@ -142,8 +142,9 @@ func numbers(t *testing.T, patterns ...string) policy.NumberSet {
 	return set
 }
 
-// newRig starts a server. Each change edits the configuration first.
-func newRig(t *testing.T, changes ...func(*ServerConfig)) *rig {
+// makeRig makes a server that is not started. Each change edits the configuration
+// first.
+func makeRig(t *testing.T, changes ...func(*ServerConfig)) *rig {
 	t.Helper()
 	cert, roots := testTLS(t)
 	r := &rig{
@@ -171,6 +172,14 @@ func newRig(t *testing.T, changes ...func(*ServerConfig)) *rig {
 	var err error
 	r.server, err = NewServer(r.cfg)
 	must(t, err)
+	r.signer = r.newSigner(ca, "+1202555010x")
+	return r
+}
+
+// newRig starts a server.
+func newRig(t *testing.T, changes ...func(*ServerConfig)) *rig {
+	t.Helper()
+	r := makeRig(t, changes...)
 	must(t, r.server.Listen(t.Context()))
 	served := make(chan error, 1)
 	go func() { served <- r.server.Serve(context.WithoutCancel(t.Context())) }()
@@ -185,7 +194,6 @@ func newRig(t *testing.T, changes ...func(*ServerConfig)) *rig {
 		}
 	})
 	r.clients()
-	r.signer = r.newSigner(ca, "+1202555010x")
 	return r
 }
 
@@ -207,19 +215,26 @@ func (r *rig) clients() {
 			return quic.DialAddrEarly(ctx, addr, c, q)
 		},
 	}
-	tr2 := &http.Transport{
-		ForceAttemptHTTP2: true,
-		DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			d := tls.Dialer{Config: &tls.Config{RootCAs: r.roots, ServerName: testAuthority, NextProtos: []string{"h2"}}}
-			return d.DialContext(ctx, network, addr)
-		},
-	}
+	tr2, tr1 := r.overTCP("h2"), r.overTCP("http/1.1")
 	r.t.Cleanup(func() {
 		_ = tr3.Close()
 		tr2.CloseIdleConnections()
+		tr1.CloseIdleConnections()
 	})
 	r.h3 = &http.Client{Transport: tr3, CheckRedirect: noRedirect}
 	r.h2 = &http.Client{Transport: tr2, CheckRedirect: noRedirect}
+	r.h1 = &http.Client{Transport: tr1, CheckRedirect: noRedirect}
+}
+
+// overTCP speaks one version of HTTP.
+func (r *rig) overTCP(version string) *http.Transport {
+	return &http.Transport{
+		ForceAttemptHTTP2: true,
+		DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			d := tls.Dialer{Config: &tls.Config{RootCAs: r.roots, ServerName: testAuthority, NextProtos: []string{version}}}
+			return d.DialContext(ctx, network, r.server.Addr().String())
+		},
+	}
 }
 
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

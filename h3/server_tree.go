@@ -103,7 +103,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.contain(w, r)
 		w.Header().Set("Cache-Control", "no-store") // where a resource does not say better
-		if r.ProtoMajor == 2 {
+		if r.ProtoMajor < 3 {
 			w.Header().Set("Alt-Svc", s.altSvc())
 		}
 		if p := unfit(r); p != nil {

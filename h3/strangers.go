@@ -166,7 +166,7 @@ func (g *guest) Close() error {
 	return g.Conn.Close()
 }
 
-// meetTCP is the ConnContext of the HTTP/2 server.
+// meetTCP is the ConnContext of the server on TCP.
 func meetTCP(ctx context.Context, c net.Conn) context.Context {
 	if g, ok := c.(*tls.Conn).NetConn().(*guest); ok {
 		return context.WithValue(ctx, strangerKey{}, g.stranger)

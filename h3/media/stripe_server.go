@@ -122,6 +122,7 @@ func streamHeader(w http.ResponseWriter) (*http.ResponseController, error) {
 func (s *stripes) servePut(w http.ResponseWriter, r *http.Request, i int) {
 	s.count(1, 0)
 	defer s.count(-1, 0)
+	_ = http.NewResponseController(w).EnableFullDuplex() // where it is not there, it needs not be enabled
 	rc, err := streamHeader(w)
 	if err != nil {
 		panic(http.ErrAbortHandler)
