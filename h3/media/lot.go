@@ -3,10 +3,15 @@ package media
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 // MaxParked is how many GETs a client may park on one call.
 const MaxParked = 30
+
+// parkedLong is how long a GET waits while later ones are answered. Balancers give
+// up on a request that is not answered for a minute, and take the node for ill.
+const parkedLong = 20 * time.Second
 
 // lot is where the GETs of a call are parked until there is a chunk to answer
 // them with. It is the server's carrier for clients without WebTransport.
@@ -21,7 +26,10 @@ type lot struct {
 
 // spot is one parked GET. What comes from the channel is the answer; if it is
 // closed, there is none: 204.
-type spot struct{ answer chan message }
+type spot struct {
+	answer chan message
+	since  time.Time
+}
 
 var lotTraits = traits{rung: PutGet, framed: true, limit: maxBody, starve: true}
 
@@ -33,8 +41,8 @@ func (l *lot) ready() bool {
 	return len(l.spots) > 0
 }
 
-// send answers the GET that was parked last: after a migration the older ones
-// may lead nowhere.
+// send answers the GET that was parked last, because after a migration the older
+// ones may lead nowhere; but first one that has waited for too long.
 func (l *lot) send(m message) {
 	l.mu.Lock()
 	n := len(l.spots)
@@ -43,8 +51,12 @@ func (l *lot) send(m message) {
 		l.p.settle(m, errClosed)
 		return
 	}
-	s := l.spots[n-1]
-	l.spots = l.spots[:n-1]
+	i := n - 1
+	if time.Since(l.spots[0].since) > parkedLong {
+		i = 0
+	}
+	s := l.spots[i]
+	l.spots = slices.Delete(l.spots, i, i+1)
 	m.body = slices.Clone(m.body)
 	s.answer <- m
 	l.mu.Unlock()
@@ -77,7 +89,7 @@ func (l *lot) park(epoch uint64) (s *spot, ok bool) {
 	if len(l.spots) >= MaxParked {
 		return nil, false
 	}
-	s = &spot{answer: make(chan message, 1)}
+	s = &spot{answer: make(chan message, 1), since: time.Now()}
 	l.spots = append(l.spots, s)
 	return s, true
 }

@@ -3,6 +3,7 @@ package media
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -162,4 +163,28 @@ func TestLadderIsPatientWithWhatWorks(t *testing.T) {
 	if l.Verdict("b", WebTransport) != Works {
 		t.Error("misses far apart add up")
 	}
+}
+
+// TestLotOldest: a GET is not left waiting until a balancer gives it up.
+func TestLotOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &lot{p: &Port{ctx: t.Context(), wake: make(chan struct{}, 1)}}
+		l.use(1, "client")
+		oldest, _ := l.park(1)
+		answered := time.Duration(0)
+		for begun := time.Now(); answered == 0; time.Sleep(time.Second) {
+			if _, ok := l.park(1); !ok {
+				t.Fatal("refused")
+			}
+			l.send(message{body: []byte{1}})
+			select {
+			case <-oldest.answer:
+				answered = time.Since(begun)
+			default:
+			}
+		}
+		if answered < parkedLong || answered > 2*parkedLong {
+			t.Errorf("the oldest GET was answered after %v", answered)
+		}
+	})
 }
