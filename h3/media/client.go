@@ -230,8 +230,12 @@ func (c *Client) begin() {
 		c.opt.Seat.Release()
 	}
 	c.due = time.Now().Add(firstBudget)
-	if r, ok := c.better(time.Now()); ok && c.opt.Ladder.Verdict(c.authority, r) == Unknown && c.opt.Ladder.Probe(c.authority, r) {
+	switch r, ok := c.better(time.Now()); {
+	case !ok || c.opt.Ladder.Verdict(c.authority, r) != Unknown:
+	case c.opt.Ladder.Probe(c.authority, r):
 		c.due = time.Now()
+	default: // another call is finding out; where something buffers that takes longer than to hear it
+		c.due = time.Now().Add(dialBudget)
 	}
 }
 
