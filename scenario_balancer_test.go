@@ -53,7 +53,7 @@ func startCluster(t testing.TB, o clusterOptions) *cluster {
 	}
 	host, _, _ := net.SplitHostPort(c.authority)
 	for dir, name := range map[string]string{c.dir: "telco", c.office.dir: "office"} {
-		if err := setup.Create(setup.Options{Dir: dir, Node: name, Hosts: []string{host}, Now: time.Now().Add(-24 * time.Hour)}); err != nil {
+		if err := setup.Create(setup.Options{Dir: dir, Node: name, Hosts: []string{host, certified}, Now: time.Now().Add(-24 * time.Hour)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -80,12 +80,17 @@ func startCluster(t testing.TB, o clusterOptions) *cluster {
 	return c
 }
 
+// certified is a name in the nodes' certificates, for balancers that find no
+// address in one (nginx).
+const certified = "localhost"
+
 // setValues says what configs/examples/README.md says any site has of its own:
 // pairs of the written and the real value. Of two that begin alike the longer
 // stands first.
 func (c *front) setValues(nodes [2]node, more ...string) {
 	host, port, _ := net.SplitHostPort(c.authority)
 	values := []string{
+		"proxy_ssl_name telco.example", "proxy_ssl_name " + certified,
 		"telco.example:443", c.authority, "telco.example", host, ":443", ":" + port,
 		"198.51.100.0/28", "127.0.0.0/8", "/etc/ript/", c.dir + "/",
 		"localhost:2019", loopback(c.t), "/run/nginx.pid", filepath.Join(c.dir, "nginx.pid"),
@@ -156,6 +161,13 @@ func traefik(c *front) {
 func nginx(c *front) {
 	c.t.Helper()
 	c.run("nginx", "-c", c.example("nginx.conf"), "-e", "stderr", "-g", "daemon off;")
+	c.awaitAlive()
+}
+
+// nginxHTTP starts nginx as a balancer that ends HTTP and speaks 1.1 to the nodes.
+func nginxHTTP(c *front) {
+	c.t.Helper()
+	c.run("nginx", "-c", c.example("nginx-http.conf"), "-e", "stderr", "-g", "daemon off;")
 	c.awaitAlive()
 }
 
