@@ -178,11 +178,12 @@ func (t *trunkSession) send() {
 // by one, and those that are still too large on streams.
 func (t *trunkSession) sendParcel(d *parcel) {
 	err := t.s.SendDatagram(d.buf)
-	var large *quic.DatagramTooLargeError
-	if !errors.As(err, &large) {
+	if !tooLarge(err) {
 		d.settle(err)
 		return
 	}
+	var large *quic.DatagramTooLargeError
+	errors.As(err, &large)
 	t.out.shrink(int(large.MaxDatagramPayloadSize) - 8) // less the session's own number
 	rest := d.buf
 	for i := range d.items {
@@ -212,15 +213,20 @@ func (t *trunkSession) handOut() {
 		if b == nil {
 			return
 		}
-		for len(b) > 0 {
-			call, one, rest, err := chunk.NextBundled(b)
-			if err != nil {
-				t.strange.Add(1)
-				break
-			}
-			t.give(call, one)
-			b = rest
+		t.unpack(b)
+	}
+}
+
+// unpack hands on the chunks of a datagram.
+func (t *trunkSession) unpack(b []byte) {
+	for len(b) > 0 {
+		call, one, rest, err := chunk.NextBundled(b)
+		if err != nil {
+			t.strange.Add(1)
+			return
 		}
+		t.give(call, one)
+		b = rest
 	}
 }
 
