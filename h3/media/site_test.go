@@ -66,7 +66,7 @@ func (s *site) serveStripe(w http.ResponseWriter, r *http.Request, p *Port, stri
 	s.media.ServeStripe(w, r, p, stripe)
 }
 
-func newSite(t *testing.T, webTransport bool) *site {
+func newSite(t testing.TB, webTransport bool) *site {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -184,7 +184,7 @@ func (s *site) url(id string) string { return "https://" + s.addr + "/calls/" + 
 
 // conns is a plain pool: so many calls share a connection.
 type conns struct {
-	t    *testing.T
+	t    testing.TB
 	site *site
 	call string // URL of the media of the call, if not of call 1
 	rt   *webtransport.ClientConn
@@ -194,7 +194,7 @@ type conns struct {
 	hang bool                  // Session never answers
 }
 
-func (s *site) connect(t *testing.T) *conns {
+func (s *site) connect(t testing.TB) *conns {
 	t.Helper()
 	c, closeAll, err := s.dial(context.Background(), s.addr)
 	if err != nil {
@@ -281,7 +281,7 @@ func (c *conns) of(call string) *conns {
 }
 
 // sessions are trunk sessions to the site, each on a connection of its own.
-func (c *conns) sessions(t *testing.T) *Sessions {
+func (c *conns) sessions(t testing.TB) *Sessions {
 	t.Helper()
 	s := NewSessions(c.dialTrunk)
 	t.Cleanup(s.Close)
@@ -314,7 +314,7 @@ func (c *conns) session() *webtransport.Session {
 }
 
 // eventually waits for what the other end's goroutines are about to do.
-func eventually(t *testing.T, what string, is func() bool) {
+func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
