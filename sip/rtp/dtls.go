@@ -87,7 +87,8 @@ type association struct {
 	failed      func(error)
 
 	in     chan record
-	closed chan struct{}
+	closed chan struct{} // by the library, after an error, or by stop
+	quit   chan struct{} // by stop
 	once   sync.Once
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
@@ -104,7 +105,8 @@ type record struct {
 }
 
 func (a *association) start() {
-	a.in, a.closed, a.moved = make(chan record, handshakeQueue), make(chan struct{}), make(chan struct{})
+	a.in, a.moved = make(chan record, handshakeQueue), make(chan struct{})
+	a.closed, a.quit = make(chan struct{}), make(chan struct{})
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	a.cancel = cancel
 	a.wg.Go(func() {
@@ -125,13 +127,13 @@ func (a *association) run(ctx context.Context) {
 	}
 	if err != nil {
 		select {
-		case <-a.closed: // nobody waits for it any more
+		case <-a.quit: // nobody waits for it any more
 		default:
 			a.failed(fmt.Errorf("DTLS handshake with %v: %w", a.peer(), err))
 		}
 		return
 	}
-	<-a.closed
+	<-a.quit
 }
 
 // dial makes the connection. Certificates are judged by their fingerprint, which
@@ -205,6 +207,7 @@ func (a *association) take(b []byte, from netip.AddrPort) {
 
 // stop ends the association and waits for its goroutine.
 func (a *association) stop() {
+	close(a.quit)
 	_ = a.Close()
 	a.cancel()
 	a.wg.Wait()

@@ -69,7 +69,7 @@ func TestDTLS(t *testing.T) {
 					defer b.audio.rx.mu.Unlock()
 					return !b.audio.rx.srAt.IsZero()
 				})
-				if st := b.Stats(); st.Received != 40 || st.Undecrypted != 0 || !strings.HasPrefix(st.Security, "DTLS-SRTP_AEAD_AES_256_GCM") {
+				if st := b.Stats(); st.Received != 40 || st.Undecrypted > 2 || !strings.HasPrefix(st.Security, "DTLS-SRTP_AEAD_AES_256_GCM") {
 					t.Errorf("%+v", st)
 				}
 			})

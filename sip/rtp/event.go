@@ -30,6 +30,7 @@ type eventLine struct {
 	known bool
 	raw   uint32 // RTP timestamp of the event's packets
 	at    uint64 // the same, extended, in units of the stream's clock
+	again bool   // it was heard already, in another way
 }
 
 // place finds the time of an event. Digits count as the speech beside them does

@@ -35,6 +35,12 @@ type Port struct {
 
 	unheard, requested, videoless atomic.Uint64
 
+	pressMu      sync.Mutex // of what follows
+	presses      []press    // the first is under way
+	pressTimer   *time.Timer
+	pressStopped bool
+	pressedAt    uint64 // time of the last one
+
 	videoMu sync.Mutex        // of what follows
 	past    bridge.MediaStats // of video that was switched off
 	closed  bool
@@ -177,6 +183,7 @@ func (p *Port) Close() bridge.MediaStats {
 	p.videoMu.Lock()
 	if !p.closed {
 		p.closed = true
+		p.release()
 		p.closeVideo()
 		p.audio.close()
 		p.Join(nil)

@@ -29,11 +29,13 @@ type receiver struct {
 	src   source
 	types [128]payloadType
 
-	packet rtp.Packet
-	frame  bridge.Frame
-	num    numbering
-	event  eventLine
-	events [maxPayload]byte // a payload of events, as the seam has it
+	packet  rtp.Packet
+	frame   bridge.Frame
+	num     numbering
+	event   eventLine
+	hearing hearing
+	keys    *keysIn          // nil: nobody listens
+	events  [maxPayload]byte // a payload of events, as the seam has it
 
 	received, duplicate, foreign, malformed, unknown, undecrypted uint64
 	lostBefore                                                    uint64 // of sources that ended
@@ -132,11 +134,13 @@ func (r *receiver) take(b []byte, from netip.AddrPort, now time.Time) bool {
 		r.num.reclock(kind.clock, h.Timestamp, now)
 	}
 	if kind.codec == bridge.TelephoneEvent {
-		r.takeEvent(h.Timestamp, kind.clock, now)
-		return true
+		return r.takeEvent(h.Timestamp, kind.clock, now)
 	}
 	r.src.time(h.Timestamp, r.num.clock, now)
 	r.frame.Timestamp = r.num.scaled(r.num.timestamp(h.Timestamp, now), kind.codec)
+	if r.keys != nil {
+		r.listen(&r.frame)
+	}
 	return true
 }
 
@@ -161,9 +165,11 @@ func (r *receiver) unlock(b []byte, from netip.AddrPort, now time.Time) ([]byte,
 }
 
 // takeEvent completes the frame of an event: at the seam events have a clock of
-// 8000 Hz, whatever is spoken beside them.
-func (r *receiver) takeEvent(rtpTS, clock uint32, now time.Time) {
+// 8000 Hz, whatever is spoken beside them. It tells false of a digit that was
+// heard already, in another way.
+func (r *receiver) takeEvent(rtpTS, clock uint32, now time.Time) bool {
 	n := &r.num
+	begins := !r.event.known || r.event.raw != rtpTS
 	r.frame.Timestamp = n.scaled(r.event.place(rtpTS, clock, n), bridge.TelephoneEvent)
 	if n.near(rtpTS, clock) {
 		n.timestamp(rtpTS, now) // the speech goes on from here
@@ -171,6 +177,16 @@ func (r *receiver) takeEvent(rtpTS, clock uint32, now time.Time) {
 	if clock != seamEvents {
 		r.frame.Payload = rescale(r.events[:0], r.packet.Payload, clock, seamEvents)
 	}
+	if p := r.packet.Payload; begins && len(p) > 0 && int(p[0]) < len(eventKeys) {
+		r.event.again = !r.hearing.heard(byEvent, eventKeys[p[0]], now)
+	}
+	if !r.event.again {
+		return true
+	}
+	r.received--
+	r.duplicate++
+	n.takeBack(r.frame.Seq)
+	return false
 }
 
 // place gives the packet its frame number.
@@ -236,6 +252,15 @@ func (n *numbering) number(ext uint64) uint64 {
 	seq := ext + shift
 	n.seq = max(n.seq, seq)
 	return seq
+}
+
+// takeBack leaves out a packet that has its number already.
+func (n *numbering) takeBack(seq uint64) {
+	if n.seq == seq {
+		n.seq--
+	}
+	n.before, n.leftOut = n.shift, seq-n.shift
+	n.shift--
 }
 
 func (n *numbering) leaveOut(ext uint64) {

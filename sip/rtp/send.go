@@ -35,6 +35,7 @@ type sender struct {
 	events uint32       // clock in which durations of events are written
 	header rtp.Header
 	seal   sealer
+	keys   keysOut
 	buf    [headerSize + maxPayload + maxTail]byte
 
 	sent, dropped  uint64
@@ -122,12 +123,19 @@ func (s *sender) push(f *bridge.Frame, now time.Time) {
 		return
 	}
 	payload := s.types[f.Codec]
+	if f.Codec == bridge.TelephoneEvent && payload < 0 && s.able() && s.digit(f, now) {
+		return
+	}
+	if s.drowned(f) {
+		s.line.skip(f, now)
+		return
+	}
 	if payload < 0 || len(f.Payload) > maxPayload {
 		s.dropped++
 		s.line.skip(f, now)
 		return
 	}
-	if !s.to.IsValid() || !s.seal.ready() {
+	if !s.able() {
 		s.dropped++
 		return
 	}
@@ -150,6 +158,14 @@ func (s *sender) push(f *bridge.Frame, now time.Time) {
 	} else {
 		n += copy(s.buf[n:], f.Payload)
 	}
+	s.leave(err, n, len(f.Payload), now)
+}
+
+// able tells whether anything can leave.
+func (s *sender) able() bool { return s.to.IsValid() && s.seal.ready() }
+
+// leave sends the packet in s.buf, or counts it as dropped.
+func (s *sender) leave(err error, n, payload int, now time.Time) {
 	if err == nil {
 		err = s.deliver(s.buf[:n])
 	}
@@ -158,7 +174,7 @@ func (s *sender) push(f *bridge.Frame, now time.Time) {
 		return
 	}
 	s.sent++
-	s.octets += uint64(len(f.Payload))
+	s.octets += uint64(payload)
 	s.lastSent = now
 }
 

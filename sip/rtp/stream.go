@@ -94,6 +94,10 @@ func (s *stream) onRTP(b []byte, from netip.AddrPort, now time.Time) {
 	s.rx.mu.Lock()
 	before := s.rx.latch.locked
 	ok := s.rx.take(b, from, now)
+	var pressed byte
+	if k := s.rx.keys; k != nil && ok {
+		pressed, k.pressed = k.pressed, 0
+	}
 	latched := s.rx.latch.locked != before
 	s.rx.mu.Unlock()
 	if latched {
@@ -101,6 +105,9 @@ func (s *stream) onRTP(b []byte, from netip.AddrPort, now time.Time) {
 	}
 	if ok {
 		s.port.hand(&s.rx.frame)
+	}
+	if pressed != 0 {
+		s.port.press(byTone, pressed, 0)
 	}
 }
 
