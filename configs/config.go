@@ -101,6 +101,7 @@ type SIPTrunk struct {
 	RingTimeout time.Duration    `yaml:"ring-timeout"`
 	SRTP        string           `yaml:"srtp" oneof:"off optional required dtls"`
 	SRTPKeys    string           `yaml:"srtp-keys" oneof:"tls clear"` // where keys of SRTP may be sent and taken
+	DTMF        string           `yaml:"dtmf" oneof:"auto rfc4733 info inband"`
 	Identity    string           `yaml:"identity" oneof:"optional required"`
 	Anonymous   string           `yaml:"anonymous" oneof:"refuse allow"` // callers who want not to be shown
 	Number      policy.Pattern   `yaml:"number"`                         // stands for callers that the peer does not name; one number
@@ -264,6 +265,9 @@ func (t *Trunk) fill(node string) {
 		}
 		if s.SRTP == "" {
 			s.SRTP = "optional"
+		}
+		if s.DTMF == "" {
+			s.DTMF = "auto"
 		}
 		if s.SRTPKeys == "" {
 			s.SRTPKeys = "tls"

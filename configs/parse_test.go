@@ -52,6 +52,7 @@ trunks:
       reliable: require
       srtp: required
       srtp-keys: clear
+      dtmf: inband
       timer: require
       timer-interval: 90s
       register: {user: "4711", domain: pbx.example, expires: 10m, bulk: true}
@@ -102,7 +103,7 @@ func TestParseEveryKey(t *testing.T) {
 				Listen: Listen{"tls", netip.MustParseAddrPort("192.0.2.1:5070")}, Advertise: "sip.example.net", MediaShown: netip.MustParseAddr("203.0.113.6"),
 				Match:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
 				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required",
-				SRTP: "required", SRTPKeys: "clear",
+				SRTP: "required", SRTPKeys: "clear", DTMF: "inband",
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info",
 				Login: &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Reliable: "require", Timer: "require", TimerEvery: 90 * time.Second,
 				Register: &SIPRegister{User: "4711", Domain: "pbx.example", Expires: 10 * time.Minute, Bulk: "true"},

@@ -226,7 +226,7 @@ func (l *Leg) lost(asked, why string) {
 func (s *session) offer(o bridge.MediaOffer) []byte {
 	s.version++
 	s.wantVideo(len(o.Video) > 0)
-	s.local = s.local.Reoffer(s.ours(s.sec.offers(s.agreed)), rtp.CapabilityOf(o))
+	s.local = s.local.Reoffer(s.ours(s.sec.offers(s.agreed)), s.spoken(rtp.CapabilityOf(o)))
 	s.offering = true
 	return s.local.Bytes()
 }

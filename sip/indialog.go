@@ -44,7 +44,7 @@ func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
 	case sipgo.OPTIONS: // is this call alive? It is, whether or not we take new ones
 		s.respond(200, "", nil, l.trunk.capabilities()...)
 	case sipgo.INFO:
-		onInfo(req, s)
+		l.onInfo(req, s)
 	case sipgo.REFER:
 		s.refuse(refuse(603, ""))
 	case sipgo.SUBSCRIBE, sipgo.NOTIFY:
@@ -100,17 +100,6 @@ func (l *Leg) implied() {
 	l.settle()
 	l.confirm()
 	l.box.post(l.wish) // behind what is being served now
-}
-
-// onInfo serves INFO (RFC 6086). An empty one is a keep-alive. Digits in INFO
-// are refused rather than swallowed: the peer may then send them as
-// telephone-event.
-func onInfo(req *sipgo.Request, s *serverTx) {
-	if len(req.Body()) > 0 {
-		s.refuse(refuse(415, "", sipgo.NewHeader("Accept", "")))
-		return
-	}
-	s.respond(200, "", nil)
 }
 
 // onBYE ends the call. The peer gets its 200 when the end is on record, or

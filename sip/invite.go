@@ -126,6 +126,7 @@ func (a *Agent) describe(req *sipgo.Request, t *trunk, s *serverTx, offer *sdp.D
 		if info.Media, err = sec.canTalk(*offer); err != nil {
 			return info, err
 		}
+		info.Media.Digits = t.Media.DTMF.carries(info.Media.Digits)
 	}
 	return info, nil
 }

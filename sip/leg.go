@@ -60,6 +60,7 @@ type Leg struct {
 	wanted   *bridge.MediaOffer // what it will ask for when the peer has our answer
 
 	session sessionID
+	digits  []digit // to be sent by INFO; the first is on its way
 
 	terms      sessionTerms // of the session timer
 	minSE      int          // the interval on which the peer's network insists; 0 = not said
@@ -92,6 +93,7 @@ func (a *Agent) newLeg(m *mailbox, t *trunk, f flow, s *session, incoming bool) 
 		agent: a, box: m, trunk: t, incoming: incoming, media: s, flow: f,
 		events: make(chan bridge.Event, maxEvents), timers: map[*time.Timer]struct{}{},
 	}
+	s.inform = func(key byte, pressed time.Duration) { m.post(func() { l.inform(digit{key, pressed}) }) }
 	l.ctx, l.cancel = context.WithCancel(a.base)
 	return l
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"riptide/bridge"
 	"riptide/sip/rtp"
@@ -29,6 +30,11 @@ type session struct {
 	asked       *bridge.MediaPlan // the plan that the bridge wanted: without ports there is no video in ours
 	video       *bridge.Format    // of the video there was, if it was taken away
 	sec         security
+
+	dtmf    DTMF
+	informs bool // the peer sends digits by INFO
+	deaf    bool // the peer would not have one of ours
+	inform  func(key byte, pressed time.Duration)
 }
 
 // ours is our end of the media under the current version.
@@ -68,7 +74,7 @@ func (s *session) firstOffer(o bridge.MediaOffer) []byte {
 	s.version++
 	s.wantVideo(len(o.Video) > 0)
 	sec := s.sec.offers(nil)
-	s.local = sdp.MakeOffer(s.ours(sec), rtp.CapabilityOf(o))
+	s.local = sdp.MakeOffer(s.ours(sec), s.spoken(rtp.CapabilityOf(o)))
 	s.offering = true
 	var ready sdp.Agreed // media may be ahead of the answer
 	if len(sec.Cryptos) > 0 || !sec.Fingerprint.IsZero() {
@@ -121,7 +127,7 @@ func (s *session) firstAnswer(plan bridge.MediaPlan) ([]byte, error) {
 // sends and receives by it.
 func (s *session) answer(offer sdp.Description, plan bridge.MediaPlan) ([]byte, error) {
 	defer s.settle()
-	c := rtp.AnswerOf(offer.Acceptable(s.sec.accepts()), plan)
+	c := s.spoken(rtp.AnswerOf(offer.Acceptable(s.sec.accepts()), plan))
 	s.wantVideo(len(c.Video) > 0)
 	answer, agreed, err := s.propose(offer, c)
 	if err == nil && s.rekeyed(agreed) {
@@ -157,6 +163,7 @@ func (s *session) accept(answer sdp.Description) error {
 	if !ok {
 		return bridge.CauseMediaIncompatible.With("the peer answered with no codec of ours")
 	}
+	plan.Digits = s.dtmf.carries(plan.Digits)
 	s.take(s.local, answer, agreed, plan)
 	return nil
 }
@@ -172,6 +179,7 @@ func (s *session) take(local, remote sdp.Description, agreed sdp.Agreed, plan br
 	}
 	s.local, s.remote, s.agreed, s.plan, s.offering = local, remote, &agreed, &plan, false
 	s.port.Configure(agreed)
+	s.direct()
 }
 
 // judge finds the plan for a new offer: the codec in use if it is offered at
@@ -182,6 +190,7 @@ func (s *session) judge(offer sdp.Description) (bridge.MediaPlan, error) {
 	if err != nil {
 		return bridge.MediaPlan{}, err
 	}
+	o.Digits = s.dtmf.carries(o.Digits)
 	current := bridge.MediaPlan{Ptime: bridge.DefaultPtime}
 	if s.plan != nil {
 		current = *s.plan
@@ -194,7 +203,7 @@ func (s *session) judge(offer sdp.Description) (bridge.MediaPlan, error) {
 // answer is the description we sent before, under the same version: a refresh.
 func (s *session) reanswer(offer sdp.Description, plan bridge.MediaPlan) ([]byte, error) {
 	if s.plan != nil && s.agreed != nil && s.plan.Equal(plan) {
-		c := rtp.AnswerOf(offer.Acceptable(s.sec.accepts()), plan)
+		c := s.spoken(rtp.AnswerOf(offer.Acceptable(s.sec.accepts()), plan))
 		answer, agreed, err := s.propose(offer, c)
 		if err == nil && bytes.Equal(answer.Bytes(), s.local.Bytes()) {
 			if agreed.Audio.SameWay(s.agreed.Audio) && agreed.Video.SameWay(s.agreed.Video) {
@@ -236,7 +245,7 @@ func (a *Agent) openSession(t *trunk, shown origin, over transport) (*session, e
 		port.Close()
 		return nil, fmt.Errorf("make SDP session id: %w", err)
 	}
-	s := &session{port: port, log: a.cfg.Logger, advertise: shown.media, codecs: t.Codecs, id: id >> 1, sec: t.securityOver(over)}
+	s := &session{port: port, log: a.cfg.Logger, advertise: shown.media, codecs: t.Codecs, id: id >> 1, sec: t.securityOver(over), dtmf: t.Media.DTMF}
 	s.sec.renew()
 	if s.sec.certificate, err = pool.Fingerprint(); err != nil {
 		port.Close()
