@@ -45,6 +45,7 @@ type Request struct {
 type Decision struct {
 	Trunk string
 	Hops  int
+	Route int // which of Policy.Routes
 
 	// Attestation is what we can say of the caller when we sign for it: "A"
 	// where the configuration lists the numbers its trunk may show, "B" where
@@ -84,12 +85,12 @@ func (p *Policy) Decide(r Request) (Decision, error) {
 	if r.Hops <= 0 {
 		return Decision{}, &Refusal{RuleHops, fmt.Sprintf("call from trunk %q to %q crossed too many bridges: routes probably form a ring", r.Trunk, r.To)}
 	}
-	for _, route := range p.Routes {
+	for i, route := range p.Routes {
 		if route.From != "" && route.From != r.Trunk {
 			continue
 		}
 		if _, ok := route.To.Match(r.To); ok {
-			return Decision{Trunk: route.Via, Hops: r.Hops - 1, Attestation: trunk.attestation()}, nil
+			return Decision{Trunk: route.Via, Hops: r.Hops - 1, Route: i, Attestation: trunk.attestation()}, nil
 		}
 	}
 	return Decision{}, &Refusal{RuleRoute, fmt.Sprintf("no route from trunk %q to %q (add one to routes)", r.Trunk, r.To)}
