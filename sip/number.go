@@ -12,18 +12,27 @@ import (
 // NumberRules says how a trunk writes numbers. The zero value takes and writes
 // E.164 with a plus; everything else is a private number of Domain.
 type NumberRules struct {
-	CountryCode   string // "1", "44": needed for National and for Write "national"
-	International string // prefix before a country code: "00", "011"
-	National      string // prefix before a national number: "0", "1"
-	BareE164      bool   // digits without plus and prefix are E.164 already
-	Domain        string // of private numbers; default: the host of the trunk's peer
-	Write         string // how we write E.164: "plus" (default), "bare", "national"
+	CountryCode   string    // "1", "44": needed for National and for Write "national"
+	International string    // prefix before a country code: "00", "011"
+	National      string    // prefix before a national number: "0", "1"
+	BareE164      bool      // digits without plus and prefix are E.164 already
+	Domain        string    // of private numbers; default: the host of the trunk's peer
+	Write         string    // how we write E.164: "plus" (default), "bare", "national"
+	Rewrite       []Rewrite // of what the peer dials, before all else; the first that fits
 }
+
+// Rewrite replaces the beginning of a number as the peer dials it.
+type Rewrite struct{ From, To string }
 
 func (r NumberRules) check() error {
 	for name, v := range map[string]string{"country code": r.CountryCode, "international prefix": r.International, "national prefix": r.National} {
 		if strings.Trim(v, "0123456789") != "" {
 			return fmt.Errorf("numbers: %s %q holds something that is not a digit", name, v)
+		}
+	}
+	for _, w := range r.Rewrite {
+		if w.From == "" || strings.Trim(w.From, "+*#0123456789") != "" || strings.Trim(w.To, "+0123456789") != "" {
+			return fmt.Errorf("numbers: rewrite %q to %q: want the digits a number begins with, and those to put there", w.From, w.To)
 		}
 	}
 	if r.CountryCode == "" && (r.National != "" || r.Write == "national") {
@@ -36,28 +45,61 @@ func (r NumberRules) check() error {
 	return fmt.Errorf("numbers: write %q is not known, use plus, bare or national", r.Write)
 }
 
+// Step is what one rule made of a number. Rule is the rule's key in the
+// configuration, below the trunk's numbers; "" = no rule had to do with it.
+type Step struct{ Rule, Result string }
+
 // Read turns the user part of a SIP URI, or a tel URI's number, into a Number.
 func (r NumberRules) Read(user string) (policy.Number, error) {
+	n, _, err := r.Explain(user)
+	return n, err
+}
+
+// Explain is Read that says which rules made what of the number.
+func (r NumberRules) Explain(user string) (policy.Number, []Step, error) {
 	digits, context := splitTelephoneSubscriber(user)
-	if strings.HasPrefix(context, "+") && !strings.HasPrefix(digits, "+") && isDigits(digits) {
-		digits = context + digits // RFC 3966 section 5.1.5
+	var steps []Step
+	for i, w := range r.Rewrite {
+		if rest, ok := strings.CutPrefix(digits, w.From); ok && isDialled(digits) {
+			digits = w.To + rest
+			steps = append(steps, Step{fmt.Sprintf("rewrite[%d]", i), digits})
+			break
+		}
 	}
-	if strings.HasPrefix(digits, "+") {
-		return policy.ParseNumber(digits)
-	}
+	text, rule := r.normal(digits, context)
+	n, err := policy.ParseNumber(text)
 	switch {
 	case digits == "":
-		return "", fmt.Errorf("%w: no user part", policy.ErrNumber)
+		return "", steps, fmt.Errorf("%w: no user part", policy.ErrNumber)
+	case err != nil:
+		return "", steps, err
+	}
+	return n, append(steps, Step{rule, string(n)}), nil
+}
+
+// normal is digits as policy.ParseNumber reads them, and the rule that made them
+// so.
+func (r NumberRules) normal(digits, context string) (text, rule string) {
+	switch {
+	case strings.HasPrefix(digits, "+"):
+		return digits, ""
+	case strings.HasPrefix(context, "+") && isDigits(digits):
+		return context + digits, "" // RFC 3966 section 5.1.5
+	case context != "" && !strings.HasPrefix(context, "+"):
+		return digits + "@" + context, ""
 	case !isDigits(digits):
 	case r.International != "" && strings.HasPrefix(digits, r.International):
-		return policy.ParseNumber("+" + digits[len(r.International):])
+		return "+" + digits[len(r.International):], "international"
 	case r.National != "" && strings.HasPrefix(digits, r.National) && len(digits) > 6:
-		return policy.ParseNumber("+" + r.CountryCode + digits[len(r.National):])
+		return "+" + r.CountryCode + digits[len(r.National):], "national"
 	case r.BareE164 && len(digits) > 6:
-		return policy.ParseNumber("+" + digits)
+		return "+" + digits, "bare"
 	}
-	return policy.ParseNumber(digits + "@" + r.Domain)
+	return digits + "@" + r.Domain, "domain"
 }
+
+// isDialled tells what is typed at a telephone from a name.
+func isDialled(s string) bool { return s != "" && strings.Trim(s, "+*#0123456789") == "" }
 
 // Format writes a number as the user part of a URI on this trunk.
 func (r NumberRules) Format(n policy.Number) string {

@@ -42,7 +42,7 @@ func TestNumberRulesRead(t *testing.T) {
 		{plain, "alice", "alice@pbx.example"},
 		{plain, "j.doe", "j.doe@pbx.example"},
 		{plain, "2025550123;phone-context=+1", "+12025550123"},
-		{plain, "100;phone-context=example.com", "100@pbx.example"},
+		{plain, "100;phone-context=example.com", "100@example.com"},
 		{us, "12025550123", "+12025550123"},
 		{us, "011442079460000", "+442079460000"},
 		{us, "100", "100@pbx.example"},
