@@ -121,7 +121,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 				RingTimeout: t.SIP.RingTimeout, Media: trunkMedia(t.SIP), RequireIdentity: t.SIP.Identity == "required",
 				AllowAnonymous: t.SIP.Anonymous == "allow", Number: oneNumber(t.SIP.Number),
 				Reliable: t.SIP.Reliable, Timer: t.SIP.Timer, SessionInterval: t.SIP.TimerEvery,
-				Facts: factPolicy(t.Facts), HistoryInfo: t.SIP.Diversions == "history-info",
+				Numbers: numberRules(t.SIP), Facts: factPolicy(t.Facts), HistoryInfo: t.SIP.Diversions == "history-info",
 			})
 		}
 	}

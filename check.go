@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,8 +17,16 @@ func checkCommand() *cli.Command {
 		Usage: "validate a configuration and report every mistake",
 		Description: "Reads the configuration and the keys and certificates it names, as serve would,\n" +
 			"and starts nothing. Each mistake is one line: file, line, what is wrong, what mends it.\n" +
-			"Exit status 0: serve would start. 78: it would not.",
-		Flags:  []cli.Flag{configFlag()},
+			"Exit status 0: serve would start. 78: it would not.\n\n" +
+			"With --trunk and --number it tries a number out: what each rule makes of it as the peer of\n" +
+			"that trunk dials it, which route takes the call, how it is dialled there; or which rule\n" +
+			"refuses it, with exit status 1.",
+		Flags: []cli.Flag{
+			configFlag(),
+			&cli.StringFlag{Name: "trunk", Usage: "try a call that comes from trunk `NAME`"},
+			&cli.StringFlag{Name: "number", Usage: "try a call to `NUMBER`, as that trunk's peer dials it"},
+			&cli.StringFlag{Name: "caller", Usage: "try it with `NUMBER` as the caller; default: one that the trunk may show"},
+		},
 		Before: noArguments,
 		Action: func(c *cli.Context) error {
 			path := c.String("config")
@@ -25,7 +34,14 @@ func checkCommand() *cli.Command {
 			if err != nil {
 				return cli.Exit(err.Error(), exitConfig)
 			}
-			return printCheck(c.App.Writer, path, cfg)
+			d := dialled{trunk: c.String("trunk"), number: c.String("number"), caller: c.String("caller")}
+			switch {
+			case d == dialled{}:
+				return printCheck(c.App.Writer, path, cfg)
+			case d.trunk == "" || d.number == "":
+				return errors.New("to try a number, give both --trunk and --number")
+			}
+			return tryNumber(c.App.Writer, cfg, d)
 		},
 	}
 }

@@ -153,6 +153,7 @@ func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[source]string)
 	}
 	d.checkSIPAccept(key+".accept", s.Accept)
 	d.checkSIPRegister(key, s)
+	d.checkSIPNumbers(key+".numbers", s.Numbers)
 	if s.Peer.Host == "" && !s.registers() {
 		if !d.has(key + ".peer") {
 			d.problem(key, "peer is missing", "add peer: the host:port of the PBX or carrier")

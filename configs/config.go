@@ -106,6 +106,7 @@ type SIPTrunk struct {
 	Anonymous   string           `yaml:"anonymous" oneof:"refuse allow"` // callers who want not to be shown
 	Number      policy.Pattern   `yaml:"number"`                         // stands for callers that the peer does not name; one number
 	Diversions  string           `yaml:"diversions" oneof:"diversion history-info"`
+	Numbers     Numbers          `yaml:"numbers"`                              // how the peer writes numbers
 	Reliable    string           `yaml:"reliable" oneof:"off support require"` // provisional answers
 	Timer       string           `yaml:"timer" oneof:"never accept require"`   // session timers
 	TimerEvery  time.Duration    `yaml:"timer-interval"`                       // that we ask for
@@ -292,6 +293,7 @@ func (t *Trunk) fill(node string) {
 		if s.Diversions == "" {
 			s.Diversions = "diversion"
 		}
+		s.Numbers.fill()
 		if ip, err := netip.ParseAddr(s.Peer.Host); err == nil && len(s.Match) == 0 && !s.byCertificate() {
 			s.Match = []netip.Prefix{netip.PrefixFrom(ip, ip.BitLen())}
 		}

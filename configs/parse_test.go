@@ -43,6 +43,7 @@ trunks:
       advertise-media: 203.0.113.6
       match: [127.0.0.1/32, "2001:db8::/32"]
       callers: [+12025550123, "+1202555xxxx", "*"]
+      numbers: {country: 44, international: 00, national: 0, bare: e164, domain: pbx.example, write: national, rewrite: [{from: "9", to: ""}, {from: "*1", to: "+4420"}]}
       ring-timeout: 30s
       identity: required
       anonymous: allow
@@ -105,7 +106,8 @@ func TestParseEveryKey(t *testing.T) {
 				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required",
 				SRTP: "required", SRTPKeys: "clear", DTMF: "inband",
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info",
-				Login: &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Reliable: "require", Timer: "require", TimerEvery: 90 * time.Second,
+				Numbers: Numbers{"44", "00", "0", "e164", "pbx.example", "national", []Rewrite{{"9", ""}, {"*1", "+4420"}}},
+				Login:   &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Reliable: "require", Timer: "require", TimerEvery: 90 * time.Second,
 				Register: &SIPRegister{User: "4711", Domain: "pbx.example", Expires: 10 * time.Minute, Bulk: "true"},
 				Accept:   &SIPAccept{Users: "/etc/riptide/pbx.users", Register: "allow", From: "match", Algorithms: []string{"MD5"}, MinExpires: 30 * time.Second, MaxExpires: 2 * time.Hour}},
 				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},
@@ -129,7 +131,7 @@ func TestFullNamesEveryKey(t *testing.T) {
 	_, d := parse("x.yaml", []byte(full))
 	seen := map[string]bool{}
 	for key := range d.at {
-		key = strings.NewReplacer("trunks.pbx", "trunks.NAME", "trunks.telco", "trunks.NAME", "routes[0]", "routes[]").Replace(key)
+		key = strings.NewReplacer("trunks.pbx", "trunks.NAME", "trunks.telco", "trunks.NAME", "routes[0]", "routes[]", "rewrite[0]", "rewrite[]").Replace(key)
 		seen[key] = true
 	}
 	for _, key := range Keys() {
