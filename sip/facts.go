@@ -127,14 +127,22 @@ func parseParty(v string) (party, sipgo.HeaderParams, bool) {
 	return p, params, err == nil
 }
 
-// assertedOf is the first asserted identity (RFC 3325 section 9.1).
+// assertedOf is the first asserted identity (RFC 3325 section 9.1), else the one
+// that a PBX prefers to be asserted (section 9.2): we are who asserts it.
 func assertedOf(msg sipgo.Message) (party, bool) {
-	for _, v := range listOf(msg, "P-Asserted-Identity") {
+	for _, v := range identitiesOf(msg) {
 		if p, _, ok := parseParty(v); ok {
 			return p, true
 		}
 	}
 	return party{}, false
+}
+
+func identitiesOf(msg sipgo.Message) []string {
+	if asserted := listOf(msg, "P-Asserted-Identity"); len(asserted) > 0 {
+		return asserted
+	}
+	return listOf(msg, "P-Preferred-Identity")
 }
 
 // callerName is the name the network asserts, else the one the caller shows.
@@ -253,12 +261,12 @@ func carriedOf(msg sipgo.Message, names []string) map[string][]string {
 	return out
 }
 
-// withheldOf finds who calls, and whether that may be shown: the asserted
-// identity, which trunks vouch for (RFC 3325), else From.
+// withheldOf finds who calls, and whether that may be shown: the asserted or
+// preferred identity, which trunks vouch for (RFC 3325), else From.
 func (r NumberRules) withheldOf(req *sipgo.Request) (n policy.Number, withheld bool, err error) {
 	from := &req.From().Address
 	withheld = isAnonymous(from) || (bridge.Facts{Privacy: privacyOf(req)}).Anonymous()
-	for _, v := range listOf(req, "P-Asserted-Identity") {
+	for _, v := range identitiesOf(req) {
 		if p, _, ok := parseParty(v); ok {
 			if n, err := r.numberOf(&p.uri); err == nil && !isAnonymous(&p.uri) {
 				return n, withheld, nil

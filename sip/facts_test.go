@@ -9,6 +9,7 @@ import (
 
 	"riptide/bridge"
 	"riptide/policy"
+	"riptide/sip/siptest"
 )
 
 const (
@@ -202,6 +203,7 @@ func TestEachFactAlone(t *testing.T) {
 
 func TestCallerWantsPrivacy(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "privacy", "scripted")
 	in := intent
 	in.Facts.Privacy, in.Facts.CallerName = []string{"id"}, "Office"
 	in.Facts.Diversions = []bridge.Diversion{{Number: "+12025550111", Privacy: true}, {Number: "+12025550122"}}
@@ -232,6 +234,7 @@ func TestCallerWantsPrivacy(t *testing.T) {
 
 func TestAnonymousPolicy(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "privacy", "scripted")
 	const hidden = "<sip:anonymous@anonymous.invalid>;tag=x"
 	for name, tc := range map[string]struct {
 		trunk   Trunk

@@ -11,6 +11,7 @@ import (
 
 	"riptide/bridge"
 	"riptide/policy"
+	"riptide/sip/siptest"
 )
 
 func prefixes(list ...string) []netip.Prefix {
@@ -23,6 +24,7 @@ func prefixes(list ...string) []netip.Prefix {
 
 func TestNumberRulesRead(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "numbers", "scripted")
 	us := NumberRules{CountryCode: "1", National: "1", International: "011", Domain: "pbx.example"}
 	de := NumberRules{CountryCode: "49", National: "0", International: "00", Domain: "pbx.example"}
 	bare := NumberRules{BareE164: true, Domain: "pbx.example"}
@@ -96,6 +98,7 @@ func TestNumberRulesFormat(t *testing.T) {
 
 func TestCaller(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "privacy", "scripted")
 	const from = "From: <sip:+12025550100@pbx.example>;tag=1"
 	for name, tc := range map[string]struct {
 		headers []string
@@ -105,6 +108,11 @@ func TestCaller(t *testing.T) {
 		"from":               {[]string{from}, "+12025550100", false},
 		"asserted":           {[]string{from, "P-Asserted-Identity: \"A, B\" <sip:+12025550111@x>, <tel:+12025550122>"}, "+12025550111", false},
 		"asserted as tel":    {[]string{from, "P-Asserted-Identity: <tel:+1-202-555-0122>"}, "+12025550122", false},
+		"preferred":          {[]string{from, "P-Preferred-Identity: <tel:+12025550122>"}, "+12025550122", false},
+		"preferred, hidden":  {[]string{"From: <sip:anonymous@anonymous.invalid>;tag=1", "P-Preferred-Identity: <sip:+12025550111@x>", "Privacy: id"}, "+12025550111", true},
+		"asserted first":     {[]string{from, "P-Preferred-Identity: <tel:+12025550122>", "P-Asserted-Identity: <tel:+12025550133>"}, "+12025550133", false},
+		"from as tel":        {[]string{"From: <tel:0122;phone-context=+1202555>;tag=1"}, "+12025550122", false},
+		"from of a phone":    {[]string{"From: <sip:555-0122;phone-context=+1202@x;user=phone>;tag=1"}, "+12025550122", false},
 		"asserted nonsense":  {[]string{from, "P-Asserted-Identity: nobody"}, "+12025550100", false},
 		"private number":     {[]string{"From: <sip:100@other.example>;tag=1"}, "100@pbx.example", false},
 		"anonymous":          {[]string{"From: \"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=1"}, "", true},
