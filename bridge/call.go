@@ -103,6 +103,8 @@ type call struct {
 	a, b         Leg // b is nil until dialled
 	toA, toB     *pump
 	planA, planB *MediaPlan
+	held         [2]bool     // sides whose peer wants to hear nothing
+	fillers      [2]*filler  // towards the sides; nil where the other one is heard
 	terms        Negotiation // who can do what; Called is not set
 	tuned        [2]tuning   // of the two sides
 	summary      Summary
@@ -234,6 +236,10 @@ func (c *call) handle(ctx context.Context, from side, ev Event, ok bool) (over b
 	changed := c.rec.State != t.next || ev.Plan != nil
 	c.rec.State = t.next
 	c.adopt(from, ev)
+	if ev.Kind == MediaChanged {
+		c.held[from] = ev.Held
+	}
+	c.fill()
 	if t.do == answer {
 		c.rec.Answered = c.bridge.cfg.Now()
 		c.rec.Answer = ev.facts()

@@ -64,6 +64,9 @@ func (c *call) endLeg(ctx context.Context, leg Leg, cause Cause) {
 
 // unjoin ends the flow of media.
 func (c *call) unjoin() {
+	for _, f := range c.fillers {
+		f.close()
+	}
 	c.a.Media().Join(nil)
 	if c.b != nil {
 		c.b.Media().Join(nil)

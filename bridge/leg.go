@@ -161,11 +161,14 @@ type Event struct {
 	At    time.Time
 	Plan  *MediaPlan  // media agreed with the peer so far; set on Answered, MediaChanged, and when early media flows
 	Cause Cause       // of Ended
-	Held  bool        // of MediaChanged: the peer wants to hear nothing
+	Held  bool        // of MediaChanged: the peer wants to hear nothing, and may send nothing
 	Offer *MediaOffer // of MediaChanged: what the peer can do from now on, if that is known
 	Facts *Facts      // of Answered: what the called side's network says; nil = nothing
 
 	Target policy.Number // of Transfer
+	// Moving, of Transfer, if not nil, is told how far it is: Proceeding when it
+	// is allowed, Alerting when the target rings.
+	Moving func(EventKind)
 	// Transferred, of Transfer, is told once whether it is done; nil means that
 	// the other party is connected.
 	Transferred func(error)

@@ -17,7 +17,9 @@ import (
 // transferSteps is what an event of the target's leg does to the transfer. What
 // is not here is ignored.
 var transferSteps = map[EventKind]func(*call, context.Context, Event) (over bool, cause Cause){
-	Answered: (*call).transferAnswered,
+	Proceeding: (*call).transferProceeds,
+	Alerting:   (*call).transferProceeds,
+	Answered:   (*call).transferAnswered,
 	Ended: func(c *call, ctx context.Context, ev Event) (bool, Cause) {
 		cause := ev.Cause
 		if cause.By == "" {
@@ -32,12 +34,15 @@ type transfer struct {
 	from     side // whose peer asked; its leg is to be replaced
 	target   policy.Number
 	told     func(error)
+	moving   func(EventKind) // nil: nobody wants to know
 	cancel   context.CancelFunc
 	dialling chan dialled // nil once it was received
 	leg      Leg          // nil until dialled
 	limit    *time.Timer
 	terms    Negotiation
 	left     bool // who asked has hung up already
+	rings    bool // the target does
+	early    bool // and its network sends media
 }
 
 // Move is a transfer that took place.
@@ -116,11 +121,12 @@ func (c *call) startTransfer(ctx context.Context, from side, ev Event) {
 	c.log.Info("transfer begins", "by", from.party(), "target", ev.Target, "via", decision.Trunk)
 	ctx, cancel := context.WithCancel(ctx)
 	t := &transfer{
-		from: from, target: ev.Target, told: told, cancel: cancel, terms: terms,
+		from: from, target: ev.Target, told: told, moving: ev.Moving, cancel: cancel, terms: terms,
 		dialling: make(chan dialled, 1), limit: time.NewTimer(c.bridge.cfg.RingTimeout),
 	}
 	c.moving, c.rec.Transfer = t, &TransferRecord{By: from.party(), Target: ev.Target}
 	c.note(ctx)
+	t.moves(Proceeding)
 	in := Intent{
 		Call: c.rec.ID, Trunk: decision.Trunk, From: asked.From, To: ev.Target,
 		Media: c.offerFor(terms), Hops: decision.Hops, Trace: c.rec.Trace,
@@ -206,6 +212,36 @@ func (c *call) onTransfer(ctx context.Context, ev Event, ok bool) (over bool, ca
 	return false, Cause{}
 }
 
+// transferProceeds tells both parties that the target rings. Whoever waits alone
+// hears what the target's network sends.
+func (c *call) transferProceeds(_ context.Context, ev Event) (over bool, cause Cause) {
+	t := c.moving
+	if ev.Kind == Alerting {
+		t.rings = true
+		t.moves(Alerting)
+	}
+	if ev.Plan != nil {
+		t.early = true
+		c.joinEarly()
+	}
+	c.fill()
+	return false, Cause{}
+}
+
+// joinEarly lets the party that waits alone hear the target's early media.
+func (c *call) joinEarly() {
+	if t := c.moving; t.early && t.left {
+		t.leg.Media().Join(c.pumpTo(t.from.other()))
+	}
+}
+
+// moves tells who asked how far the transfer is.
+func (t *transfer) moves(k EventKind) {
+	if t.moving != nil {
+		t.moving(k)
+	}
+}
+
 // transferLate gives up a target that does not answer.
 func (c *call) transferLate(ctx context.Context) (over bool, cause Cause) {
 	return c.transferFailed(ctx, CauseNoAnswer.With("the transfer's target did not answer within %v", c.bridge.cfg.RingTimeout).EndedBy(ByBridge))
@@ -224,6 +260,8 @@ func (c *call) transferAnswered(ctx context.Context, ev Event) (over bool, cause
 	}
 	old := c.legOf(t.from)
 	old.Media().Join(nil)
+	c.held[t.from] = false
+	toOld := c.pumpTo(t.from)
 	toNew := newPump(t.leg.Media())
 	toNew.use(*ev.Plan)
 	if t.from == sideA {
@@ -238,9 +276,11 @@ func (c *call) transferAnswered(ctx context.Context, ev Event) (over bool, cause
 	c.tuned[t.from] = tuning{can: c.offerFor(t.terms)}
 	c.numbers[t.from] = t.target
 	c.join()
+	toOld.close()
 	c.summary.Moves = append(c.summary.Moves, Move{By: t.from.party(), Target: t.target, Trunk: t.leg.Info().Trunk, At: c.bridge.cfg.Now()})
 	c.moving, c.rec.Transfer = nil, nil
 	t.stop()
+	c.fill()
 	c.store(ctx)
 	c.log.Info("call transferred", "by", t.from.party(), "target", t.target, "via", t.leg.Info().Trunk, "leg", t.leg.Info().ID)
 	t.told(nil)
@@ -260,7 +300,9 @@ func (c *call) transferFailed(ctx context.Context, cause Cause) (over bool, _ Ca
 	c.moving, c.rec.Transfer = nil, nil
 	t.stop()
 	c.log.Info("transfer failed", "by", t.from.party(), "target", t.target, "cause", cause.Code, "why", cause.Text)
+	c.fill()
 	if t.leg != nil {
+		t.leg.Media().Join(nil)
 		c.dismiss(ctx, t.leg, cause)
 	}
 	refused := CauseTransferRefused.With("to %s: %v", t.target, cause)
@@ -283,6 +325,9 @@ func (c *call) abortTransfer(ctx context.Context) {
 	c.moving, c.rec.Transfer = nil, nil
 	t.stop()
 	cause := CauseCancelled.With("the call that was to be transferred is over").EndedBy(ByBridge)
+	if t.leg != nil {
+		t.leg.Media().Join(nil)
+	}
 	if t.dialling != nil {
 		// The dialler was asked to give up, and says what became of it.
 		c.dismissed.Go(func() {
@@ -304,6 +349,8 @@ func (c *call) leaves(ctx context.Context, s side, ev Event) {
 	stored(&ev)
 	leg := c.legOf(s)
 	leg.Media().Join(nil)
+	c.joinEarly()
+	c.fill()
 	c.dismiss(ctx, leg, ev.Cause)
 }
 
