@@ -47,6 +47,7 @@ type Bridge struct {
 
 	mu       sync.Mutex
 	calls    map[string]*call
+	owners   map[Leg]*call
 	busy     map[string]int // trunk -> calls in which it takes part
 	draining bool
 	done     sync.WaitGroup
@@ -65,7 +66,7 @@ func New(cfg Config) *Bridge {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Bridge{cfg: cfg, calls: make(map[string]*call), busy: make(map[string]int)}
+	return &Bridge{cfg: cfg, calls: make(map[string]*call), owners: make(map[Leg]*call), busy: make(map[string]int)}
 }
 
 // Use names the trunks, by their names in the policy.
@@ -87,6 +88,9 @@ func (b *Bridge) storeFailed(error) { b.storeFailures.Add(1) }
 // call runs by itself. ctx bounds Accept, not the call.
 func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 	info := leg.Info()
+	if info.Instead != nil {
+		return b.takeOver(ctx, leg)
+	}
 	decision, trunk, err := b.route(info)
 	if err != nil {
 		return err
@@ -197,6 +201,7 @@ func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
 		a:      leg,
 		toA:    newPump(leg.Media()),
 		stop:   make(chan Cause, 1),
+		asked:  make(chan request, maxRequests),
 		hops:   d.Hops,
 
 		numbers: [2]policy.Number{info.From, info.To},
@@ -234,6 +239,8 @@ func (b *Bridge) admit(c *call) error {
 		return cause
 	}
 	b.calls[c.rec.ID] = c
+	b.owners[c.a] = c
+	c.owned = append(c.owned, c.a)
 	b.busy[a]++
 	b.busy[z]++
 	c.places = [2]string{a, z}
@@ -242,6 +249,7 @@ func (b *Bridge) admit(c *call) error {
 }
 
 func (b *Bridge) release(c *call) {
+	b.disowned(c)
 	b.mu.Lock()
 	delete(b.calls, c.rec.ID)
 	for _, trunk := range c.places {

@@ -117,6 +117,12 @@ type call struct {
 	moving    *transfer        // under way, or nil
 	left      [2]bool          // sides whose leg is over already, and dismissed
 	dismissed sync.WaitGroup
+
+	asked chan request  // by others; maxRequests elements
+	owned []Leg         // under the bridge's mutex, as deaf
+	deaf  bool          // requests are not taken any more
+	given [2]bool       // sides whose leg another call has
+	taken chan struct{} // closed when it has it on record; nil: none was given
 }
 
 // dialled is the outcome of a Dial.
@@ -159,6 +165,7 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 				return c.dialFailed(d.err), nil
 			}
 			c.b = d.leg
+			c.bridge.owns(c, d.leg)
 			c.joinB()
 			c.note(ctx)
 		case ev, ok := <-c.eventsOf(sideA):
@@ -171,6 +178,14 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 			}
 		case d := <-c.moving.outcome():
 			if over, cause := c.transferDialled(ctx, d); over {
+				return cause, nil
+			}
+		case h := <-c.moving.handover():
+			if over, cause := c.handedOver(ctx, h); over {
+				return cause, nil
+			}
+		case q := <-c.asked:
+			if over, cause := c.requested(ctx, q); over {
 				return cause, nil
 			}
 		case ev, ok := <-c.moving.events():

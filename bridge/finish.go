@@ -17,6 +17,7 @@ func (c *call) finish(ctx context.Context, cause Cause, last *Event) {
 	c.rec.State = StateEnded
 	c.rec.Ended = c.bridge.cfg.Now()
 	c.abortTransfer(ctx)
+	c.bridge.disowned(c)
 	c.rec.Cause = &cause
 	c.store(ctx)
 	stored(last)
@@ -42,6 +43,7 @@ func (c *call) finish(ctx context.Context, cause Cause, last *Event) {
 	if c.b != nil {
 		c.summary.B = c.b.Media().Stats()
 	}
+	c.awaitTaken()
 	c.forget(ctx)
 }
 
@@ -67,8 +69,11 @@ func (c *call) unjoin() {
 	for _, f := range c.fillers {
 		f.close()
 	}
-	c.a.Media().Join(nil)
-	if c.b != nil {
+	c.fillers = [2]*filler{}
+	if !c.given[sideA] {
+		c.a.Media().Join(nil)
+	}
+	if c.b != nil && !c.given[sideB] {
 		c.b.Media().Join(nil)
 	}
 	for _, p := range []*pump{c.toA, c.toB} {

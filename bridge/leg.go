@@ -87,6 +87,10 @@ type LegInfo struct {
 	Hops     int        // how many more bridges the call may cross
 	Facts    Facts      // what else the peer's network says about the call
 	Trace    Trace      // the zero value if the peer sent none
+
+	// Instead is the leg of ours whose place an incoming one takes (RFC 3891);
+	// nil for a call of its own.
+	Instead Leg
 }
 
 // DefaultHops is what a call may cross when its first leg does not say.
@@ -111,6 +115,11 @@ type Intent struct {
 	Hops     int
 	Facts    Facts // that the trunk may be told
 	Trace    Trace // of the call; never the zero value
+
+	// Of a transfer: who asked for it, and the call at the target whose place the
+	// new one takes (Event.Replaces); "" where there is none.
+	ReferredBy policy.Number
+	Replaces   string
 }
 
 // Answer is what a caller is answered with.
@@ -166,6 +175,11 @@ type Event struct {
 	Facts *Facts      // of Answered: what the called side's network says; nil = nothing
 
 	Target policy.Number // of Transfer
+	// Instead, of Transfer, is another leg of ours of the peer who asks: the
+	// party behind it is the target (an attended transfer). Where that call is
+	// not ours, Replaces names it in the words of the edge, for Intent.Replaces.
+	Instead  Leg
+	Replaces string
 	// Moving, of Transfer, if not nil, is told how far it is: Proceeding when it
 	// is allowed, Alerting when the target rings.
 	Moving func(EventKind)

@@ -37,6 +37,7 @@ type transfer struct {
 	moving   func(EventKind) // nil: nobody wants to know
 	cancel   context.CancelFunc
 	dialling chan dialled // nil once it was received
+	handing  chan handed  // of a party that another call has, nil once it was received
 	leg      Leg          // nil until dialled
 	limit    *time.Timer
 	terms    Negotiation
@@ -67,6 +68,13 @@ func (t *transfer) outcome() chan dialled {
 		return nil
 	}
 	return t.dialling
+}
+
+func (t *transfer) handover() chan handed {
+	if t == nil {
+		return nil
+	}
+	return t.handing
 }
 
 func (t *transfer) events() <-chan Event {
@@ -112,7 +120,14 @@ func (c *call) startTransfer(ctx context.Context, from side, ev Event) {
 		told = func(error) {}
 	}
 	asked := LegInfo{Trunk: c.legOf(from).Info().Trunk, From: c.numbers[from], To: ev.Target, Hops: c.hops}
+	if ev.Instead != nil {
+		c.startJoin(ctx, from, ev, told)
+		return
+	}
 	decision, trunk, terms, err := c.mayTransfer(from, asked)
+	if err == nil && ev.Replaces != "" && decision.Trunk != asked.Trunk {
+		err = CauseTransferRefused.With("to a call of %s: it is no call of ours, and calls to there go over trunk %q, which knows nothing of it", ev.Target, decision.Trunk)
+	}
 	if err != nil {
 		c.log.Info("transfer refused", "by", from.party(), "target", ev.Target, "why", err)
 		told(err)
@@ -130,6 +145,7 @@ func (c *call) startTransfer(ctx context.Context, from side, ev Event) {
 	in := Intent{
 		Call: c.rec.ID, Trunk: decision.Trunk, From: asked.From, To: ev.Target,
 		Media: c.offerFor(terms), Hops: decision.Hops, Trace: c.rec.Trace,
+		ReferredBy: asked.From, Replaces: ev.Replaces,
 	}
 	if from == sideA { // the party that stays anonymous is the one whose number is shown
 		in.Facts.Privacy = c.rec.Facts.Privacy
@@ -193,6 +209,7 @@ func (c *call) transferDialled(ctx context.Context, d dialled) (over bool, cause
 		return c.transferFailed(ctx, c.dialFailed(d.err))
 	}
 	t.leg = d.leg
+	c.bridge.owns(c, d.leg)
 	record := d.leg.Record()
 	c.rec.Transfer.Leg = &record
 	c.note(ctx)
@@ -258,29 +275,18 @@ func (c *call) transferAnswered(ctx context.Context, ev Event) (over bool, cause
 	if _, err := Negotiate(terms); err != nil {
 		return c.transferFailed(ctx, CauseOf(err).EndedBy(ByBridge))
 	}
+	return c.moved(ctx, *ev.Plan, t.terms.CalledCodecs, c.offerFor(t.terms), ev)
+}
+
+// moved puts the transfer's leg into the place of the one whose peer asked.
+func (c *call) moved(ctx context.Context, plan MediaPlan, codecs []Codec, can MediaOffer, ev Event) (over bool, cause Cause) {
+	t := c.moving
 	old := c.legOf(t.from)
-	old.Media().Join(nil)
-	c.held[t.from] = false
-	toOld := c.pumpTo(t.from)
-	toNew := newPump(t.leg.Media())
-	toNew.use(*ev.Plan)
-	if t.from == sideA {
-		c.summary.count(c.toA)
-		c.a, c.toA, c.planA = t.leg, toNew, ev.Plan
-		c.terms = Negotiation{Caller: ev.Plan.Offer(), CallerCodecs: t.terms.CalledCodecs, CalledCodecs: c.terms.CalledCodecs, Clear: c.terms.Clear, Convert: Convertible()}
-	} else {
-		c.summary.count(c.toB)
-		c.b, c.toB, c.planB = t.leg, toNew, ev.Plan
-		c.terms.CalledCodecs = t.terms.CalledCodecs
-	}
-	c.tuned[t.from] = tuning{can: c.offerFor(t.terms)}
-	c.numbers[t.from] = t.target
-	c.join()
-	toOld.close()
-	c.summary.Moves = append(c.summary.Moves, Move{By: t.from.party(), Target: t.target, Trunk: t.leg.Info().Trunk, At: c.bridge.cfg.Now()})
 	c.moving, c.rec.Transfer = nil, nil
 	t.stop()
-	c.fill()
+	c.replaceLeg(t.from, t.leg, plan, codecs, can)
+	c.numbers[t.from] = t.target
+	c.summary.Moves = append(c.summary.Moves, Move{By: t.from.party(), Target: t.target, Trunk: t.leg.Info().Trunk, At: c.bridge.cfg.Now()})
 	c.store(ctx)
 	c.log.Info("call transferred", "by", t.from.party(), "target", t.target, "via", t.leg.Info().Trunk, "leg", t.leg.Info().ID)
 	t.told(nil)
@@ -301,6 +307,9 @@ func (c *call) transferFailed(ctx context.Context, cause Cause) (over bool, _ Ca
 	t.stop()
 	c.log.Info("transfer failed", "by", t.from.party(), "target", t.target, "cause", cause.Code, "why", cause.Text)
 	c.fill()
+	if t.handing != nil {
+		c.unhand(ctx, t.handing, cause)
+	}
 	if t.leg != nil {
 		t.leg.Media().Join(nil)
 		c.dismiss(ctx, t.leg, cause)
@@ -328,14 +337,17 @@ func (c *call) abortTransfer(ctx context.Context) {
 	if t.leg != nil {
 		t.leg.Media().Join(nil)
 	}
-	if t.dialling != nil {
+	switch {
+	case t.handing != nil:
+		c.unhand(ctx, t.handing, cause)
+	case t.dialling != nil:
 		// The dialler was asked to give up, and says what became of it.
 		c.dismissed.Go(func() {
 			if d := <-t.dialling; d.leg != nil {
 				c.sendOff(ctx, d.leg, cause)
 			}
 		})
-	} else {
+	default:
 		c.dismiss(ctx, t.leg, cause)
 	}
 	t.told(CauseTransferRefused.With("to %s: the call is over", t.target))

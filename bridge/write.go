@@ -40,9 +40,11 @@ func (c *call) note(ctx context.Context) {
 // call's own goroutine may look at it.
 func (c *call) startWrite(ctx context.Context) {
 	c.unwritten = false
-	c.rec.A = c.a.Record()
-	c.rec.A.Plan = c.planA
-	if c.b != nil {
+	if !c.given[sideA] {
+		c.rec.A = c.a.Record()
+		c.rec.A.Plan = c.planA
+	}
+	if c.b != nil && !c.given[sideB] {
 		b := c.b.Record()
 		b.Plan = c.planB
 		c.rec.B = &b
