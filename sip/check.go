@@ -11,7 +11,7 @@ import (
 
 // What we understand, as peers are told.
 const (
-	allowed       = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK"
+	allowed       = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER"
 	acceptedTypes = typeSDP + ", " + typePIDF + ", " + typeMultipart + "mixed"
 )
 
@@ -29,7 +29,7 @@ func (t *Trunk) extensions() []string {
 	if t.Reliable != ReliableOff {
 		out = append(out, rel100)
 	}
-	return out
+	return append(out, "replaces", norefersub)
 }
 
 // supported tells the peer about them; nothing, where there are none.
@@ -66,7 +66,7 @@ var singles = map[string]bool{
 var compactForms = map[string]string{
 	"i": "call-id", "f": "from", "t": "to", "l": "content-length", "c": "content-type",
 	"v": "via", "m": "contact", "k": "supported", "e": "content-encoding", "x": "session-expires",
-	"y": "identity", "n": "identity-info",
+	"r": "refer-to", "b": "referred-by", "o": "event", "y": "identity", "n": "identity-info",
 }
 
 func canonicalName(name string) string {
@@ -277,12 +277,12 @@ func hasOption(msg sipgo.Message, header, tag string) bool {
 }
 
 var phrases = map[int]string{
-	100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK",
+	100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 202: "Accepted",
 	400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 413: "Request Entity Too Large",
-	406: "Not Acceptable", 415: "Unsupported Media Type", 416: "Unsupported URI Scheme", 420: "Bad Extension", 422: "Session Interval Too Small",
+	406: "Not Acceptable", 415: "Unsupported Media Type", 416: "Unsupported URI Scheme", 420: "Bad Extension", 421: "Extension Required", 422: "Session Interval Too Small",
 	481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 483: "Too Many Hops", 484: "Address Incomplete",
 	487: "Request Terminated", 488: "Not Acceptable Here", 489: "Bad Event", 491: "Request Pending",
-	500: "Server Internal Error", 501: "Not Implemented", 503: "Service Unavailable", 505: "Version Not Supported", 513: "Message Too Large",
+	500: "Server Internal Error", 501: "Not Implemented", 503: "Service Unavailable", 504: "Server Time-out", 505: "Version Not Supported", 513: "Message Too Large",
 	603: "Decline",
 }
 

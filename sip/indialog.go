@@ -46,8 +46,10 @@ func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
 	case sipgo.INFO:
 		l.onInfo(req, s)
 	case sipgo.REFER:
-		s.refuse(refuse(603, ""))
-	case sipgo.SUBSCRIBE, sipgo.NOTIFY:
+		l.onREFER(req, s)
+	case sipgo.SUBSCRIBE:
+		l.onSUBSCRIBE(req, s)
+	case sipgo.NOTIFY:
 		s.refuse(refuse(489, "Bad Event"))
 	case sipgo.PRACK:
 		l.onPRACK(req, s)

@@ -33,6 +33,11 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 		s.refuse(refuse(482, ""))
 		return
 	}
+	place, r := readReplaces(req)
+	if r != nil {
+		s.refuse(r)
+		return
+	}
 	offer, err := readOffer(req)
 	if err != nil {
 		c := a.refused(t, req.CallID().Value(), "", "", bridge.CauseBadRequest.With("session description: %v", err))
@@ -70,7 +75,7 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	m.legs = append(m.legs, l)
 	s.respond(100, "", nil)
 	identities := append(headerValues(req, "Identity"), headerValues(req, "y")...)
-	a.work.Go(func() { l.admit(identities) })
+	a.work.Go(func() { l.admit(identities, place) })
 }
 
 // merged tells an INVITE that reached us twice over different ways (RFC 3261
@@ -132,10 +137,16 @@ func (a *Agent) describe(req *sipgo.Request, t *trunk, s *serverTx, offer *sdp.D
 }
 
 // admit asks who is calling, and the bridge whether it takes the call.
-func (l *Leg) admit(identities []string) {
+func (l *Leg) admit(identities []string, place *replaces) {
 	ctx, cancel := context.WithTimeout(l.ctx, admitTimeout)
 	defer cancel()
 	identity, err := l.agent.identify(ctx, l.trunk, identities, l.info.From, l.info.To)
+	if err == nil && place != nil {
+		var instead *Leg
+		if instead, err = l.agent.toReplace(ctx, *place, l.trunk); err == nil {
+			l.info.Instead = instead
+		}
+	}
 	var cause bridge.Cause
 	if err != nil {
 		cause = l.agent.refused(l.trunk, l.info.ID, l.info.From, l.info.To, bridge.CauseOf(err))

@@ -75,6 +75,8 @@ type Leg struct {
 	last18 func()    // repeats the last provisional answer
 	rel    reliable
 
+	referral *referral // the last one
+
 	out     *outgoing      // outgoing
 	invited *sipgo.Request // last re-INVITE of ours, whose credentials its ACK repeats
 }

@@ -219,7 +219,6 @@ func TestInDialogRequests(t *testing.T) {
 		{"INFO", "", 200, nil},
 		{"INFO", "Signal=1\r\n", 415, nil},
 		{"OPTIONS", "", 200, nil},
-		{"REFER", "", 603, []string{"Refer-To: <sip:x@y>"}},
 		{"SUBSCRIBE", "", 489, []string{"Event: dialog"}},
 		{"MESSAGE", "hi", 405, nil},
 		{"PRACK", "", 481, []string{"RAck: 1 1 INVITE"}},
