@@ -46,8 +46,9 @@ type Agent struct {
 	closed   bool
 	idle     chan struct{} // closed when draining and no leg is left
 
-	guard *guard
-	gate  *gate
+	guard    *guard
+	gate     *gate
+	resolver *resolver
 
 	counts     counters
 	complaints *rate.Limiter // log lines about connections that were refused
@@ -70,6 +71,7 @@ func New(cfg Config) (*Agent, error) {
 		quiet: slog.New(slog.DiscardHandler), complaints: rate.NewLimiter(1, 10),
 		gate: &gate{buckets: map[bucketKey]bucket{}, now: time.Now},
 	}
+	a.resolver = newResolver(cfg.DNS)
 	a.base, a.stop = context.WithCancel(context.Background())
 	a.retired, a.endTending = context.WithCancel(a.base)
 	ctx, cancel := context.WithTimeout(a.base, 10*time.Second)
@@ -78,11 +80,16 @@ func New(cfg Config) (*Agent, error) {
 		if a.byName[t.Name] != nil {
 			return nil, fmt.Errorf("two SIP trunks are named %q", t.Name)
 		}
-		tr, err := newTrunk(ctx, t)
+		tr, err := newTrunk(t)
 		if err != nil {
 			return nil, err
 		}
 		tr.now, tr.log = cfg.Now, cfg.Logger
+		if tr.host != "" {
+			if _, err := a.locate(ctx, tr); err != nil {
+				cfg.Logger.Warn("no calls to this trunk before its name resolves", "trunk", t.Name, "error", err)
+			}
+		}
 		a.trunks = append(a.trunks, tr)
 		a.byName[t.Name] = tr
 	}

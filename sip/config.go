@@ -51,6 +51,10 @@ type Config struct {
 	// Acceptor is asked. It must not block.
 	OnRefuse func(bridge.Cause)
 
+	// DNS is the server (host:port) that is asked for names of peers; default:
+	// those of the system.
+	DNS string
+
 	// Store keeps what must survive a restart: where users of trunks are. nil
 	// forgets them.
 	Store store.Store
@@ -72,7 +76,7 @@ var _ Verifier = (*stir.Verifier)(nil)
 type Trunk struct {
 	Name           string
 	Peer           string         // host:port that calls are sent to; the port defaults to 5060
-	Transport      string         // of calls we place: "udp" (default), "tcp", "tls", "ws" or "wss"; the secure ones hold for its calls too
+	Transport      string         // of calls we place: "udp" (default), "tcp", "tls", "ws", "wss", or "auto": as the peer's DNS says; the secure ones hold for its calls too
 	TLS            *TrunkTLS      // of secure transports; nil: the certificate of Config, and the system's roots
 	Listen         string         // where it is spoken to, and nobody else, unless Config.Listen has it too; "" = at all of Config.Listen
 	Accept         *Accept        // who may speak there by name and password; nil = nobody is asked
@@ -116,7 +120,7 @@ type trunk struct {
 	sockets    []*socket    // of Listen
 	advertised []advertised // of Advertise
 	host       string       // as configured, for URIs
-	port       uint16
+	port       uint16       // 0 = not configured
 	now        func() time.Time
 	log        *slog.Logger
 
@@ -125,25 +129,27 @@ type trunk struct {
 
 	registrant *registrant // nil: we do not register
 	standing   standing
-	targets    []target // where it can be reached, best first
+	auto       bool                     // its DNS says which transport
+	located    atomic.Pointer[location] // where the peer is; nil while that is not known
 
 	// noTCP is until when (Unix seconds) a UDP trunk is known to take no TCP.
 	noTCP atomic.Int64
 }
 
-// newTrunk checks a trunk and resolves its peer.
-func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
+// newTrunk checks a trunk.
+func newTrunk(t Trunk) (*trunk, error) {
 	if t.Name == "" {
 		return nil, fmt.Errorf("trunk with peer %q has no name", t.Peer)
 	}
-	if t.Transport == "" {
+	auto := t.Transport == "auto"
+	if t.Transport == "" || auto {
 		t.Transport = "udp"
 	}
 	over, err := parseTransport(t.Transport)
 	if err != nil {
 		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)
 	}
-	host, port := t.Peer, uint64(over.port())
+	host, port := t.Peer, uint64(0)
 	if h, p, err := net.SplitHostPort(t.Peer); err == nil {
 		host = h
 		if port, err = strconv.ParseUint(p, 10, 16); err != nil || port == 0 {
@@ -176,7 +182,7 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 	if err := t.Numbers.check(); err != nil {
 		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)
 	}
-	tr := &trunk{Trunk: t, over: over, host: host, port: uint16(port), wallet: newWallet(t.Login), now: time.Now, log: slog.New(slog.DiscardHandler)}
+	tr := &trunk{Trunk: t, over: over, auto: auto, host: host, port: uint16(port), wallet: newWallet(t.Login), now: time.Now, log: slog.New(slog.DiscardHandler)}
 	if t.Numbers.Domain == "" {
 		tr.Numbers.Domain = host
 	}
@@ -193,13 +199,6 @@ func newTrunk(ctx context.Context, t Trunk) (*trunk, error) {
 			return nil, fmt.Errorf("trunk %q has neither peer nor match: no call could come or go", t.Name)
 		}
 		return tr, nil
-	}
-	addrs, err := resolve(ctx, host)
-	if err != nil {
-		return nil, fmt.Errorf("trunk %q: peer %q: %w (check the name, or give an address)", t.Name, t.Peer, err)
-	}
-	for _, a := range addrs {
-		tr.targets = append(tr.targets, target{addr: netip.AddrPortFrom(a, tr.port), over: over})
 	}
 	return tr, nil
 }
@@ -227,7 +226,7 @@ func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 // owns tells whether a source belongs to the trunk, and how closely: an exact
 // peer address counts most, then the longest prefix.
 func (t *trunk) owns(source netip.AddrPort) (closeness int, ok bool) {
-	for _, to := range t.targets {
+	for _, to := range t.known() {
 		switch p := to.addr; {
 		case p == source:
 			return 1000, true

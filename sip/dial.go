@@ -130,7 +130,7 @@ func (l *Leg) contactUser() string {
 // depend on the way it takes.
 func (a *Agent) buildInvite(in bridge.Intent, t *trunk, callID string, offer []byte) (*sipgo.Request, error) {
 	to := sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(in.To), Host: cmp.Or(t.host, a.host)}
-	if t.port != 5060 {
+	if t.port != 0 && t.port != 5060 {
 		to.Port = int(t.port)
 	}
 	if in.To.IsE164() {

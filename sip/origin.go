@@ -82,8 +82,8 @@ func (a *Agent) originFor(t *trunk, s *socket, peer netip.Addr, local netip.Addr
 // originOf is how a trunk is shown us before there is a flow to it.
 func (a *Agent) originOf(t *trunk) origin {
 	peer := a.addr.Addr()
-	if len(t.targets) > 0 {
-		peer = t.targets[0].addr.Addr()
+	if known := t.known(); len(known) > 0 {
+		peer = known[0].addr.Addr()
 	}
 	s := a.socketFor(t, t.over, peer)
 	if s == nil {

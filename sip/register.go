@@ -137,9 +137,9 @@ func (r *registrant) once(ctx context.Context) time.Duration {
 // ask sends one REGISTER to whichever target takes it; the last one first.
 func (r *registrant) ask(ctx context.Context, expires time.Duration) (*sipgo.Response, target, flow, error) {
 	t := r.trunk
-	targets, err := t.standing.order(t.targets, r.agent.cfg.Now())
+	targets, err := t.standing.order(t.targets(), r.agent.cfg.Now())
 	if err != nil { // calls are not tried now; this is how we find out that they may be
-		targets = t.targets
+		targets = t.targets()
 	}
 	r.mu.Lock()
 	last := r.to

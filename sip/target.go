@@ -13,7 +13,7 @@ import (
 
 // targetsOf is where a call to a trunk is to be tried, best first.
 func (a *Agent) targetsOf(t *trunk, called policy.Number) ([]target, error) {
-	targets := t.targets
+	targets := t.targets()
 	if t.Accept != nil && t.Accept.Register {
 		targets = append(t.registered(t.Numbers.Format(called)), targets...)
 	}
@@ -39,6 +39,8 @@ func (a *Agent) possible(t *trunk, targets int) error {
 		return t.registrant.state()
 	case targets > 0:
 		return nil
+	case t.host != "":
+		return bridge.CauseUnreachable.With("its peer's name %q does not resolve (trunks.%s.sip.peer)", t.host, t.Name)
 	case t.Accept != nil && t.Accept.Register:
 		return bridge.CauseUnreachable.With("nobody of it is registered (its users: trunks.%s.sip.accept.users)", t.Name)
 	}
@@ -47,7 +49,7 @@ func (a *Agent) possible(t *trunk, targets int) error {
 
 // usable tells why no call can be placed to a trunk just now.
 func (a *Agent) usable(t *trunk) error {
-	n := len(t.targets)
+	n := len(t.known())
 	if t.Accept != nil && t.Accept.Register {
 		n += len(t.bindings.current(a.cfg.Now()))
 	}

@@ -1,11 +1,23 @@
 package sip
 
-import "context"
+import (
+	"context"
+	"net/netip"
+	"strings"
+)
 
 // tend starts what a trunk needs doing beside its calls: registering. It ends
 // with retired, before the sockets close.
 func (a *Agent) tend() {
 	for _, t := range a.trunks {
+		if _, err := netip.ParseAddr(strings.Trim(t.host, "[]")); err != nil && t.host != "" {
+			l := t.located.Load()
+			wait, lost := retryTTL, l == nil
+			if !lost {
+				wait = l.ttl
+			}
+			a.tended.Go(func() { a.follow(a.retired, t, wait, lost) })
+		}
 		if r := t.registrant; r != nil {
 			a.tended.Go(func() { r.run(a.retired) })
 		}
