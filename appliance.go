@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 
 	"riptide/bridge"
@@ -127,7 +128,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	}
 	a.sip, err = sip.New(sip.Config{
 		Listen: texts(cfg.SIP.Listen), Advertise: texts(cfg.SIP.Advertise), Media: four, MediaV6: six, Trunks: trunks,
-		Acceptor: a.admin.Count(a.bridge), Verifier: verifier, Logger: logger, Store: a.store,
+		Acceptor: a.admin.Count(a.bridge), Verifier: verifier, Logger: logger, Store: a.store, DNS: dnsServer(cfg.SIP.DNS),
 		MaxLegs: 2 * cfg.Limits.Calls, OnRefuse: a.admin.Refused("sip"),
 		Certificate: renewed(cfg.SIP.TLS.Certificate, cfg.SIP.TLS.Key, cfg.SIP.TLS.Pair.Reveal()),
 	})
@@ -176,6 +177,14 @@ func texts[T fmt.Stringer](values []T) []string {
 		out = append(out, v.String())
 	}
 	return out
+}
+
+// dnsServer is the one to ask, "" for those of the system.
+func dnsServer(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // registerOf is how we register at a SIP peer.

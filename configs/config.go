@@ -39,6 +39,8 @@ type SIP struct {
 	TLS       TLS          `yaml:"tls"`       // of the listeners that are secure; also shown where we connect
 	Advertise []netip.Addr `yaml:"advertise"` // addresses shown to peers, one of each family; default: those of Listen
 	Media     SIPMedia     `yaml:"media"`
+
+	DNS netip.AddrPort `yaml:"dns"` // asked for names of peers; the zero value = those of the system
 }
 
 // SIPMedia is where RTP is received.
@@ -91,7 +93,7 @@ type Facts struct {
 // SIPTrunk is a peer on the legacy side.
 type SIPTrunk struct {
 	Peer        HostPort         `yaml:"peer"`
-	Transport   string           `yaml:"transport" oneof:"udp tcp tls ws wss"`
+	Transport   string           `yaml:"transport" oneof:"auto udp tcp tls ws wss"`
 	Listen      Listen           `yaml:"listen"`                    // where it is spoken to; the zero value = at all of SIP.Listen
 	Advertise   Host             `yaml:"advertise"`                 // shown to it instead of SIP.Advertise
 	MediaShown  netip.Addr       `yaml:"advertise-media"`           // shown to it in SDP; default: that of Advertise
@@ -257,6 +259,9 @@ func (t *Trunk) fill(node string) {
 	if s := t.SIP; s != nil {
 		if s.Transport == "" {
 			s.Transport = "udp"
+			if _, err := netip.ParseAddr(s.Peer.Host); err != nil && s.Peer.Port == 0 {
+				s.Transport = "auto"
+			}
 		}
 		if s.RingTimeout == 0 {
 			s.RingTimeout = defaultRingTimeout

@@ -169,7 +169,7 @@ identity: {ca: {key: b}}
 `, []string{
 		`x.yaml:2:12: trunks.a.sip: peer is missing; add peer: the host:port of the PBX or carrier`,
 		`x.yaml:3:19: trunks.b.sip.peer: a host name does not say where the peer's requests come from; add match: the addresses it sends from, as in [192.0.2.0/24]`,
-		`x.yaml:3:43: trunks.b.sip.transport: "sctp": not one of the values; write udp or tcp or tls or ws or wss`,
+		`x.yaml:3:43: trunks.b.sip.transport: "sctp": not one of the values; write auto or udp or tcp or tls or ws or wss`,
 		`x.yaml:4:19: trunks.c.sip.peer: "1.2.3.4.5:5060": neither an IP address nor a host name; write it as 203.0.113.5:5060 or pbx.example:5060`,
 		`x.yaml:4:44: trunks.c.sip.match[0]: "10.0.0.1": not a range of addresses; write it with the length of its prefix: 192.0.2.0/24 for a network, 192.0.2.7/32 for one address`,
 		`x.yaml:5:19: trunks.d.sip.peer: "192.0.2.1:0": "0" is not a port; write a number from 1 to 65535`,

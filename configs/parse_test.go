@@ -22,6 +22,7 @@ sip:
   tls: {certificate: sip.crt, key: sip.key}
   advertise: 203.0.113.5
   media: {address: 127.0.0.1, ports: 20000-20099}
+  dns: 127.0.0.1:5353
 ript:
   listen: 0.0.0.0:8443
   authority: Telco.example:8443
@@ -94,7 +95,7 @@ func TestParseEveryKey(t *testing.T) {
 		Log: Log{"debug", "json"},
 		SIP: SIP{Listen: []Listen{{"", netip.MustParseAddrPort("0.0.0.0:5060")}, {"tls", netip.MustParseAddrPort("[::]:5061")}},
 			TLS: TLS{Certificate: "/etc/riptide/sip.crt", Key: "/etc/riptide/sip.key"}, Advertise: []netip.Addr{netip.MustParseAddr("203.0.113.5")},
-			Media: SIPMedia{[]netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortRange{20000, 20099}}},
+			Media: SIPMedia{[]netip.Addr{netip.MustParseAddr("127.0.0.1")}, PortRange{20000, 20099}}, DNS: netip.MustParseAddrPort("127.0.0.1:5353")},
 		RIPT: RIPT{Listen: netip.MustParseAddrPort("0.0.0.0:8443"), Authority: "telco.example:8443",
 			TLS: TLS{Certificate: "/etc/riptide/tls.crt", Key: "/etc/tls.key"}, Key: "credential:client.key", Tokens: "/etc/riptide/tokens.key"},
 		Identity: Identity{CA: &CA{Certificate: "/etc/riptide/ca.crt", Key: "/etc/riptide/ca.key"}, Roots: []File{"/etc/riptide/roots.pem"}},

@@ -24,7 +24,8 @@ func TestRates(t *testing.T) {
 	t.Parallel()
 	tr := &trunk{Trunk: Trunk{Match: []netip.Prefix{
 		netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::/0"), netip.MustParsePrefix("fc00::/16"),
-	}}, targets: []target{{addr: at("198.51.100.7"), over: overUDP}}}
+	}}}
+	tr.located.Store(&location{all: []target{{addr: at("198.51.100.7"), over: overUDP}}})
 	for _, tc := range []struct {
 		from string
 		want float64
