@@ -106,7 +106,9 @@ func (r *registrant) lost() <-chan struct{} {
 
 // once sends a REGISTER, and says when the next one is due.
 func (r *registrant) once(ctx context.Context) time.Duration {
+	var life time.Duration
 	for range 3 { // 423, and a NAT that has given us another address
+		life = 0
 		res, to, f, err := r.ask(ctx, r.expires)
 		switch {
 		case err != nil:
@@ -125,13 +127,16 @@ func (r *registrant) once(ctx context.Context) time.Duration {
 			}
 			return r.sorry(why, max(retryAfterOf(res), patienceWith(res.StatusCode)))
 		}
-		life := r.granted(res, f)
+		life = r.granted(res, f)
 		r.welcome(res, to, f, life)
 		if !r.moved {
-			return refreshAfter(life, rand.Float64())
+			break
 		}
 	}
-	return refreshAfter(leastExpires, rand.Float64())
+	if life == 0 {
+		return r.sorry(fmt.Sprintf("423, and a longer Min-Expires each time, now %v", r.expires), 0)
+	}
+	return refreshAfter(life, rand.Float64())
 }
 
 // ask sends one REGISTER to whichever target takes it; the last one first.
@@ -242,6 +247,9 @@ func (r *registrant) sorry(why string, least time.Duration) time.Duration {
 		r.said = false
 	}
 	r.why = why
+	if r.flow != nil && !r.flow.alive() {
+		r.flow = nil // that it is lost is no news any more
+	}
 	r.mu.Unlock()
 	if news {
 		r.agent.cfg.Logger.Warn("not registered", "trunk", r.trunk.Name, "user", r.trunk.registeredUser(), "why", why, "again", wait.Round(time.Second))

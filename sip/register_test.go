@@ -2,6 +2,8 @@ package sip
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -116,6 +118,34 @@ func errorText(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// TestRegistersNeverLongEnough: a peer that wants a longer interval each time
+// is no reason to go on in silence.
+func TestRegistersNeverLongEnough(t *testing.T) {
+	t.Parallel()
+	a, p := registering(t)
+	for i := range 3 {
+		p.respond(p.request("REGISTER"), 423, "Interval Too Brief", "r", "", fmt.Sprintf("Min-Expires: %d", 900+i))
+	}
+	await(t, "a complaint", func() bool { return strings.Contains(errorText(a.Trunks()[0].Err), "423") })
+}
+
+// TestRegistersAfterReset: when the connection is gone that we registered over,
+// that is one reason to register at once, and none to do so again and again
+// while the peer refuses.
+func TestRegistersAfterReset(t *testing.T) {
+	t.Parallel()
+	gone := &stream{gone: make(chan struct{})}
+	close(gone.gone)
+	r := &registrant{agent: &Agent{cfg: Config{Logger: slog.New(slog.DiscardHandler)}}, trunk: &trunk{}, flow: gone}
+	if r.lost() == nil {
+		t.Error("the loss goes unnoticed")
+	}
+	r.sorry("connection refused", 0)
+	if r.lost() != nil {
+		t.Error("the same loss is news twice: the peer would be asked without a pause")
+	}
 }
 
 // TestRegistersInBulk: RFC 6140.
