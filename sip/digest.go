@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"cmp"
 	"crypto/md5" //nolint:gosec // RFC 2617: most of the installed base speaks nothing else
 	"crypto/sha256"
 	"crypto/sha512"
@@ -10,6 +11,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -43,6 +45,13 @@ var algorithms = map[string]algorithm{
 	"sha-256-sess":     {"SHA-256-sess", sha256.New, true},
 	"sha-512-256":      {"SHA-512-256", sha512.New512_256, false},
 	"sha-512-256-sess": {"SHA-512-256-sess", sha512.New512_256, true},
+}
+
+// among tells whether an algorithm is one of those named, or the session
+// variant of one.
+func (a algorithm) among(names []string) bool {
+	own := strings.TrimSuffix(cmp.Or(a.name, "MD5"), "-sess")
+	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, own) })
 }
 
 func (a algorithm) of(parts ...string) string {

@@ -86,15 +86,16 @@ const (
 	proven
 )
 
-// judge looks for credentials that hold. users has the passwords of those who
-// may speak on this trunk.
-func (g *guard) judge(req *sipgo.Request, users map[string]Password, now time.Time) (user string, v verdict) {
+// judge looks for credentials that hold, of those who may speak on a trunk, by
+// an algorithm that they were offered: who can change messages on the way must
+// not get answers by a weaker one (RFC 8760 section 3).
+func (g *guard) judge(req *sipgo.Request, accept *Accept, now time.Time) (user string, v verdict) {
 	for i, value := range headerValues(req, authorization) {
 		c, err := parseCredential(value)
-		if i >= maxRealms || err != nil || c.realm != g.realm {
+		if i >= maxRealms || err != nil || c.realm != g.realm || !c.algorithm.among(accept.Algorithms) {
 			continue
 		}
-		return c.user, g.check(c, req, users, now)
+		return c.user, g.check(c, req, accept.Users, now)
 	}
 	return "", unproven
 }

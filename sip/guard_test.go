@@ -34,7 +34,7 @@ func replaced(from, to string) func(string) string {
 
 func TestGuardJudges(t *testing.T) {
 	t.Parallel()
-	users := map[string]Password{"alice": "secret"}
+	alice := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"SHA-256", "MD5"}}
 	g, other := newGuard("riptide.example"), newGuard("riptide.example")
 	ask := func(g *guard, name string) sipgo.Header { return g.challenges([]string{name}, false, dayOne)[0] }
 	for name, tc := range map[string]struct {
@@ -59,9 +59,35 @@ func TestGuardJudges(t *testing.T) {
 		"count of nothing": {answerTo(t, ask(g, "MD5"), "alice", "secret", 0), 0, unproven},
 		"nothing":          {sipgo.NewRequest(sipgo.INVITE, sipgo.Uri{Scheme: "sip"}), 0, unproven},
 	} {
-		if _, got := g.judge(tc.req, users, dayOne.Add(tc.at)); got != tc.want {
+		if _, got := g.judge(tc.req, alice, dayOne.Add(tc.at)); got != tc.want {
 			t.Errorf("%s: %d, want %d", name, got, tc.want)
 		}
+	}
+}
+
+// TestGuardTakesWhatItOffered: a trunk without MD5 does not take MD5, also not by
+// its other names.
+func TestGuardTakesWhatItOffered(t *testing.T) {
+	t.Parallel()
+	g := newGuard("r")
+	for _, tc := range []struct {
+		answered string
+		offered  []string
+		want     verdict
+	}{
+		{"MD5", []string{"SHA-256"}, unproven}, {"MD5-sess", []string{"SHA-256", "SHA-512-256"}, unproven}, {"SHA-256", []string{"MD5"}, unproven},
+		{"SHA-256-sess", []string{"MD5", "SHA-256"}, proven}, {"md5", []string{"MD5"}, proven}, {"SHA-512-256", []string{"SHA-512-256"}, proven},
+	} {
+		accept := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: tc.offered}
+		ask := g.challenges([]string{tc.answered}, false, dayOne)[0]
+		if _, got := g.judge(answerTo(t, ask, "alice", "secret", 1), accept, dayOne); got != tc.want {
+			t.Errorf("%s where %v is offered: %d, want %d", tc.answered, tc.offered, got, tc.want)
+		}
+	}
+	ask := sipgo.NewHeader("x", strings.Replace(g.challenges([]string{"MD5"}, false, dayOne)[0].Value(), ", algorithm=MD5", "", 1))
+	accept := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"SHA-256"}}
+	if _, got := g.judge(answerTo(t, ask, "alice", "secret", 1), accept, dayOne); got != unproven {
+		t.Errorf("no algorithm, which is MD5, where SHA-256 is offered: %d", got)
 	}
 }
 
@@ -70,13 +96,13 @@ func TestGuardJudges(t *testing.T) {
 func TestGuardReplay(t *testing.T) {
 	t.Parallel()
 	g := newGuard("r")
-	users := map[string]Password{"alice": "secret"}
+	alice := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"SHA-256", "MD5"}}
 	ask := g.challenges([]string{"SHA-256"}, false, dayOne)[0]
 	for i, tc := range []struct {
 		count uint32
 		want  verdict
 	}{{1, proven}, {1, stale}, {3, proven}, {2, proven}, {2, stale}, {3, stale}, {70, proven}, {6, stale}, {7, proven}, {7, stale}, {4000, proven}, {70, stale}} {
-		if _, got := g.judge(answerTo(t, ask, "alice", "secret", tc.count), users, dayOne); got != tc.want {
+		if _, got := g.judge(answerTo(t, ask, "alice", "secret", tc.count), alice, dayOne); got != tc.want {
 			t.Errorf("%d: count %d: %d, want %d", i, tc.count, got, tc.want)
 		}
 	}
@@ -85,7 +111,7 @@ func TestGuardReplay(t *testing.T) {
 	}
 	once := sipgo.NewHeader("x", old(g.challenges([]string{"MD5"}, false, dayOne)[0].Value()))
 	for i, want := range []verdict{proven, stale} {
-		if _, got := g.judge(answerTo(t, once, "alice", "secret", 0), users, dayOne); got != want {
+		if _, got := g.judge(answerTo(t, once, "alice", "secret", 0), alice, dayOne); got != want {
 			t.Errorf("without qop, time %d: %d, want %d", i, got, want)
 		}
 	}
@@ -96,13 +122,13 @@ func TestGuardReplay(t *testing.T) {
 func TestGuardStaysSmall(t *testing.T) {
 	t.Parallel()
 	g := newGuard("r")
-	users := map[string]Password{"alice": "secret"}
+	alice := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"SHA-256", "MD5"}}
 	now := dayOne
 	var spent []*sipgo.Request
 	for i := range 3 * maxNonces {
 		now = now.Add(time.Duration(rand.IntN(20)) * time.Millisecond)
 		req := answerTo(t, g.challenges([]string{"MD5"}, false, now)[0], "alice", "secret", 1)
-		if _, v := g.judge(req, users, now); v != proven {
+		if _, v := g.judge(req, alice, now); v != proven {
 			t.Fatalf("nonce %d: %d", i, v)
 		}
 		if len(g.used) > maxNonces+1 {
@@ -113,7 +139,7 @@ func TestGuardStaysSmall(t *testing.T) {
 		}
 	}
 	for i, req := range spent {
-		if _, v := g.judge(req, users, now); v != stale {
+		if _, v := g.judge(req, alice, now); v != stale {
 			t.Fatalf("replay %d: %d", i, v)
 		}
 	}

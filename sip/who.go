@@ -48,7 +48,7 @@ func (m *mailbox) authenticate(req *sipgo.Request, s *serverTx, t *trunk) (user 
 	}
 	a := m.agent
 	now := a.cfg.Now()
-	user, v := a.guard.judge(req, t.Accept.Users, now)
+	user, v := a.guard.judge(req, t.Accept, now)
 	switch v {
 	case proven:
 		return user, true
