@@ -23,6 +23,7 @@ const (
 	maxBindings     = 8   // of one user
 	maxTrunkBinding = 256 // of one trunk
 	maxContact      = 512 // bytes of a contact's URI
+	maxPath         = 512 // bytes of all its Path: what one user sends is stored with what the others do
 )
 
 // binding is where a user of a trunk said to be (RFC 3261 section 10).
@@ -43,6 +44,8 @@ type binding struct {
 type bindings struct {
 	mu   sync.Mutex
 	list []binding
+
+	keeping sync.Mutex // one write at a time, so that the last one is the latest
 }
 
 // current are those that have not run out, best first: by q, then the latest.
@@ -79,8 +82,13 @@ func readRegistration(req *sipgo.Request, user string, source netip.AddrPort, tr
 	}
 	contacts := req.GetHeaders("Contact")
 	var path []string
+	long := 0
 	for _, v := range headerValues(req, "Path") {
 		path = append(path, splitList(v)...)
+		long += len(v)
+	}
+	if long > maxPath {
+		return r, refuse(400, "Path Too Long")
 	}
 	if len(contacts) > maxBindings || len(path) > maxRoutes {
 		return r, refuse(403, "Too Many Contacts")
@@ -316,6 +324,8 @@ func (a *Agent) logRegistration(t *trunk, user string, before, after []binding) 
 
 // keepBindings writes a trunk's bindings to the store.
 func (a *Agent) keepBindings(ctx context.Context, t *trunk) error {
+	t.bindings.keeping.Lock()
+	defer t.bindings.keeping.Unlock()
 	value, err := json.Marshal(t.bindings.current(a.cfg.Now()))
 	if err != nil {
 		return fmt.Errorf("write registrations of trunk %q: %w", t.Name, err)
@@ -326,7 +336,8 @@ func (a *Agent) keepBindings(ctx context.Context, t *trunk) error {
 	return nil
 }
 
-// loadBindings brings back what was registered before a restart.
+// loadBindings brings back what was registered before a restart, but for users
+// that the trunk has no more, and ways that it does not take any more.
 func (a *Agent) loadBindings(ctx context.Context, t *trunk) error {
 	e, err := a.cfg.Store.Get(ctx, store.Registrations, t.Name)
 	if errors.Is(err, store.ErrNotFound) {
@@ -339,6 +350,11 @@ func (a *Agent) loadBindings(ctx context.Context, t *trunk) error {
 	if err := json.Unmarshal(e.Value, &list); err != nil {
 		return fmt.Errorf("registrations of trunk %q: %w", t.Name, err)
 	}
+	list = slices.DeleteFunc(list, func(b binding) bool {
+		_, known := t.Accept.Users[b.User]
+		over, err := parseTransport(b.Transport)
+		return t.asks() && !known || err != nil || t.over.secure() && !over.secure()
+	})
 	t.bindings.mu.Lock()
 	t.bindings.list = list[:min(len(list), maxTrunkBinding)]
 	t.bindings.mu.Unlock()

@@ -159,6 +159,56 @@ func TestRegisteredIsCalled(t *testing.T) {
 	}
 }
 
+// TestRegisteredAndRemoved: who was taken from the users, or came by a transport
+// that the trunk has given up, is not called after the restart.
+func TestRegisteredAndRemoved(t *testing.T) {
+	t.Parallel()
+	memory := store.NewMemory()
+	keep := func(c *Config) { c.Store = memory }
+	_, p, d := registrar(t, keep)
+	if res := d.prove("REGISTER", "alice", "secret", "Contact: <sip:pbx@"+p.addr().String()+">", "Expires: 300"); res.StatusCode != 200 {
+		t.Fatal(res)
+	}
+	for name, change := range map[string]func(*Trunk){
+		"another user": func(tr *Trunk) { tr.Accept.Users = map[string]Password{"bob": "secret"} },
+		"TLS only":     func(tr *Trunk) { tr.Transport = "tls" },
+	} {
+		tr := Trunk{}
+		accepts(&tr)
+		change(&tr)
+		a := startAgent(t, newAcceptor(), tr, keep)
+		if n := a.Trunks()[0].Users; n != 0 {
+			t.Errorf("%s: %d contacts are called on", name, n)
+		}
+	}
+}
+
+// TestRegistrationsOfOthersAreKept: what one user sends cannot keep the others
+// from being on record.
+func TestRegistrationsOfOthersAreKept(t *testing.T) {
+	t.Parallel()
+	memory := store.NewMemory()
+	keep := func(c *Config) { c.Store = memory }
+	_, p, d := registrar(t, keep)
+	contacts := make([]string, maxBindings)
+	for i := range contacts {
+		contacts[i] = fmt.Sprintf("<sip:a%d@%s>", i, p.addr())
+	}
+	long := "Path: <sip:" + strings.Repeat("x", 40000) + ".example;lr>"
+	if res := d.prove("REGISTER", "alice", "secret", "Contact: "+strings.Join(contacts, ", "), long); res.StatusCode != 400 {
+		t.Error(res.StatusCode)
+	}
+	d.local, d.remote = "<sip:+12025550199@riptide.example>;tag=2", "<sip:+12025550199@riptide.example>"
+	d.callID += "2"
+	if res := d.prove("REGISTER", "+12025550199", "other", "Contact: <sip:phone@"+p.addr().String()+">"); res.StatusCode != 200 {
+		t.Fatal(res)
+	}
+	again, _, _ := registrar(t, keep)
+	if n := again.Trunks()[0].Users; n != 1 {
+		t.Errorf("%d contacts after a restart", n)
+	}
+}
+
 // TestRegisteredNumber: a user whose name is the number is called alone, at
 // its contact as it is.
 func TestRegisteredNumber(t *testing.T) {
