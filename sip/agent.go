@@ -51,7 +51,7 @@ type Agent struct {
 	resolver *resolver
 
 	counts     counters
-	complaints *rate.Limiter // log lines about connections that were refused
+	complaints *rate.Limiter // log lines about connections and logins that were refused
 }
 
 // New opens the listeners. Nothing is read before Serve.

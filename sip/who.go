@@ -55,7 +55,9 @@ func (m *mailbox) authenticate(req *sipgo.Request, s *serverTx, t *trunk) (user 
 	case wrong:
 		a.counts.unproven.Add(1)
 		c := bridge.CauseForbidden.With("%s as %q with a wrong password, or a name that trunk %q does not have (trunks.%s.sip.accept.users)", req.Method, clip(user, 64), t.Name, t.Name)
-		a.cfg.Logger.Warn("login refused", "trunk", t.Name, "user", clip(user, 64), "method", string(req.Method), "source", s.flow.remote().String())
+		if a.complaints.Allow() { // who guesses must not fill the log
+			a.cfg.Logger.Warn("login refused", "trunk", t.Name, "user", clip(user, 64), "method", string(req.Method), "source", s.flow.remote().String())
+		}
 		if a.cfg.OnRefuse != nil && req.IsInvite() {
 			a.cfg.OnRefuse(c)
 		}
