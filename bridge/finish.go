@@ -184,7 +184,7 @@ func (s Summary) logEnd(log *slog.Logger) {
 
 func mediaGroup(name string, m MediaStats) slog.Attr {
 	return slog.Group(name,
-		"carrier", m.Carrier, "received", m.Received, "lost", m.Lost, "sent", m.Sent,
+		"carrier", m.Carrier, "security", m.Security, "received", m.Received, "lost", m.Lost, "sent", m.Sent,
 		"sendDropped", m.SendDropped, "peerLost", m.PeerLost, "unheard", m.Unheard, "duplicate", m.Duplicate, "foreign", m.Foreign,
 		"malformed", m.Malformed, "unknownPayload", m.UnknownPayload, "undecrypted", m.Undecrypted, "late", m.Late, "jitter", m.Jitter.Round(time.Microsecond))
 }

@@ -27,6 +27,8 @@ type Baresip struct {
 	Codec  string  // "PCMU", "PCMA", "G722" or "opus"; default the first two
 	Hz     float64 // the tone it plays; default 440
 	Manual bool    // do not answer by itself
+	SRTP   string  // "srtp" (may be refused), "srtp-mand" or "dtls_srtp"; "" = none
+	Mux    bool    // reports on the port of the media
 }
 
 // BaresipRun is a baresip that runs.
@@ -140,8 +142,15 @@ func (b *Baresip) configure(t testing.TB, r *BaresipRun, control int) {
 	if b.Manual {
 		answer = "manual"
 	}
+	security, mux := "", "no"
+	if b.SRTP != "" {
+		security = ";mediaenc=" + b.SRTP
+	}
+	if b.Mux {
+		mux = "yes"
+	}
 	files := map[string]string{
-		"accounts": fmt.Sprintf("<%s>;regint=0;answermode=%s;audio_codecs=%s\n", r.URI, answer, codecs),
+		"accounts": fmt.Sprintf("<%s>;regint=0;answermode=%s;audio_codecs=%s%s\n", r.URI, answer, codecs, security),
 		"contacts": "",
 		// Without a terminal, stdio.so must not be loaded; aufile of this
 		// version only plays, so that sndfile records.
@@ -149,10 +158,10 @@ func (b *Baresip) configure(t testing.TB, r *BaresipRun, control int) {
 			"poll_method epoll", "sip_listen " + r.Addr,
 			"audio_source aufile," + tone, "audio_player aubridge,nil", "audio_alert aubridge,nil",
 			"ausrc_srate 8000", "auplay_srate 8000", "ausrc_channels 1", "auplay_channels 1", "audio_level no", "audio_buffer 20-160",
-			"module_path " + baresipModules(), "module g711.so", "module g722.so", "module opus.so", "module aufile.so", "module aubridge.so", "module sndfile.so",
+			"module_path " + baresipModules(), "module g711.so", "module g722.so", "module opus.so", "module aufile.so", "module aubridge.so", "module sndfile.so", "module srtp.so", "module dtls_srtp.so",
 			"snd_path " + r.dir, "module_tmp account.so", "module_app menu.so", "module_app ctrl_tcp.so",
 			fmt.Sprintf("ctrl_tcp_listen 127.0.0.1:%d", control),
-			fmt.Sprintf("rtp_ports %d-%d", rtp, rtp+19), "rtcp_mux no", "jitter_buffer_delay 2-5",
+			fmt.Sprintf("rtp_ports %d-%d", rtp, rtp+19), "rtcp_mux " + mux, "jitter_buffer_delay 2-5",
 		}, "\n") + "\n",
 	}
 	for name, text := range files {
