@@ -159,6 +159,9 @@ func (s *session) accept(answer sdp.Description) error {
 	if err != nil {
 		return bridge.CauseMediaIncompatible.With("the peer's answer: %v", err)
 	}
+	if !s.sec.suffices(&agreed) {
+		return bridge.CauseMediaIncompatible.With("the peer's answer leaves the media unprotected%s", s.sec.hint())
+	}
 	plan, ok := rtp.PlanOf(agreed)
 	if !ok {
 		return bridge.CauseMediaIncompatible.With("the peer answered with no codec of ours")

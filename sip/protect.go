@@ -79,6 +79,18 @@ func (s *security) offers(a *sdp.Agreed) sdp.Security {
 
 func (s *security) required() bool { return s.policy == SRTPRequired || s.policy == SRTPDTLS }
 
+// suffices judges what an answer left of our offer. One under RTP/AVP, as the
+// peer's own was, can be answered without protection; video that is goes.
+func (s *security) suffices(a *sdp.Agreed) bool {
+	if !s.required() {
+		return true
+	}
+	if a.Video.Protection.Keying == sdp.Clear {
+		a.Video = sdp.Stream{}
+	}
+	return a.Audio.Protection.Keying != sdp.Clear
+}
+
 // keys are our keys, or the suites while there are none.
 func (s *security) keys() (audio, video []sdp.Crypto) {
 	if s.audio == nil {

@@ -189,3 +189,51 @@ func TestOfferByPolicy(t *testing.T) {
 		})
 	}
 }
+
+// Where protection is required, a peer that had it at first cannot talk its way
+// out of it in answering an offer of ours.
+func TestRequiredProtectionIsNotAnsweredAway(t *testing.T) {
+	t.Parallel()
+	secret := secureSDP(1, "RTP/AVP", 'a')
+	for name, body := range map[string]string{"RTP/AVP with keys": secret, "RTP/AVP with a fingerprint": strings.Replace(dtlsSDP, "UDP/TLS/RTP/SAVP", "RTP/AVP", 1)} {
+		t.Run("late offer after "+name, func(t *testing.T) {
+			t.Parallel()
+			d, l := protectedCall(t, body)
+			d.do("INVITE", "")
+			d.answer(200, "INVITE")
+			d.ack(offerSDP(2, 40000))
+			endsUnprotected(t, d, l)
+		})
+		t.Run("offer of ours after "+name, func(t *testing.T) {
+			t.Parallel()
+			d, l := protectedCall(t, body)
+			if err := l.(bridge.Adapter).Adapt(ctx, bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU}}); err != nil {
+				t.Fatal(err)
+			}
+			d.respond(d.request("INVITE"), 200, "OK", "", muLaw(2))
+			endsUnprotected(t, d, l)
+		})
+	}
+}
+
+// protectedCall is a call over a trunk that requires protection.
+func protectedCall(t *testing.T, body string) (*dlg, bridge.Leg) {
+	t.Helper()
+	acc := newAcceptor()
+	d := newPeer(t).caller(startAgent(t, acc, secureTrunk(SRTPRequired, true)))
+	d.invite(body)
+	l := acc.next(t)
+	answer(t, l)
+	d.learn(d.status(200, "INVITE"))
+	d.ack("")
+	return d, l
+}
+
+func endsUnprotected(t *testing.T, d *dlg, l bridge.Leg) {
+	t.Helper()
+	if ev := event(t, l, bridge.Ended); ev.Cause.Code != bridge.CauseMediaIncompatible.Code || !strings.Contains(ev.Cause.Text, "sip.srtp is required") {
+		t.Errorf("ended by %+v", ev.Cause)
+	}
+	d.respond(d.request("BYE"), 200, "OK", "", "")
+	closed(t, l)
+}
