@@ -248,8 +248,8 @@ func sessionExpires(msg sipgo.Message) (seconds int, refresher string, ok bool) 
 		return 0, "", false
 	}
 	delta, params, _ := strings.Cut(values[0], ";")
-	seconds, err := strconv.Atoi(strings.TrimSpace(delta))
-	if err != nil || seconds < 0 {
+	n, err := strconv.ParseUint(strings.TrimSpace(delta), 10, 32) // delta-seconds (RFC 3261 section 25.1)
+	if err != nil {
 		return 0, "", false
 	}
 	for p := range strings.SplitSeq(params, ";") {
@@ -257,7 +257,7 @@ func sessionExpires(msg sipgo.Message) (seconds int, refresher string, ok bool) 
 			refresher = strings.ToLower(value)
 		}
 	}
-	return seconds, refresher, true
+	return int(n), refresher, true
 }
 
 // offers tells whether the sender of a message knows an extension.

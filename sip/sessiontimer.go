@@ -108,10 +108,10 @@ func answeredTimer(policy string, asked sessionTerms, res *sipgo.Response) sessi
 	return sessionTerms{}
 }
 
-// tooSmall is the interval that a 422 demands; ok is false where it makes no
-// sense.
-func tooSmall(res *sipgo.Response, asked int) (seconds int, ok bool) {
-	for _, v := range headerValues(res, "Min-SE") {
+// tooSmall is the interval that a 422, or whoever else on the way, demands at
+// least; ok is false where asked will do, or it makes no sense.
+func tooSmall(msg sipgo.Message, asked int) (seconds int, ok bool) {
+	for _, v := range headerValues(msg, "Min-SE") {
 		v, _, _ = strings.Cut(v, ";")
 		n, err := strconv.Atoi(strings.TrimSpace(v))
 		if err == nil && n > asked && n <= maxSessionExpires {
@@ -181,8 +181,11 @@ func (l *Leg) refreshHeaders() []sipgo.Header {
 // agreeTimer settles the session timer that a request is about and returns what
 // the 2xx says of it.
 func (l *Leg) agreeTimer(req *sipgo.Request) []sipgo.Header {
-	r := readTimer(req)
-	l.keepAlive(agreeTimer(l.trunk.Timer, l.trunk.interval(), l.terms, r))
+	r, interval := readTimer(req), l.trunk.interval()
+	if least, ok := tooSmall(req, interval); ok { // RFC 4028 section 9: not made shorter than that
+		interval = least
+	}
+	l.keepAlive(agreeTimer(l.trunk.Timer, interval, l.terms, r))
 	if l.terms.seconds == 0 {
 		return nil
 	}

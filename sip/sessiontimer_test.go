@@ -320,3 +320,32 @@ func TestAnsweredAfter422(t *testing.T) {
 	}
 	end(t, p, l)
 }
+
+// An interval that no clock can count is none: the call must not end at once.
+func TestSessionIntervalBeyondAllBounds(t *testing.T) {
+	t.Parallel()
+	for _, seconds := range []string{"18446744074", "9223372036854775807"} {
+		for _, who := range []string{"uas", "uac"} {
+			t.Run(seconds+" "+who, func(t *testing.T) {
+				t.Parallel()
+				d, l, _ := timed(t, Trunk{}, "Supported: timer", "Session-Expires: "+seconds+";refresher="+who)
+				d.do("OPTIONS", "")
+				d.answer(200, "OPTIONS")
+				time.Sleep(2 * sipgo.T1)
+				if n := d.count(func(m sipgo.Message) bool { _, ok := m.(*sipgo.Request); return ok }); n != 0 {
+					t.Errorf("%d requests of ours", n)
+				}
+				hangUp(t, d, l)
+			})
+		}
+	}
+}
+
+// RFC 4028 section 9: an interval may be made shorter, but not than Min-SE.
+func TestIntervalNotShorterThanThePeersMinimum(t *testing.T) {
+	t.Parallel()
+	d, l, res := timed(t, Trunk{Timer: TimerRequire, SessionInterval: 10 * time.Minute},
+		"Supported: timer", "Session-Expires: 3600", "Min-SE: 1800")
+	sessionHeader(t, res, "1800;refresher=uac")
+	hangUp(t, d, l)
+}
