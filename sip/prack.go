@@ -66,6 +66,8 @@ type reliable struct {
 	spoken bool           // a description of ours is among them: there is no other
 	given  bool           // and was acknowledged: offer and answer are done
 	answer func()         // the 200, which waits for that
+
+	overtaken *provisional // by the 200: its PRACK may come yet
 }
 
 // reliably decides whether a provisional answer goes out reliably.
@@ -189,6 +191,9 @@ func (l *Leg) onPRACK(req *sipgo.Request, s *serverTx) {
 		return
 	}
 	p := l.rel.sent
+	if p == nil {
+		p = l.rel.overtaken // RFC 3262 section 3
+	}
 	if p == nil || ack.rseq != p.rseq || ack.seq != l.invite.req.CSeq().SeqNo || ack.method != string(sipgo.INVITE) {
 		s.refuse(refuse(481, ""))
 		return
@@ -198,6 +203,7 @@ func (l *Leg) onPRACK(req *sipgo.Request, s *serverTx) {
 	}
 	l.rel.given = l.rel.given || p.body != nil
 	l.provided()
+	l.rel.overtaken = nil
 	if len(req.Body()) > 0 && !p.offer {
 		l.onPRACKOffer(req, s)
 	} else {
@@ -259,6 +265,7 @@ func (l *Leg) provideNext() {
 func (l *Leg) waits(answer func()) bool {
 	r := &l.rel
 	if r.sent == nil || r.sent.body == nil {
+		r.overtaken, r.queue = r.sent, nil
 		l.provided()
 		return false
 	}
