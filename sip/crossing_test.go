@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"fmt"
 	"testing"
 
 	"riptide/bridge"
@@ -21,4 +22,26 @@ func TestPRACKCrossesTheAnswer(t *testing.T) {
 	d.answer(481, "PRACK")
 	d.ackLast(1)
 	hangUp(t, d, l)
+}
+
+// Two branches answer our offer reliably, and the one that we did not hear picks
+// up: its 200 need not say again what its 183 said (RFC 6337 section 3.1.1).
+func TestSecondReliableForkAnswers(t *testing.T) {
+	t.Parallel()
+	_, p, l, inv := dialled(t)
+	for i, tag := range []string{"a", "b"} {
+		body := offerSDP(1, 41000)
+		if tag == "b" {
+			body = muLaw(1)
+		}
+		p.respond(inv, 183, "Session Progress", tag, body, "Require: 100rel", fmt.Sprintf("RSeq: %d", 7+i))
+		p.respond(p.request("PRACK"), 200, "OK", "", "")
+	}
+	event(t, l, bridge.Proceeding)
+	p.respond(inv, 200, "OK", "b", "")
+	p.request("ACK")
+	if ev := event(t, l, bridge.Answered); ev.Plan == nil || ev.Plan.Speech != bridge.PCMU {
+		t.Errorf("answered with %+v", ev.Plan)
+	}
+	end(t, p, l)
 }

@@ -360,13 +360,17 @@ func (l *Leg) onSuccess(res *sipgo.Response) {
 // take200 settles the media of the fork that won.
 func (l *Leg) take200(tag string, res *sipgo.Response) {
 	var err error
+	said := res.Body()
+	if len(said) == 0 && l.out.sdpFrom != tag {
+		said = l.dlg.answer // RFC 6337 section 3.1.1: it need not say it again
+	}
 	switch {
-	case l.changed && l.dlg.told:
+	case l.changed && l.dlg.answer != nil:
 		// What was agreed on since by UPDATE counts; this is what was said before
 		// (RFC 3261 section 13.2.1).
-	case len(res.Body()) > 0:
+	case len(said) > 0:
 		var answer sdp.Description
-		if answer, err = sdp.Parse(res.Body()); err == nil {
+		if answer, err = sdp.Parse(said); err == nil {
 			err = l.media.accept(answer)
 		}
 	case l.out.sdpFrom != tag || tag == "":

@@ -19,7 +19,7 @@ type dialog struct {
 	target    sipgo.Uri   // the peer's Contact
 	routes    []sipgo.Uri // route set, next hop first
 	rseq      uint32      // of the peer's last reliable provisional response (RFC 3262)
-	told      bool        // and one of them answered our offer
+	answer    []byte      // what one of them answered our offer with
 	secure    bool        // the peer called us by sips
 }
 

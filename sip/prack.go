@@ -296,7 +296,9 @@ func (l *Leg) prack(d *dialog, res *sipgo.Response) bool {
 		return false
 	}
 	d.rseq = rseq
-	d.told = d.told || len(res.Body()) > 0 && isSDP(res)
+	if d.answer == nil && len(res.Body()) > 0 && isSDP(res) {
+		d.answer = res.Body()
+	}
 	req := d.request(sipgo.PRACK)
 	req.AppendHeader(sipgo.NewHeader("RAck", fmt.Sprintf("%d %d %s", rseq, res.CSeq().SeqNo, sipgo.INVITE)))
 	req.SetBody(nil)

@@ -50,7 +50,7 @@ func (l *Leg) glare(req *sipgo.Request) *refusal {
 		return refuse(500, "", pauseHeader())
 	case l.state == inviting && l.incoming && offer && !l.rel.given:
 		return refuse(500, "", pauseHeader()) // their own INVITE is not answered
-	case l.state == inviting && !l.incoming && offer && !l.dlg.told, l.media.offering && offer:
+	case l.state == inviting && !l.incoming && offer && l.dlg.answer == nil, l.media.offering && offer:
 		return refuse(491, "") // our offer is not answered
 	}
 	return nil
