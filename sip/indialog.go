@@ -114,10 +114,6 @@ func (l *Leg) onBYE(req *sipgo.Request, s *serverTx) {
 	if l.state == inviting && l.incoming {
 		l.invite.respond(487, "", nil) // a BYE before the answer (RFC 3261 section 15.1.2)
 	}
-	if l.changer != nil {
-		l.changer.refuse(refuse(487, "")) // a re-INVITE without an answer yet
-		l.changer = nil
-	}
 	cause := bridge.CauseNormal
 	if values := headerValues(req, "Reason"); len(values) > 0 {
 		cause = parseReason(values).ended()

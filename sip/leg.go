@@ -123,12 +123,22 @@ func (l *Leg) ended(c bridge.Cause, stored func()) {
 }
 
 // quiet stops what belongs to a living call: timers, media, events. What is
-// left is signalling.
+// left is signalling. A change that waits for the record is not made any more.
 func (l *Leg) quiet() {
 	l.stopTimers()
+	l.dropChange()
 	l.last18, l.muted = nil, true
 	l.cancel()
 	l.media.port.Close()
+}
+
+// dropChange answers a re-INVITE, UPDATE or PRACK that has no answer yet when the
+// call ends (RFC 3261 section 15.1.2).
+func (l *Leg) dropChange() {
+	if l.changer != nil {
+		l.changer.refuse(refuse(487, ""))
+		l.changer = nil
+	}
 }
 
 // over is the end of a leg, on every path.
