@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -72,7 +73,9 @@ const maxFailures = 100
 // endure waits a moment after an error of a listener, such as too many open
 // files: an agent must not go down with all its calls because of one more.
 func (a *Agent) endure(failures *int, err error) bool {
-	*failures++
+	if *failures++; scarce(err) {
+		*failures = 0 // passes when calls end, and until then they go on
+	}
 	if errors.Is(err, net.ErrClosed) || *failures > maxFailures {
 		return false
 	}
@@ -82,6 +85,17 @@ func (a *Agent) endure(failures *int, err error) bool {
 	case <-a.base.Done():
 		return false
 	}
+}
+
+// scarce tells errors that say of the whole machine, or of the process, that it
+// has no more of something.
+func scarce(err error) bool {
+	for _, short := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, short) {
+			return true
+		}
+	}
+	return false
 }
 
 func addrPortOf(addr net.Addr) netip.AddrPort {
