@@ -108,7 +108,7 @@ func (a *Agent) welcome(tcp net.Conn, at *socket, candidates []*trunk) {
 	s.proven = t.requires()
 	if at.over.webSocket() {
 		var err error
-		if s.ws, err = acceptWebSocket(conn); err != nil {
+		if s.ws, err = acceptWebSocket(conn, t.asks()); err != nil {
 			a.unwelcome(at, tcp, err)
 			return
 		}

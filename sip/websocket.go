@@ -26,8 +26,11 @@ const maxUpgrade = 8 << 10
 
 // acceptWebSocket reads the HTTP request of an accepted connection and turns it
 // into a WebSocket. There is no HTTP server behind it, and nothing to be had but
-// SIP: other requests are answered with a status and the end.
-func acceptWebSocket(conn net.Conn) (*websocket.Conn, error) {
+// SIP: other requests are answered with a status and the end. Web pages, which
+// browsers tell from programs by an Origin, are taken where a password is asked
+// for: an address says nothing of what is open in the browsers there (RFC 6455
+// section 10.2).
+func acceptWebSocket(conn net.Conn, pages bool) (*websocket.Conn, error) {
 	limited := &io.LimitedReader{R: conn, N: maxUpgrade}
 	in := bufio.NewReader(limited)
 	req, err := http.ReadRequest(in)
@@ -36,10 +39,13 @@ func acceptWebSocket(conn net.Conn) (*websocket.Conn, error) {
 	}
 	limited.N = 1 << 62 // what follows is bounded message by message
 	w := &upgrade{conn: conn, in: in, header: http.Header{}}
+	if origin := req.Header.Get("Origin"); origin != "" && !pages {
+		w.WriteHeader(http.StatusForbidden)
+		return nil, fmt.Errorf("a web page (%s) connects, and pages are taken only where users have passwords (sip.accept.users of the trunk)", clip(origin, 64))
+	}
 	ws, err := websocket.Accept(w, req, &websocket.AcceptOptions{
 		Subprotocols: []string{subprotocol},
-		// Browsers say whose page it is that connects. Who may connect is
-		// settled by address or certificate, not by that.
+		// Whose page it is matters no more: it knows a password or gets nothing.
 		InsecureSkipVerify: true,
 	})
 	if err != nil {
