@@ -172,6 +172,9 @@ func (a *Agent) reuse(s *stream, port uint16) {
 	}
 	key := streamKey{s.over, alias, s.trunk}
 	if old := a.streams[key]; old == nil || !old.alive() {
+		if last := (streamKey{s.over, s.alias, s.trunk}); a.streams[last] == s && s.alias != s.peer {
+			delete(a.streams, last)
+		}
 		a.streams[key] = s
 		s.alias = alias
 	}

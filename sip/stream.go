@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -107,17 +108,17 @@ func (a *Agent) read(s *stream) {
 func (a *Agent) readBytes(s *stream) {
 	var buf []byte
 	chunk := make([]byte, 16<<10)
+	var deadline time.Time // of the message that has begun, however slowly it goes on
 	for {
-		deadline := time.Time{}
-		if len(buf) > 0 {
-			deadline = time.Now().Add(messageTimeout)
-		}
 		if s.conn.SetReadDeadline(deadline) != nil {
 			return
 		}
 		n, err := s.conn.Read(chunk)
 		if err != nil {
 			return // the peer closed, or we did; calls live on without it
+		}
+		if len(buf) == 0 {
+			deadline = time.Now().Add(messageTimeout)
 		}
 		buf = append(buf, chunk[:n]...)
 		for len(buf) > 0 {
@@ -140,9 +141,10 @@ func (a *Agent) readBytes(s *stream) {
 			if size == 0 {
 				break
 			}
+			deadline = time.Now().Add(messageTimeout)
 		}
 		if len(buf) == 0 {
-			buf = nil
+			buf, deadline = nil, time.Time{}
 		}
 	}
 }
@@ -151,7 +153,7 @@ func (a *Agent) readBytes(s *stream) {
 // section 5.1), or a keep-alive of line ends.
 func (a *Agent) readFrames(s *stream) {
 	for {
-		_, b, err := s.ws.Read(a.base)
+		b, err := s.readFrame(a.base)
 		if err != nil {
 			return
 		}
@@ -169,4 +171,18 @@ func (a *Agent) readFrames(s *stream) {
 			a.receive(msg, s, s.trunk)
 		}
 	}
+}
+
+// readFrame waits for a message, and no longer than messageTimeout for the rest
+// of one that has begun.
+func (s *stream) readFrame(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	_, r, err := s.ws.Reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	limit := time.AfterFunc(messageTimeout, cancel)
+	defer limit.Stop()
+	return io.ReadAll(r) // bounded by the read limit
 }
