@@ -6,12 +6,14 @@ import (
 	"riptide/bridge"
 	"riptide/h3/advert"
 	"riptide/h3/agree"
+	"riptide/h3/media"
 )
 
 // terms are what the media of a call can be at this end: the client's handler
 // against what our end can do.
 type terms struct {
-	handler string // URI
+	handler string   // URI
+	media   []string // carriers that the client can use; empty: it does not say
 	client  advert.Advert
 	codecs  []bridge.Codec // our policy
 	keyed   bool           // we are an end of the call: sealed on the wire, clear at the bridge
@@ -19,7 +21,17 @@ type terms struct {
 
 // termsOf are the terms of a call on a TG under a handler.
 func (g *terminalGroup) termsOf(uri string, h *registration) terms {
-	return terms{handler: uri, client: agree.Only(h.adv, g.cfg.Reachable), codecs: g.cfg.Codecs, keyed: g.cfg.Keys != nil}
+	return terms{
+		handler: uri, media: h.Handler.Media, client: agree.Only(h.adv, g.cfg.Reachable),
+		codecs: g.cfg.Codecs, keyed: g.cfg.Keys != nil,
+	}
+}
+
+// takes tells whether the client's handler allows a carrier.
+func (c *serverCall) takes(r media.Rung) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return r == media.PutGet || len(c.terms.media) == 0 || slices.Contains(c.terms.media, r.String())
 }
 
 // decide makes directives within the terms, the best that both can do.

@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"riptide/bridge"
+	"riptide/h3/media"
 )
 
 // A call is one resource. GET tells how it is; POST gives it another handler
@@ -80,7 +81,7 @@ func (s *Server) updateCall(ctx context.Context, tg, id, ifMatch, epoch string, 
 	}
 	// What is refused changes nothing: a place on a session may cost the call
 	// the one it has.
-	if req.Session != "" && !s.media.Knows(trunkOwner(c.client, c.tg), req.Session) {
+	if req.Session != "" && (!s.media.Knows(trunkOwner(c.client, c.tg), req.Session) || req.Handler == "" && !c.takes(media.Trunk)) {
 		return nil, refuse(sessionUnknown())
 	}
 	if req.Handler != "" {

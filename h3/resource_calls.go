@@ -91,7 +91,7 @@ func (s *Server) placeOnce(ctx context.Context, tg, key string, trace bridge.Tra
 	s.stats.count(func(st *ServerState) { st.Placed++ })
 	desc := c.describe()
 	out := &callBody{Status: http.StatusCreated, Location: c.uri, ETag: desc.ETag, CacheControl: "no-store", Body: desc}
-	if req.Session != "" {
+	if req.Session != "" && c.takes(media.Trunk) {
 		// Without a place there the call goes another way, and is none the worse.
 		out.Body.CallTag, _ = s.joinSession(c, req.Session, "")
 	}

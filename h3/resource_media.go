@@ -47,7 +47,7 @@ func (s *Server) addMedia(t *routes) {
 // serveMedia hands a request of the media byway to the call's port.
 func (s *Server) serveMedia(w http.ResponseWriter, r *http.Request) {
 	c := s.callAt(w, r)
-	if c == nil || r.Method == http.MethodConnect && !s.offers(w, c.tg, media.WebTransport) {
+	if c == nil || r.Method == http.MethodConnect && !s.carries(w, c, media.WebTransport) {
 		return
 	}
 	s.media.Serve(w, r, c.media.port)
@@ -56,7 +56,7 @@ func (s *Server) serveMedia(w http.ResponseWriter, r *http.Request) {
 // serveStripe does the same with one of the striped streams.
 func (s *Server) serveStripe(w http.ResponseWriter, r *http.Request) {
 	c := s.callAt(w, r)
-	if c == nil || !s.offers(w, c.tg, media.Striped) {
+	if c == nil || !s.carries(w, c, media.Striped) {
 		return
 	}
 	s.media.ServeStripe(w, r, c.media.port, r.PathValue("stripe"))
@@ -77,6 +77,19 @@ func (s *Server) offers(w http.ResponseWriter, tg string, r media.Rung) bool {
 	}
 	refuseHTTP(http.StatusNotImplemented, "this TG has no %s; its document says what it has", r).write(w)
 	return false
+}
+
+// carries tells whether a call may ride on a rung: its TG has it, and its handler
+// does not leave it out. It refuses it if not.
+func (s *Server) carries(w http.ResponseWriter, c *serverCall, r media.Rung) bool {
+	if !s.offers(w, c.tg, r) {
+		return false
+	}
+	if !c.takes(r) {
+		refuseHTTP(http.StatusNotImplemented, "the call's handler has no %s among its media", r).write(w)
+		return false
+	}
+	return true
 }
 
 // trunkOwner is who may put calls on a trunk session: the client that opened
