@@ -178,12 +178,16 @@ func (s Summary) logEnd(log *slog.Logger) {
 	log.Info("call ended",
 		"cause", s.Cause.Code, "by", s.Cause.By, "text", s.Cause.Text, "status", status, "q850", s.Cause.Q850Cause(),
 		"setup", s.SetUp().Round(time.Millisecond), "talk", s.Talk().Round(time.Millisecond),
-		mediaGroup("a", s.A), mediaGroup("b", s.B),
+		mediaGroup("a", s.A, s.Talk()), mediaGroup("b", s.B, s.Talk()),
 		"converted", s.Converted, "unplayable", s.Dropped)
 }
 
-func mediaGroup(name string, m MediaStats) slog.Attr {
-	return slog.Group(name,
+func mediaGroup(name string, m MediaStats, talk time.Duration) slog.Attr {
+	var words slog.Attr // none is left out
+	if w := m.Words(talk); w != "" {
+		words = slog.String("media", w)
+	}
+	return slog.Group(name, words,
 		"carrier", m.Carrier, "security", m.Security, "received", m.Received, "lost", m.Lost, "sent", m.Sent,
 		"sendDropped", m.SendDropped, "peerLost", m.PeerLost, "unheard", m.Unheard, "duplicate", m.Duplicate, "foreign", m.Foreign,
 		"malformed", m.Malformed, "unknownPayload", m.UnknownPayload, "undecrypted", m.Undecrypted, "late", m.Late, "jitter", m.Jitter.Round(time.Microsecond))

@@ -105,5 +105,6 @@ type MediaStats struct {
 	Carrier   string        `json:"carrier"`            // "rtp", "webtransport", "put/get"
 	Peer      string        `json:"peer"`               // address the media really comes from
 	Said      string        `json:"said,omitempty"`     // address the peer said it would come from
+	Trouble   string        `json:"trouble,omitempty"`  // why there could be no media
 	Security  string        `json:"security,omitempty"` // of RTP: the crypto suite; "" = none
 }

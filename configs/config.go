@@ -92,26 +92,27 @@ type Facts struct {
 
 // SIPTrunk is a peer on the legacy side.
 type SIPTrunk struct {
-	Peer        HostPort         `yaml:"peer"`
-	Transport   string           `yaml:"transport" oneof:"auto udp tcp tls ws wss"`
-	Listen      Listen           `yaml:"listen"`                    // where it is spoken to; the zero value = at all of SIP.Listen
-	Advertise   Host             `yaml:"advertise"`                 // shown to it instead of SIP.Advertise
-	MediaShown  netip.Addr       `yaml:"advertise-media"`           // shown to it in SDP; default: that of Advertise
-	Match       []netip.Prefix   `yaml:"match"`                     // source addresses of its requests; default: the peer's address
-	Rate        int              `yaml:"rate" min:"1" max:"100000"` // messages a second from each address; 0 = sip's defaults
-	Callers     []policy.Pattern `yaml:"callers"`                   // caller numbers it may use
-	RingTimeout time.Duration    `yaml:"ring-timeout"`
-	SRTP        string           `yaml:"srtp" oneof:"off optional required dtls"`
-	SRTPKeys    string           `yaml:"srtp-keys" oneof:"tls clear"` // where keys of SRTP may be sent and taken
-	DTMF        string           `yaml:"dtmf" oneof:"auto rfc4733 info inband"`
-	Identity    string           `yaml:"identity" oneof:"optional required"`
-	Anonymous   string           `yaml:"anonymous" oneof:"refuse allow"` // callers who want not to be shown
-	Number      policy.Pattern   `yaml:"number"`                         // stands for callers that the peer does not name; one number
-	Diversions  string           `yaml:"diversions" oneof:"diversion history-info"`
-	Numbers     Numbers          `yaml:"numbers"`                              // how the peer writes numbers
-	Reliable    string           `yaml:"reliable" oneof:"off support require"` // provisional answers
-	Timer       string           `yaml:"timer" oneof:"never accept require"`   // session timers
-	TimerEvery  time.Duration    `yaml:"timer-interval"`                       // that we ask for
+	Peer         HostPort         `yaml:"peer"`
+	Transport    string           `yaml:"transport" oneof:"auto udp tcp tls ws wss"`
+	Listen       Listen           `yaml:"listen"`                    // where it is spoken to; the zero value = at all of SIP.Listen
+	Advertise    Host             `yaml:"advertise"`                 // shown to it instead of SIP.Advertise
+	MediaShown   netip.Addr       `yaml:"advertise-media"`           // shown to it in SDP; default: that of Advertise
+	Match        []netip.Prefix   `yaml:"match"`                     // source addresses of its requests; default: the peer's address
+	Rate         int              `yaml:"rate" min:"1" max:"100000"` // messages a second from each address; 0 = sip's defaults
+	Callers      []policy.Pattern `yaml:"callers"`                   // caller numbers it may use
+	RingTimeout  time.Duration    `yaml:"ring-timeout"`
+	SRTP         string           `yaml:"srtp" oneof:"off optional required dtls"`
+	SRTPKeys     string           `yaml:"srtp-keys" oneof:"tls clear"` // where keys of SRTP may be sent and taken
+	DTMF         string           `yaml:"dtmf" oneof:"auto rfc4733 info inband"`
+	MediaTimeout time.Duration    `yaml:"media-timeout"` // 0 = never
+	Identity     string           `yaml:"identity" oneof:"optional required"`
+	Anonymous    string           `yaml:"anonymous" oneof:"refuse allow"` // callers who want not to be shown
+	Number       policy.Pattern   `yaml:"number"`                         // stands for callers that the peer does not name; one number
+	Diversions   string           `yaml:"diversions" oneof:"diversion history-info"`
+	Numbers      Numbers          `yaml:"numbers"`                              // how the peer writes numbers
+	Reliable     string           `yaml:"reliable" oneof:"off support require"` // provisional answers
+	Timer        string           `yaml:"timer" oneof:"never accept require"`   // session timers
+	TimerEvery   time.Duration    `yaml:"timer-interval"`                       // that we ask for
 
 	TLS    *SIPTLS    `yaml:"tls"`    // nil: SIP.TLS, the system's roots, and the peer's own name
 	Login  *Login     `yaml:"login"`  // nil: a peer that asks who we are is told nothing

@@ -55,6 +55,7 @@ trunks:
       srtp: required
       srtp-keys: clear
       dtmf: inband
+      media-timeout: 2m
       timer: require
       timer-interval: 90s
       register: {user: "4711", domain: pbx.example, expires: 10m, bulk: true}
@@ -105,7 +106,7 @@ func TestParseEveryKey(t *testing.T) {
 				Listen: Listen{"tls", netip.MustParseAddrPort("192.0.2.1:5070")}, Advertise: "sip.example.net", MediaShown: netip.MustParseAddr("203.0.113.6"),
 				Match:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
 				Callers: []policy.Pattern{"+12025550123", "+1202555xxxx", "*"}, RingTimeout: 30 * time.Second, Identity: "required",
-				SRTP: "required", SRTPKeys: "clear", DTMF: "inband",
+				SRTP: "required", SRTPKeys: "clear", DTMF: "inband", MediaTimeout: 2 * time.Minute,
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info",
 				Numbers: Numbers{"44", "00", "0", "e164", "pbx.example", "national", []Rewrite{{"9", ""}, {"*1", "+4420"}}},
 				Login:   &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Reliable: "require", Timer: "require", TimerEvery: 90 * time.Second,

@@ -111,6 +111,7 @@ func (l *Leg) confirm() {
 	if l.state == answered {
 		l.state = confirmed
 		l.watch()
+		l.mindMedia()
 	}
 	if l.hangup != nil && l.state == confirmed {
 		_ = l.bye(*l.hangup) // the peer finds out, or repeats its 2xx to nobody

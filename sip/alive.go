@@ -30,7 +30,7 @@ func (l *Leg) watch() {
 // silent tells that neither media nor a request has come for as long as we are
 // patient.
 func (l *Leg) silent() bool {
-	last := l.media.port.LastReceived()
+	last := l.media.port.LastHeard()
 	if l.spoke.After(last) {
 		last = l.spoke
 	}

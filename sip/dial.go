@@ -387,6 +387,7 @@ func (l *Leg) take200(tag string, res *sipgo.Response) {
 	l.notes(res)
 	l.keepAlive(answeredTimer(l.trunk.Timer, l.terms, res))
 	l.watch()
+	l.mindMedia()
 	facts := l.trunk.Facts.Accepted(factsOf(res, l.trunk.Numbers, l.trunk.Facts.Carry, ""))
 	facts.Session = l.session.remote
 	l.emit(bridge.Event{Kind: bridge.Answered, Plan: l.media.planCopy(), Facts: &facts})

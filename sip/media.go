@@ -31,6 +31,7 @@ type session struct {
 	video       *bridge.Format    // of the video there was, if it was taken away
 	sec         security
 
+	since   time.Time // of the last agreement
 	dtmf    DTMF
 	informs bool // the peer sends digits by INFO
 	deaf    bool // the peer would not have one of ours
@@ -182,6 +183,7 @@ func (s *session) take(local, remote sdp.Description, agreed sdp.Agreed, plan br
 	}
 	s.local, s.remote, s.agreed, s.plan, s.offering = local, remote, &agreed, &plan, false
 	s.port.Configure(agreed)
+	s.since = time.Now()
 	s.direct()
 }
 

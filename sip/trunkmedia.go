@@ -1,6 +1,9 @@
 package sip
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // TrunkMedia says how media is exchanged with a trunk's peer.
 type TrunkMedia struct {
@@ -11,6 +14,11 @@ type TrunkMedia struct {
 	KeysInClear bool
 
 	DTMF DTMF
+
+	// Timeout ends calls whose peer sends neither media nor reports for so long,
+	// though it should. 0: never; a silent peer is only asked whether it is there
+	// (ProbeAfter).
+	Timeout time.Duration
 }
 
 // checked is m with its defaults.

@@ -70,6 +70,16 @@ func (s *stream) handshakeFailed(err error) {
 	s.port.log.Warn("no media: the keys could not be agreed on", "media", s.kind, "error", err)
 }
 
+// trouble says why there are no keys, "" if there is no reason.
+func (h *handshakes) trouble() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.why == nil {
+		return ""
+	}
+	return h.why.Error()
+}
+
 // install takes over keys, for media, reports or both.
 func (s *stream) install(open, seal *srtp.Context, name string, media, reports bool) {
 	now := s.port.now()

@@ -148,6 +148,16 @@ func (p *Port) LastReceived() time.Time {
 	return last
 }
 
+// LastHeard is when the peer last sent anything at all of its own: media,
+// reports, or media that nobody agreed on; zero if it never did.
+func (p *Port) LastHeard() time.Time {
+	last := p.audio.lastHeard()
+	if v := p.video.Load(); v != nil && v.lastHeard().After(last) {
+		return v.lastHeard()
+	}
+	return last
+}
+
 // Stats counts what went through the port since it was opened, audio and video
 // together. Jitter, round trip and address are those of the audio.
 func (p *Port) Stats() bridge.MediaStats {
@@ -171,6 +181,9 @@ func add(a, b bridge.MediaStats) bridge.MediaStats {
 	a.Malformed += b.Malformed
 	a.UnknownPayload += b.UnknownPayload
 	a.Undecrypted += b.Undecrypted
+	if a.Trouble == "" {
+		a.Trouble = b.Trouble
+	}
 	a.Sent += b.Sent
 	a.SendDropped += b.SendDropped
 	a.PeerLost += b.PeerLost

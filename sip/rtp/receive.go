@@ -40,7 +40,8 @@ type receiver struct {
 	received, duplicate, foreign, malformed, unknown, undecrypted uint64
 	lostBefore                                                    uint64 // of sources that ended
 
-	last time.Time // of the last packet handed on
+	last    time.Time // of the last packet handed on
+	strange time.Time // of the last one of the peer's that nobody agreed on
 
 	// What the next report says of the peer's last sender report.
 	srMiddle uint32
@@ -217,6 +218,9 @@ func (r *receiver) leaveOut(h *rtp.Header, from netip.AddrPort, now time.Time) {
 		return
 	}
 	r.unknown++
+	if r.latch.current(from) || from == r.latch.sdp {
+		r.strange = now
+	}
 	if !r.src.started || r.src.ssrc != h.SSRC || !r.latch.current(from) {
 		return
 	}

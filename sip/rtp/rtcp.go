@@ -27,9 +27,10 @@ type control struct {
 	lost     uint64         // packets of ours lost, of the peer's current count
 	lostPast uint64         // the same, of counts that began anew
 	trip     time.Duration
-	fir      asked // by the peer
-	firSent  uint8 // number of our last FIR
-	firOnly  bool  // the peer understands no PLI
+	fir      asked     // by the peer
+	firSent  uint8     // number of our last FIR
+	firOnly  bool      // the peer understands no PLI
+	last     time.Time // of the peer's last reports
 
 	outMu sync.Mutex // sends on the socket of the reports
 	out   packetWriter
@@ -91,7 +92,11 @@ func (s *stream) onRTCP(b []byte, from netip.AddrPort, now time.Time) {
 		request: s.onRequest,
 	}) {
 		s.countReport(&s.rx.malformed)
+		return
 	}
+	c.mu.Lock()
+	c.last = now
+	c.mu.Unlock()
 }
 
 func (s *stream) countReport(n *uint64) {

@@ -45,6 +45,23 @@ func (s *stream) lastReceived() time.Time {
 	return s.rx.last
 }
 
+// lastHeard is when the peer last showed that it is there, by media, reports, or
+// media that nobody agreed on.
+func (s *stream) lastHeard() time.Time {
+	s.rx.mu.Lock()
+	last := s.rx.last
+	if s.rx.strange.After(last) {
+		last = s.rx.strange
+	}
+	s.rx.mu.Unlock()
+	s.rc.mu.Lock()
+	defer s.rc.mu.Unlock()
+	if s.rc.last.After(last) {
+		last = s.rc.last
+	}
+	return last
+}
+
 func (s *stream) stats() bridge.MediaStats {
 	var st bridge.MediaStats
 	s.rx.mu.Lock()
@@ -63,6 +80,7 @@ func (s *stream) stats() bridge.MediaStats {
 	st.Sent, st.SendDropped, st.Security = s.tx.sent, s.tx.dropped, s.tx.seal.name
 	s.tx.mu.Unlock()
 	st.PeerLost, st.RoundTrip = s.rc.heard()
+	st.Trouble = s.dtls.trouble()
 	if peer.IsValid() {
 		st.Peer = peer.String()
 	}
