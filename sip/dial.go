@@ -161,16 +161,7 @@ func (a *Agent) buildInvite(in bridge.Intent, t *trunk, callID string, offer []b
 	rest = append(append(append(caller[1:], rest...), a.factHeaders(in, t, f, location)...), sessionID{local: in.Trace.ID}.headers()...)
 	rest = append(append(rest, allowHeader, acceptHeader), t.supported()...)
 	rest = append(rest, timerOf(t.asksTimer(), 0)...)
-	if in.ReferredBy != "" && !in.Facts.Anonymous() {
-		by := sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(in.ReferredBy), Host: a.host}
-		rest = append(rest, sipgo.NewHeader("Referred-By", "<"+by.String()+">"))
-	}
-	if in.Replaces != "" {
-		rest = append(rest, sipgo.NewHeader("Replaces", in.Replaces))
-	}
-	if t.Reliable == ReliableRequire {
-		rest = append(rest, sipgo.NewHeader("Require", rel100))
-	}
+	rest = append(append(rest, a.transferHeaders(in, t)...), t.required()...)
 	for _, h := range append(rest, types...) {
 		req.AppendHeader(h)
 	}

@@ -37,6 +37,14 @@ func (t *Trunk) checkReliablePolicy() error {
 	return nil
 }
 
+// required is what the peer of a call that we place has to know.
+func (t *Trunk) required() []sipgo.Header {
+	if t.Reliable != ReliableRequire {
+		return nil
+	}
+	return []sipgo.Header{sipgo.NewHeader("Require", rel100)}
+}
+
 // checkRequired refuses a call of a peer that lacks what its trunk requires.
 func (t *Trunk) checkRequired(req *sipgo.Request) *refusal {
 	if t.Reliable == ReliableRequire && req.IsInvite() && !offers(req, rel100) {

@@ -276,3 +276,16 @@ func (a *Agent) find(r replaces, t *trunk, then func(*Leg)) {
 		then(nil)
 	}
 }
+
+// transferHeaders are those of a call that a transfer places.
+func (a *Agent) transferHeaders(in bridge.Intent, t *trunk) []sipgo.Header {
+	var out []sipgo.Header
+	if in.ReferredBy != "" && !in.Facts.Anonymous() {
+		by := sipgo.Uri{Scheme: "sip", User: t.Numbers.Format(in.ReferredBy), Host: a.originOf(t).host}
+		out = append(out, sipgo.NewHeader("Referred-By", "<"+by.String()+">"))
+	}
+	if in.Replaces != "" {
+		out = append(out, sipgo.NewHeader("Replaces", in.Replaces))
+	}
+	return out
+}
