@@ -31,6 +31,11 @@ const (
 	UASLate           Scenario = "uas-answers-late"    // pick up as the caller gives up
 	UASCancelledLate  Scenario = "uas-cancelled-late"  // pick up, and be cancelled too late
 	UASSilent         Scenario = "uas-silent"          // say nothing at all for HoldMS
+	UACReliable       Scenario = "uac-reliable"        // acknowledge a reliable 183 (add Require: 100rel), then as uac
+	UASReliable       Scenario = "uas-reliable"        // a reliable 183 with media, then pick up
+	UACChanges        Scenario = "uac-changes"         // refresh, hold, resume, re-INVITE without an offer (add Session-Expires: 90)
+	UASRefreshed      Scenario = "uas-refreshed"       // pick up, be refreshed by UPDATE, be hung up on
+	UACTransfers      Scenario = "uac-transfers"       // REFER to Target; Status is its answer: 202, or a refusal
 )
 
 // Caller tells scenarios that place calls.
@@ -47,6 +52,7 @@ type Script struct {
 	Reason    string   // regular expression that the Reason header has to match; "" = not looked at
 	MediaFile string   // raw G.711 to play for ever; "" = none
 	Payload   int      // 0 (PCMU) or 8 (PCMA)
+	Target    string   // number of a transfer
 }
 
 // view is a Script as the templates see it.
@@ -55,6 +61,9 @@ type view struct {
 	Codec     string
 	MediaPort string // sipp's keyword for it
 	Back      int    // index of the command whose branch is used again
+
+	Seq               int    // CSeq of a change
+	Direction, Answer string // offered, and expected in the answer
 }
 
 // XML fills the scenario in.
@@ -75,7 +84,13 @@ func (s Scenario) XML(script Script) (string, error) {
 	if v.MediaFile != "" {
 		v.MediaPort = "rtpstream_audio_port"
 	}
-	funcs := template.FuncMap{"at": func(v view, back int) view { v.Back = back; return v }}
+	funcs := template.FuncMap{
+		"at": func(v view, back int) view { v.Back = back; return v },
+		"change": func(v view, seq int, direction, answer string) view {
+			v.Seq, v.Direction, v.Answer = seq, direction, answer
+			return v
+		},
+	}
 	file := "scenarios/" + string(s) + ".xml"
 	tmpl, err := template.New(string(s)+".xml").Funcs(funcs).ParseFS(scenarioFiles, "scenarios/parts.tmpl", file)
 	if err != nil {

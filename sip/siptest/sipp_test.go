@@ -25,6 +25,7 @@ func TestSippCallsSipp(t *testing.T) {
 		{"over TCP", UAC, UAS, Script{HoldMS: 100}, Script{RingMS: 50}, true},
 		{"A-law", UAC, UAS, Script{HoldMS: 100, Payload: 8}, Script{Payload: 8}, false},
 		{"early media", UAC, UASEarly, Script{HoldMS: 100}, Script{RingMS: 100}, false},
+		{"early media, acknowledged", UACReliable, UASReliable, Script{HoldMS: 100, Headers: []string{"Require: 100rel"}}, Script{RingMS: 100}, false},
 		{"hung up on", UACHearsBye, UASHangsUp, Script{}, Script{HoldMS: 100}, false},
 		{"hung up on with a reason", UACHearsBye, UASHangsUp, Script{Reason: "cause=16"}, Script{HoldMS: 50, Headers: []string{"Reason: Q.850;cause=16"}}, false},
 		{"busy", UACRefused, UASRefuses, busy, busy, false},
