@@ -102,10 +102,19 @@ func (a *appliance) makeAdmin(ctx context.Context, cfg *configs.Config, logger *
 }
 
 func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger *slog.Logger) error {
-	four, six, err := mediaPools(cfg.SIP.Media)
+	c, err := sipConfig(cfg, logger)
 	if err != nil {
 		return err
 	}
+	c.Acceptor, c.Verifier, c.Store = a.admin.Count(a.bridge), verifier, a.store
+	c.MaxLegs, c.OnRefuse = 2*cfg.Limits.Calls, a.admin.Refused("sip")
+	a.sip, err = sip.New(c)
+	return err
+}
+
+// sipConfig is the SIP side as the configuration has it, without what is behind
+// it.
+func sipConfig(cfg *configs.Config, logger *slog.Logger) (sip.Config, error) {
 	renewed := func(certificate, key configs.File, loaded *tls.Certificate) sip.Certificate {
 		if loaded == nil {
 			return nil
@@ -126,13 +135,15 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 			})
 		}
 	}
-	a.sip, err = sip.New(sip.Config{
-		Listen: texts(cfg.SIP.Listen), Advertise: texts(cfg.SIP.Advertise), Media: four, MediaV6: six, Trunks: trunks,
-		Acceptor: a.admin.Count(a.bridge), Verifier: verifier, Logger: logger, Store: a.store, DNS: dnsServer(cfg.SIP.DNS),
-		MaxLegs: 2 * cfg.Limits.Calls, OnRefuse: a.admin.Refused("sip"),
+	media, err := mediaPools(cfg.SIP.Media)
+	if err != nil {
+		return sip.Config{}, err
+	}
+	return sip.Config{
+		Listen: texts(cfg.SIP.Listen), Advertise: texts(cfg.SIP.Advertise), DNS: dnsServer(cfg.SIP.DNS), Media: media[0], MoreMedia: media[1:], Trunks: trunks,
 		Certificate: renewed(cfg.SIP.TLS.Certificate, cfg.SIP.TLS.Key, cfg.SIP.TLS.Pair.Reveal()),
-	})
-	return err
+		Logger:      logger,
+	}, nil
 }
 
 // trunkTLS is how a SIP peer and we know each other on TLS.
@@ -154,21 +165,17 @@ func loginOf(l *configs.Login) *sip.Login {
 	return &sip.Login{User: l.User, Password: sip.Password(l.Secret.Reveal()), Realm: l.Realm}
 }
 
-// mediaPools are the RTP ports of each address family; nil for one that we have
-// no address of.
-func mediaPools(m configs.SIPMedia) (four, six *rtp.Pool, err error) {
+// mediaPools are the RTP ports of each address.
+func mediaPools(m configs.SIPMedia) ([]*rtp.Pool, error) {
+	var pools []*rtp.Pool
 	for _, addr := range m.Address {
 		pool, err := rtp.NewPool(addr, m.Ports.First, m.Ports.Last)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		if addr.Is4() {
-			four = pool
-		} else {
-			six = pool
-		}
+		pools = append(pools, pool)
 	}
-	return four, six, nil
+	return pools, nil
 }
 
 func texts[T fmt.Stringer](values []T) []string {

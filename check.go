@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"riptide/configs"
+	"riptide/sip"
 )
 
 func checkCommand() *cli.Command {
@@ -37,7 +40,7 @@ func checkCommand() *cli.Command {
 			d := dialled{trunk: c.String("trunk"), number: c.String("number"), caller: c.String("caller")}
 			switch {
 			case d == dialled{}:
-				return printCheck(c.App.Writer, path, cfg)
+				return printCheck(c.Context, c.App.Writer, path, cfg)
 			case d.trunk == "" || d.number == "":
 				return errors.New("to try a number, give both --trunk and --number")
 			}
@@ -47,13 +50,17 @@ func checkCommand() *cli.Command {
 }
 
 // printCheck says what a good configuration would do.
-func printCheck(w io.Writer, path string, cfg *configs.Config) error {
+func printCheck(ctx context.Context, w io.Writer, path string, cfg *configs.Config) error {
 	fmt.Fprintf(w, "%s is good.\n\n", path)
 	fmt.Fprintf(w, "node %s, state in %s, admin on http://%s\n", cfg.Node, cfg.State, cfg.Admin)
 	for _, l := range cfg.SIP.Listen {
 		fmt.Fprintf(w, "SIP on %s\n", l.Say())
 	}
-	fmt.Fprintf(w, "SIP peers are shown %s; RTP on %s ports %s\n", list(cfg.SIP.Advertise), list(cfg.SIP.Media.Address), cfg.SIP.Media.Ports)
+	fmt.Fprintf(w, "RTP on %s ports %s\n", list(cfg.SIP.Media.Address), cfg.SIP.Media.Ports)
+	shown, err := presences(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("find out what SIP peers are shown: %w", err)
+	}
 	if cfg.RIPT.Listen.IsValid() {
 		fmt.Fprintf(w, "RIPT on %s (HTTP/3 and HTTP/2) as https://%s\n", cfg.RIPT.Listen, cfg.RIPT.Authority)
 	}
@@ -61,6 +68,7 @@ func printCheck(w io.Writer, path string, cfg *configs.Config) error {
 		switch {
 		case t.SIP != nil:
 			fmt.Fprintf(w, "trunk %s: SIP to %s over %s, requests accepted from %v\n", t.Name, t.SIP.Peer, t.SIP.Transport, t.SIP.Match)
+			printPresence(w, shown[t.Name])
 		case t.RIPT != nil:
 			switch {
 			case t.RIPT.Connect != "":
@@ -80,6 +88,32 @@ func printCheck(w io.Writer, path string, cfg *configs.Config) error {
 		fmt.Fprintf(w, "route: from %s to %s goes to %s\n", r.From, r.To, r.Trunk)
 	}
 	return nil
+}
+
+// presences are what SIP trunks will be shown of this box, by name.
+func presences(ctx context.Context, cfg *configs.Config) (map[string]sip.Presence, error) {
+	c, err := sipConfig(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	list, err := sip.Present(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	shown := map[string]sip.Presence{}
+	for _, p := range list {
+		shown[p.Trunk] = p
+	}
+	return shown, nil
+}
+
+func printPresence(w io.Writer, p sip.Presence) {
+	if p.Contact != "" {
+		fmt.Fprintf(w, "trunk %s: is shown Contact %s, Via %s, SDP %s; spoken to from %s\n", p.Trunk, p.Contact, p.Via, p.Media, p.From)
+	}
+	for _, warning := range p.Warnings {
+		fmt.Fprintf(w, "trunk %s: WARNING: %s\n", p.Trunk, warning)
+	}
 }
 
 // list is values in one line.

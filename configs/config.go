@@ -37,7 +37,7 @@ type Log struct {
 type SIP struct {
 	Listen    []Listen     `yaml:"listen"`
 	TLS       TLS          `yaml:"tls"`       // of the listeners that are secure; also shown where we connect
-	Advertise []netip.Addr `yaml:"advertise"` // addresses shown to peers, one of each family; default: those of Listen
+	Advertise []netip.Addr `yaml:"advertise"` // addresses shown to peers, one of each family; none = those at which they are spoken to
 	Media     SIPMedia     `yaml:"media"`
 
 	DNS netip.AddrPort `yaml:"dns"` // asked for names of peers; the zero value = those of the system
@@ -45,7 +45,7 @@ type SIP struct {
 
 // SIPMedia is where RTP is received.
 type SIPMedia struct {
-	Address []netip.Addr `yaml:"address"` // one of each family; default: those of Listen
+	Address []netip.Addr `yaml:"address"` // default: those of Listen
 	Ports   PortRange    `yaml:"ports"`
 }
 
@@ -218,7 +218,7 @@ func defaultStateDir() string {
 
 // fill gives keys that were not written the defaults that follow from others.
 func (c *Config) fill() {
-	c.SIP.fill()
+	c.SIP.fill(c.Trunks)
 	if l := c.RIPT.Listen; c.RIPT.Authority == "" && l.IsValid() && !l.Addr().IsUnspecified() && l.Port() != 0 {
 		c.RIPT.Authority = l.String()
 	}

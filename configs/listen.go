@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -68,38 +69,33 @@ func (h *Host) UnmarshalText(b []byte) error {
 }
 
 // fill gives keys that were not written the defaults that follow from others.
-func (s *SIP) fill() {
+func (s *SIP) fill(trunks []Trunk) {
 	if len(s.Listen) == 0 {
 		s.Listen = []Listen{{Addr: netip.MustParseAddrPort("127.0.0.1:5060")}}
 	}
-	var own []netip.Addr // one of each family
-	add := func(addr netip.Addr) {
-		for _, known := range own {
-			if known.Is4() == addr.Is4() {
-				return
-			}
-		}
-		own = append(own, addr)
+	if len(s.Media.Address) > 0 {
+		return
 	}
-	for _, l := range s.Listen {
+	add := func(addr netip.Addr) {
+		if !slices.Contains(s.Media.Address, addr) {
+			s.Media.Address = append(s.Media.Address, addr)
+		}
+	}
+	places := slices.Clone(s.Listen)
+	for _, t := range trunks {
+		if t.SIP != nil {
+			places = append(places, t.SIP.Listen)
+		}
+	}
+	for _, l := range places {
 		if l.Addr.IsValid() {
 			add(l.Addr.Addr())
 		}
 	}
-	for _, l := range s.Listen {
+	for _, l := range places {
 		if l.Addr.Addr() == netip.IPv6Unspecified() {
 			add(netip.IPv4Unspecified()) // [::] takes both
 		}
-	}
-	if len(s.Advertise) == 0 {
-		for _, addr := range own {
-			if !addr.IsUnspecified() {
-				s.Advertise = append(s.Advertise, addr)
-			}
-		}
-	}
-	if len(s.Media.Address) == 0 {
-		s.Media.Address = own
 	}
 }
 
@@ -123,7 +119,6 @@ func (d *decoder) checkSIP(s *SIP) {
 		}
 	}
 	d.oneOfEach("sip.advertise", s.Advertise)
-	d.oneOfEach("sip.media.address", s.Media.Address)
 }
 
 // oneOfEach finds a second address of the same family.

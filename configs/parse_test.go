@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -164,7 +165,7 @@ log:
 		{"admin", c.Admin.String(), "127.0.0.1:9090"},
 		{"log", c.Log.Level + c.Log.Format, "infotext"},
 		{"sip.listen", c.SIP.Listen[0].String(), "127.0.0.1:5060"},
-		{"sip.advertise", c.SIP.Advertise[0].String(), "127.0.0.1"},
+		{"sip.advertise", fmt.Sprint(c.SIP.Advertise), "[]"},
 		{"sip.media.address", c.SIP.Media.Address[0].String(), "127.0.0.1"},
 		{"sip.media.ports", c.SIP.Media.Ports.String(), "16384-32767"},
 		{"ript.authority", c.RIPT.Authority, "127.0.0.1:8443"},

@@ -63,6 +63,9 @@ func (d *decoder) checkSIPTLS(c *Config) {
 }
 
 func (d *decoder) checkTrunkTLS(key string, t *SIPTrunk, s *SIP) {
+	if at := t.Listen.Addr; at.IsValid() && at.Addr().IsUnspecified() && len(s.Advertise) == 0 && t.Advertise == "" {
+		d.problem(key+".listen", "listens on every address, but the peer must be told one", "add "+key+".advertise: the address at which the peer reaches this box")
+	}
 	own := t.TLS != nil && (t.TLS.Certificate != "" || t.TLS.Key != "")
 	switch {
 	case own:

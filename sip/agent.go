@@ -94,7 +94,10 @@ func New(cfg Config) (*Agent, error) {
 		a.byName[t.Name] = tr
 	}
 	var err error
-	if a.sockets, err = openSockets(ctx, cfg.Listen, a.trunks); err != nil {
+	if a.sockets, err = planSockets(cfg.Listen, a.trunks); err != nil {
+		return nil, err
+	}
+	if err := openSockets(ctx, a.sockets); err != nil {
 		return nil, err
 	}
 	a.addr = a.sockets[0].addr
@@ -103,6 +106,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a.guard = newGuard(a.host)
+	a.announce()
 	for _, t := range a.trunks {
 		if t.Register != nil {
 			t.registrant = newRegistrant(a, t)
@@ -152,7 +156,11 @@ func (a *Agent) findHosts(ctx context.Context) error {
 		}
 	}
 	for _, s := range a.sockets {
-		if s.addr.Addr().IsUnspecified() && !s.private && len(a.advertised) == 0 {
+		tell := !s.private
+		for _, t := range a.trunks {
+			tell = tell || s.serves(t) && len(t.advertised) == 0
+		}
+		if s.addr.Addr().IsUnspecified() && tell && len(a.advertised) == 0 {
 			return fmt.Errorf("listen for SIP on %s: a wildcard says not where peers can reach us (set the address to advertise)", s.addr)
 		}
 	}

@@ -30,12 +30,12 @@ type Config struct {
 	// once, at the start, for media need an address.
 	Advertise []string
 
-	Media    *rtp.Pool // RTP ports; of IPv4, where MediaV6 is set
-	MediaV6  *rtp.Pool // for peers that are shown an IPv6 address; nil = Media
-	Trunks   []Trunk
-	Acceptor bridge.Acceptor
-	Verifier Verifier // nil: identities are not looked at; trunks cannot require one
-	Logger   *slog.Logger
+	Media     *rtp.Pool
+	MoreMedia []*rtp.Pool // on other addresses: a leg takes that of its signalling, or of its family
+	Trunks    []Trunk
+	Acceptor  bridge.Acceptor
+	Verifier  Verifier // nil: identities are not looked at; trunks cannot require one
+	Logger    *slog.Logger
 
 	// Certificate is ours on TLS; nil = no listener needs one.
 	Certificate Certificate

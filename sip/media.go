@@ -237,10 +237,7 @@ func (s *session) planCopy() *bridge.MediaPlan {
 // openSession takes an RTP port for a leg of a trunk, which is shown us as
 // origin says. over is what its signalling goes over.
 func (a *Agent) openSession(t *trunk, shown origin, over transport) (*session, error) {
-	pool := a.cfg.Media
-	if a.cfg.MediaV6 != nil && (pool == nil || shown.media.Is6()) {
-		pool = a.cfg.MediaV6
-	}
+	pool := shown.pool
 	port, err := pool.Open(rtp.Options{Log: a.cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("open RTP port: %w", err)

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 
 	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/sip/rtp"
 )
 
 // origin is how a peer is shown us: what it must send to.
@@ -13,6 +15,7 @@ type origin struct {
 	host  string // name or address, in Via, Contact and our URIs
 	port  uint16
 	media netip.Addr // in SDP
+	pool  *rtp.Pool
 }
 
 // advertised is an address that peers are told instead of the one we have.
@@ -52,10 +55,13 @@ func (a *Agent) originFor(t *trunk, s *socket, peer netip.Addr, local netip.Addr
 	if s != nil {
 		own = s.addr
 	}
-	o := origin{port: own.Port()}
 	if own.Addr().IsUnspecified() {
-		own = local // of a connection, what the kernel chose
+		own = netip.AddrPortFrom(local.Addr(), own.Port()) // of a connection, what the kernel chose
 	}
+	if s != nil && s.both && own.Addr().IsUnspecified() && peer.Is4() {
+		own = netip.AddrPortFrom(netip.IPv4Unspecified(), own.Port())
+	}
+	o := origin{port: own.Port(), pool: a.poolFor(own.Addr())}
 	shown := a.advertised
 	if len(t.advertised) > 0 {
 		shown = t.advertised
@@ -70,6 +76,9 @@ func (a *Agent) originFor(t *trunk, s *socket, peer netip.Addr, local netip.Addr
 	case o.host != "":
 	case len(t.advertised) == 0 && !own.Addr().IsUnspecified():
 		o.host, o.media = own.Addr().String(), own.Addr()
+		if o.pool != nil && !o.pool.Addr().IsUnspecified() {
+			o.media = o.pool.Addr()
+		}
 	case len(shown) > 0: // of the wrong family, which the check warns of
 		o.host, o.media = shown[0].host, shown[0].addrs[0]
 	}

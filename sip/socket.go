@@ -16,6 +16,8 @@ type socket struct {
 	over    transport
 	addr    netip.AddrPort // where it is bound
 	both    bool           // [::] that takes IPv4 as well
+	family  string         // "4" or "6" where it takes only that, as net has it
+	twins   *[]*socket     // those of the same place, itself included
 	private bool           // only trunks that name it are spoken to here
 
 	packets *net.UDPConn     // of UDP
@@ -46,16 +48,12 @@ func parsePlace(s string) (place, error) {
 	return p, nil
 }
 
-// openSockets opens what the configuration names, or nothing. Those that only
-// trunks name are for them alone; each trunk learns its own.
-func openSockets(ctx context.Context, shared []string, trunks []*trunk) (sockets []*socket, err error) {
-	defer func() {
-		if err != nil {
-			closeSockets(sockets)
-		}
-	}()
+// planSockets makes what the configuration names, and opens nothing yet. Those
+// that only trunks name are for them alone; each trunk learns its own.
+func planSockets(shared []string, trunks []*trunk) ([]*socket, error) {
 	var all []place
-	opened := map[string][]*socket{}
+	var sockets []*socket
+	planned := map[string][]*socket{}
 	texts := slices.Clone(shared)
 	for _, t := range trunks {
 		if t.Listen != "" {
@@ -69,24 +67,45 @@ func openSockets(ctx context.Context, shared []string, trunks []*trunk) (sockets
 		}
 		all = append(all, p)
 	}
+	if len(all) == 0 {
+		return nil, errors.New("listen for SIP: nowhere (set sip.listen)")
+	}
 	for i, p := range all {
-		if opened[texts[i]] != nil {
+		if planned[texts[i]] != nil {
 			continue
 		}
-		found, err := p.open(ctx, all)
-		if err != nil {
-			return sockets, err
+		family := p.family(all)
+		var found []*socket
+		for _, over := range p.over {
+			found = append(found, &socket{
+				over: over, addr: p.addr, family: family, private: i >= len(shared), twins: &found,
+				both: family == "" && p.addr.Addr().IsUnspecified(),
+			})
 		}
-		for _, s := range found {
-			s.private = i >= len(shared)
-		}
-		opened[texts[i]] = found
+		planned[texts[i]] = found
 		sockets = append(sockets, found...)
 	}
 	for _, t := range trunks {
-		t.sockets = opened[t.Listen]
+		t.sockets = planned[t.Listen]
 	}
 	return sockets, nil
+}
+
+// openSockets opens all of them, or none.
+func openSockets(ctx context.Context, sockets []*socket) (err error) {
+	defer func() {
+		if err != nil {
+			closeSockets(sockets)
+		}
+	}()
+	for len(sockets) > 0 {
+		place := *sockets[0].twins
+		if err := openPlace(ctx, place); err != nil {
+			return err
+		}
+		sockets = sockets[len(place):]
+	}
+	return nil
 }
 
 func closeSockets(sockets []*socket) {
@@ -104,48 +123,44 @@ func (s *socket) close() {
 	}
 }
 
-// open opens a place for all its transports, on the same port.
-func (p place) open(ctx context.Context, all []place) ([]*socket, error) {
+// openPlace opens the sockets of one place, on the same port.
+func openPlace(ctx context.Context, place []*socket) error {
+	addr := place[0].addr
 	var last error
 	for range 20 { // with port 0, TCP may find UDP's choice taken
-		sockets, err := p.tryOpen(ctx, all)
-		if err == nil {
-			return sockets, nil
+		if last = tryPlace(ctx, place, addr); last == nil {
+			return nil
 		}
-		closeSockets(sockets)
-		if last = err; p.addr.Port() != 0 {
+		closeSockets(place)
+		if addr.Port() != 0 {
 			break
 		}
 	}
-	return nil, fmt.Errorf("listen for SIP on %s: %w (another program has the port, or the address is not on this machine: host %q)", p.addr, last, p.addr.Addr())
+	return fmt.Errorf("listen for SIP on %s: %w (another program has the port, or the address is not on this machine: host %q)", addr, last, addr.Addr())
 }
 
-func (p place) tryOpen(ctx context.Context, all []place) ([]*socket, error) {
+func tryPlace(ctx context.Context, place []*socket, addr netip.AddrPort) error {
 	var lc net.ListenConfig
-	var out []*socket
-	addr, family := p.addr, p.family(all)
-	for _, over := range p.over {
-		s := &socket{over: over, both: family == "" && addr.Addr().Is6() && addr.Addr().IsUnspecified()}
-		if over == overUDP {
-			c, err := lc.ListenPacket(ctx, "udp"+family, addr.String())
+	for _, s := range place {
+		if s.over == overUDP {
+			c, err := lc.ListenPacket(ctx, "udp"+s.family, addr.String())
 			if err != nil {
-				return out, err
+				return err
 			}
 			s.packets = c.(*net.UDPConn)
 			_ = s.packets.SetReadBuffer(receiveBuffer) // the system may allow less
 			s.addr = addrPortOf(c.LocalAddr())
 		} else {
-			l, err := lc.Listen(ctx, "tcp"+family, addr.String())
+			l, err := lc.Listen(ctx, "tcp"+s.family, addr.String())
 			if err != nil {
-				return out, err
+				return err
 			}
 			s.accepts = l.(*net.TCPListener)
 			s.addr = addrPortOf(l.Addr())
 		}
 		addr = netip.AddrPortFrom(addr.Addr(), s.addr.Port())
-		out = append(out, s)
 	}
-	return out, nil
+	return nil
 }
 
 // family narrows the network to one address family, "" for what the address

@@ -84,7 +84,7 @@ func pools(t *testing.T, c *Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.MediaV6 = six
+	c.MoreMedia = []*rtp.Pool{six}
 	c.Listen = []string{"127.0.0.1:0", "[::1]:0"}
 }
 

@@ -285,6 +285,7 @@ func TestSipsIsNeverDowngraded(t *testing.T) {
 	accepted := make(chan net.Conn, 1)
 	go func() {
 		if c, err := ln.Accept(); err == nil {
+			_ = c.(*tls.Conn).Handshake() // the agent waits for it
 			accepted <- c
 		}
 	}()

@@ -62,6 +62,9 @@ func NewPool(addr netip.Addr, lo, hi uint16) (*Pool, error) {
 	return p, nil
 }
 
+// Addr is where the ports are.
+func (p *Pool) Addr() netip.Addr { return p.addr }
+
 // Options of a port.
 type Options struct {
 	Log     *slog.Logger  // carries the call and leg; nil = silent
