@@ -48,6 +48,7 @@ type Bridge struct {
 	mu       sync.Mutex
 	calls    map[string]*call
 	owners   map[Leg]*call
+	paces    map[string]*pace
 	busy     map[string]int // trunk -> calls in which it takes part
 	draining bool
 	done     sync.WaitGroup
@@ -66,7 +67,7 @@ func New(cfg Config) *Bridge {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Bridge{cfg: cfg, calls: make(map[string]*call), owners: make(map[Leg]*call), busy: make(map[string]int)}
+	return &Bridge{cfg: cfg, calls: make(map[string]*call), owners: make(map[Leg]*call), busy: make(map[string]int), paces: make(map[string]*pace)}
 }
 
 // Use names the trunks, by their names in the policy.
@@ -91,26 +92,12 @@ func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 	if info.Instead != nil {
 		return b.takeOver(ctx, leg)
 	}
-	decision, trunk, err := b.route(info)
+	decision, _, err := b.route(info)
 	if err != nil {
 		return err
 	}
-	terms := Negotiation{Caller: info.Media, CallerCodecs: b.codecs(info.Trunk), CalledCodecs: trunk.Codecs, Clear: !trunk.Seals, Convert: Convertible()}
-	media, err := Negotiate(terms)
-	if errors.Is(err, CauseMediaSealed) {
-		return CauseMediaSealed.With("the call from trunk %q is encrypted end to end, which trunk %q cannot carry: give this end the keys (trunks.%s.ript.e2e-keys)", info.Trunk, decision.Trunk, info.Trunk)
-	}
+	c, pick, err := b.begin(ctx, leg, decision)
 	if err != nil {
-		return fmt.Errorf("call from trunk %q over trunk %q: %w", info.Trunk, decision.Trunk, err)
-	}
-	passport, err := b.passport(ctx, info, decision, trunk)
-	if err != nil {
-		return err
-	}
-	c := b.newCall(leg, decision, passport)
-	c.terms = terms
-	c.tuned[sideA].can, c.tuned[sideB].can = info.Media.Restrict(terms.CallerCodecs), media.Offer
-	if err := b.admit(c); err != nil {
 		return err
 	}
 	value, err := c.rec.Encode()
@@ -122,16 +109,16 @@ func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 		b.release(c)
 		return CauseStore.With("call from %s to %s refused, its record cannot be written: %v", info.From, info.To, err)
 	}
-	c.log.Info("call started", "from", info.From, "to", info.To, "trunk", info.Trunk, "via", decision.Trunk,
+	c.log.Info("call started", "from", info.From, "to", info.To, "trunk", info.Trunk, "via", pick.name,
 		"leg", info.ID, "identity", verdictWord(info.Identity), "attestation", info.Identity.Verdict.Attestation)
 	intent := Intent{
-		Call: c.rec.ID, Trunk: decision.Trunk, From: info.From, To: info.To,
-		Passport: passport, Others: c.rec.Others, Media: media.Offer, Hops: decision.Hops,
+		Call: c.rec.ID, Trunk: pick.name, From: info.From, To: info.To,
+		Passport: c.rec.Passport, Others: c.rec.Others, Media: pick.offer, Hops: decision.Hops,
 		Facts: c.rec.Facts, Trace: c.rec.Trace,
 	}
 	go func() {
 		defer b.ended(c)
-		c.run(context.WithoutCancel(ctx), trunk, intent)
+		c.run(context.WithoutCancel(ctx), pick.trunk, intent)
 	}()
 	return nil
 }
@@ -230,19 +217,17 @@ func (b *Bridge) admit(c *call) error {
 		return cause
 	}
 	a, z := c.summary.TrunkA, c.summary.TrunkB
-	if limit := b.cfg.Policy.Trunks[a].Calls; limit > 0 && b.busy[a] >= limit {
-		return Cause{Code: "rate-limited", RetryAfter: 5 * time.Second}.With("trunk %q has %d calls, its limit (trunks.%s.calls)", a, b.busy[a], a)
+	if err := b.full(a); err != nil {
+		return err
 	}
-	if limit := b.cfg.Policy.Trunks[z].Calls; limit > 0 && b.busy[z] >= limit {
-		cause := CauseOverloaded.With("trunk %q has %d calls, its limit (trunks.%s.calls)", z, b.busy[z], z)
-		cause.RetryAfter = 5 * time.Second
-		return cause
+	if err := b.full(z); err != nil {
+		return overloaded(err)
 	}
 	b.calls[c.rec.ID] = c
 	b.owners[c.a] = c
 	c.owned = append(c.owned, c.a)
-	b.busy[a]++
-	b.busy[z]++
+	b.count(a)
+	b.count(z)
 	c.places = [2]string{a, z}
 	b.done.Add(1)
 	return nil
@@ -253,9 +238,7 @@ func (b *Bridge) release(c *call) {
 	b.mu.Lock()
 	delete(b.calls, c.rec.ID)
 	for _, trunk := range c.places {
-		if b.busy[trunk]--; b.busy[trunk] == 0 {
-			delete(b.busy, trunk)
-		}
+		b.uncount(trunk)
 	}
 	b.mu.Unlock()
 	b.done.Done()

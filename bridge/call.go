@@ -112,6 +112,11 @@ type call struct {
 	stop         chan Cause   // from Shutdown; one element
 	dialling     chan dialled // one element; nil once it was received
 
+	decision   policy.Decision
+	next       []string // trunks of the route that were not tried yet
+	intent     Intent   // what was dialled last
+	cancelDial context.CancelFunc
+
 	numbers   [2]policy.Number // of the two sides, as the other one knows them
 	hops      int              // that a new leg may cross
 	moving    *transfer        // under way, or nil
@@ -127,27 +132,20 @@ type call struct {
 
 // dialled is the outcome of a Dial.
 type dialled struct {
-	leg Leg
-	err error
+	leg      Leg
+	err      error
+	passport string // that was signed for it, "" for the call's
 }
 
 // run is the call's life, from the record to the last wave of both legs.
 func (c *call) run(ctx context.Context, trunk Trunk, intent Intent) {
-	dialCtx, cancelDial := context.WithCancel(ctx)
-	defer cancelDial()
-	answers := make(chan dialled, 1)
-	c.dialling = answers
 	c.rec.State = StateProceeding
-	go func() {
-		leg, err := trunk.Dialer.Dial(dialCtx, intent)
-		answers <- dialled{leg, err}
-	}()
-
+	c.dial(ctx, trunk, intent, nil)
 	cause, last := c.loop(ctx)
-	cancelDial()
+	c.cancelDial()
 	if c.dialling != nil {
 		// The dialler was asked to give up, and says what became of it.
-		c.b = (<-answers).leg
+		c.b = (<-c.dialling).leg
 	}
 	c.finish(ctx, cause, last)
 }
@@ -162,9 +160,16 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 		case d := <-c.dialling:
 			c.dialling = nil
 			if d.err != nil {
-				return c.dialFailed(d.err), nil
+				cause := c.dialFailed(d.err)
+				if c.reroute(ctx, cause) {
+					continue
+				}
+				return cause, nil
 			}
 			c.b = d.leg
+			if d.passport != "" {
+				c.rec.Passport = d.passport
+			}
 			c.bridge.owns(c, d.leg)
 			c.joinB()
 			c.note(ctx)
@@ -245,6 +250,10 @@ func (c *call) handle(ctx context.Context, from side, ev Event, ok bool) (over b
 		cause = ev.Cause
 		if cause.By == "" {
 			cause.By = from.party()
+		}
+		if from == sideB && c.reroute(ctx, cause) {
+			stored(&ev)
+			return false, Cause{}, nil
 		}
 		return true, cause, &ev
 	}
