@@ -235,14 +235,17 @@ func (a *appliance) trunks(cfg *configs.Config) map[string]bridge.Trunk {
 func makePolicy(cfg *configs.Config) (*policy.Policy, error) {
 	p := &policy.Policy{Trunks: make(map[string]policy.Trunk, len(cfg.Trunks))}
 	for _, t := range cfg.Trunks {
-		trunk := policy.Trunk{Name: t.Name, Calls: t.Calls, Transfer: t.Transfer == "allow"}
+		trunk := policy.Trunk{Name: t.Name, Calls: t.Calls, Rate: float64(t.Pace), Transfer: t.Transfer == "allow"}
 		if t.SIP != nil {
 			trunk.Callers = policy.NumberSet{Allow: t.SIP.Callers}
 		}
 		p.Trunks[t.Name] = trunk
 	}
 	for _, r := range cfg.Routes {
-		p.Routes = append(p.Routes, policy.Route{From: r.From, To: r.To, Via: r.Trunk})
+		p.Routes = append(p.Routes, policy.Route{
+			From: r.From, To: r.To, Via: r.Via(), Next: r.Trunk[min(1, len(r.Trunk)):],
+			Reroute: policy.Reroute{On: r.NextOn, AfterMedia: r.AfterMedia == "true"},
+		})
 	}
 	return p, nil
 }

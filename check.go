@@ -85,7 +85,7 @@ func printCheck(ctx context.Context, w io.Writer, path string, cfg *configs.Conf
 		}
 	}
 	for _, r := range cfg.Routes {
-		fmt.Fprintf(w, "route: from %s to %s goes to %s\n", r.From, r.To, r.Trunk)
+		fmt.Fprintf(w, "route: from %s to %s goes to %s\n", r.From, r.To, strings.Join(r.Trunk, ", then "))
 	}
 	return nil
 }

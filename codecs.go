@@ -32,17 +32,19 @@ func reachable(cfg *configs.Config, t configs.Trunk) []bridge.Codec {
 		}
 	}
 	for _, r := range cfg.Routes {
-		to, ok := cfg.Trunk(r.Trunk)
-		if !ok || r.From != "" && r.From != t.Name {
-			continue
-		}
-		codecs := codecsOf(to)
-		if len(codecs) == 0 {
-			return nil
-		}
-		add(codecs)
-		if slices.ContainsFunc(codecs, bridge.Codec.Converts) {
-			add(bridge.Convertible())
+		for _, name := range r.Trunk {
+			to, ok := cfg.Trunk(name)
+			if !ok || r.From != "" && r.From != t.Name {
+				continue
+			}
+			codecs := codecsOf(to)
+			if len(codecs) == 0 {
+				return nil
+			}
+			add(codecs)
+			if slices.ContainsFunc(codecs, bridge.Codec.Converts) {
+				add(bridge.Convertible())
+			}
 		}
 	}
 	return out

@@ -66,8 +66,8 @@ func tryNumber(w io.Writer, cfg *configs.Config, d dialled) error {
 		return err
 	}
 	route := cfg.Routes[way.Route]
-	fmt.Fprintf(w, "  route:  from %s to %s goes to trunk %s (routes[%d])\n", route.From, route.To, route.Trunk, way.Route)
-	if t, ok := cfg.Trunk(route.Trunk); ok && t.SIP != nil {
+	fmt.Fprintf(w, "  route:  from %s to %s goes to trunk %s (routes[%d])\n", route.From, route.To, strings.Join(route.Trunk, ", then "), way.Route)
+	if t, ok := cfg.Trunk(route.Via()); ok && t.SIP != nil {
 		fmt.Fprintf(w, "  dialled there: %s (trunks.%s.sip.numbers.write: %s)\n", numberRules(t.SIP).Format(to), t.Name, t.SIP.Numbers.Write)
 	} else {
 		fmt.Fprintf(w, "  dialled there: %s\n", to)

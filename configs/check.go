@@ -304,7 +304,19 @@ func (d *decoder) checkRoutes(c *Config) {
 	for i, r := range c.Routes {
 		key := fmt.Sprintf("routes[%d]", i)
 		from, fromOK := d.routeTrunk(c, key, "from", r.From, names)
-		d.routeTrunk(c, key, "trunk", r.Trunk, names)
+		if len(r.Trunk) == 0 {
+			d.routeTrunk(c, key, "trunk", "", names)
+		}
+		for n, name := range r.Trunk {
+			field := "trunk"
+			if len(r.Trunk) > 1 {
+				field = fmt.Sprintf("trunk[%d]", n)
+			}
+			d.routeTrunk(c, key, field, name, names)
+			if slices.Contains(r.Trunk[:n], name) && name != "" {
+				d.problem(key+"."+field, fmt.Sprintf("%s is there already", clip(name)), "name each trunk once")
+			}
+		}
 		if r.To == "" && !d.has(key+".to") {
 			d.problem(key, "to is missing", `add to: a number pattern, as in "+*"`)
 		}

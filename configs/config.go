@@ -73,7 +73,8 @@ type Identity struct {
 // Trunk is a peer. Exactly one of SIP and RIPT is set.
 type Trunk struct {
 	Name  string
-	Calls int        `yaml:"calls" min:"1" max:"100000"` // at once, in both directions; 0 = limits.calls
+	Calls int        `yaml:"calls" min:"1" max:"100000"`           // at once, in both directions; 0 = limits.calls
+	Pace  int        `yaml:"calls-per-second" min:"1" max:"10000"` // new ones, in both directions; 0 = no limit
 	SIP   *SIPTrunk  `yaml:"sip"`
 	RIPT  *RIPTTrunk `yaml:"ript"`
 
@@ -153,7 +154,18 @@ type Accept struct {
 type Route struct {
 	From  string         `yaml:"from"`
 	To    policy.Pattern `yaml:"to"`
-	Trunk string         `yaml:"trunk"`
+	Trunk []string       `yaml:"trunk"` // the first gets the call, the others what it does not take
+
+	NextOn     []policy.Status `yaml:"next-on"` // answers after which the next trunk gets the call; default: policy.DefaultReroute
+	AfterMedia string          `yaml:"next-after-media" oneof:"true false"`
+}
+
+// Via is the trunk that gets the calls first.
+func (r Route) Via() string {
+	if len(r.Trunk) == 0 {
+		return ""
+	}
+	return r.Trunk[0]
 }
 
 // Limits protect the box.
@@ -221,6 +233,14 @@ func (c *Config) fill() {
 	c.SIP.fill(c.Trunks)
 	if l := c.RIPT.Listen; c.RIPT.Authority == "" && l.IsValid() && !l.Addr().IsUnspecified() && l.Port() != 0 {
 		c.RIPT.Authority = l.String()
+	}
+	for i := range c.Routes {
+		if r := &c.Routes[i]; len(r.NextOn) == 0 {
+			r.NextOn = policy.DefaultReroute
+		}
+		if c.Routes[i].AfterMedia == "" {
+			c.Routes[i].AfterMedia = "false"
+		}
 	}
 	for i := range c.Trunks {
 		c.Trunks[i].fill(c.Node)

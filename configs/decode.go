@@ -245,6 +245,11 @@ func setScalar(v reflect.Value, s string, tag reflect.StructTag, dir string) err
 		return nil
 	case *File:
 		return setFile(p, s, dir)
+	case *policy.Status:
+		if p.UnmarshalText([]byte(s)) != nil {
+			return mistake("not an answer that refuses a call", "write a SIP status as 503, or a class of them as 5xx")
+		}
+		return nil
 	case encoding.TextUnmarshaler:
 		return setText(p, s)
 	case *int:

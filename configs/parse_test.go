@@ -66,6 +66,7 @@ trunks:
     codecs: [PCMA, opus, vp8]
   telco:
     calls: 40
+    calls-per-second: 5
     ript:
       connect: https://Peer.example:9443/
       client: box-7
@@ -83,7 +84,7 @@ trunks:
         hosts: ["*.telco.example"]
 routes:
   - {from: pbx, to: "+*", trunk: telco}
-  - {from: telco, to: "+1*", trunk: pbx}
+  - {from: telco, to: "+1*", trunk: [pbx, telco], next-on: [404, 5xx], next-after-media: true}
 limits: {calls: 7}
 `
 
@@ -115,13 +116,16 @@ func TestParseEveryKey(t *testing.T) {
 				Accept:   &SIPAccept{Users: "/etc/riptide/pbx.users", Register: "allow", From: "match", Algorithms: []string{"MD5"}, MinExpires: 30 * time.Second, MaxExpires: 2 * time.Hour}},
 				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},
 				Transfer: "allow", Codecs: []Codec{"PCMA", "opus", "VP8"}},
-			{Name: "telco", Calls: 40, RIPT: &RIPTTrunk{Connect: "https://peer.example:9443", Client: "box-7",
+			{Name: "telco", Calls: 40, Pace: 5, RIPT: &RIPTTrunk{Connect: "https://peer.example:9443", Client: "box-7",
 				Numbers: []policy.Pattern{"+1202555xxxx"}, Roots: "/etc/riptide/ca.pem", Media: "put-get", E2EKeys: "/etc/riptide/e2e.json", Inbound: "false",
 				Accept: &Accept{Client: "tel", Key: "/etc/riptide/telco.pub", Callers: []policy.Pattern{"+1202555xxxx"},
 					Destinations: []policy.Pattern{"+1*"}, Except: []policy.Pattern{"+1900*"}, Hosts: []string{"*.telco.example"}}},
 				Facts: Facts{Accept: defaultFacts(), Send: defaultFacts()}, Transfer: "refuse"},
 		},
-		Routes: []Route{{"pbx", "+*", "telco"}, {"telco", "+1*", "pbx"}},
+		Routes: []Route{
+			{From: "pbx", To: "+*", Trunk: []string{"telco"}, NextOn: policy.DefaultReroute, AfterMedia: "false"},
+			{From: "telco", To: "+1*", Trunk: []string{"pbx", "telco"}, NextOn: []policy.Status{"404", "5xx"}, AfterMedia: "true"},
+		},
 		Limits: Limits{7},
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -134,7 +138,7 @@ func TestFullNamesEveryKey(t *testing.T) {
 	_, d := parse("x.yaml", []byte(full))
 	seen := map[string]bool{}
 	for key := range d.at {
-		key = strings.NewReplacer("trunks.pbx", "trunks.NAME", "trunks.telco", "trunks.NAME", "routes[0]", "routes[]", "rewrite[0]", "rewrite[]").Replace(key)
+		key = strings.NewReplacer("trunks.pbx", "trunks.NAME", "trunks.telco", "trunks.NAME", "routes[0]", "routes[]", "routes[1]", "routes[]", "rewrite[0]", "rewrite[]").Replace(key)
 		seen[key] = true
 	}
 	for _, key := range Keys() {
