@@ -7,8 +7,8 @@ import (
 	"riptide/transcode"
 )
 
-// A party that is put on hold, or waits for the target of a transfer, must not
-// hear nothing: a dead line is hung up. What the other party sends while it
+// A party that is put on hold, waits for the target of a transfer, or was told of
+// early media that does not come, must not hear nothing: a dead line is hung up. What the other party sends while it
 // holds, its music, is heard as it is; where it sends nothing, the line is
 // filled with comfort noise, or with the ringing of a transfer's target.
 
@@ -16,9 +16,10 @@ import (
 type filling uint8
 
 const (
-	unfilled filling = iota
-	noise            // as of a telephone line
-	ringback         // somebody is being rung
+	unfilled  filling = iota
+	noise             // as of a telephone line
+	ringback          // somebody is being rung
+	ringUntil         // the same, until something is heard: what comes then may pause
 )
 
 const (
@@ -107,11 +108,11 @@ func (f *filler) tick(plan *MediaPlan, passed time.Duration) time.Duration {
 		f.moved, f.idle, f.filled = moved, 0, 0
 		return ptime
 	}
-	if f.idle += passed; f.idle < fillAfter {
+	what := filling(f.what.Load())
+	if f.idle += passed; f.idle < fillAfter || what == ringUntil && f.moved > 0 {
 		return ptime
 	}
 	n := frameOf(plan.Speech, ptime)
-	what := filling(f.what.Load())
 	switch {
 	case what == noise && plan.ComfortNoise:
 		if f.filled%noiseEvery < ptime {
@@ -143,7 +144,7 @@ func (f *filler) encode(plan *MediaPlan, what filling, n int) bool {
 		f.noise, f.tone = transcode.NewNoise(fillSeq), transcode.NewTone(ringHz, ringLevel)
 		f.noise.Set(transcode.NoiseParams{Level: noiseLevel})
 	}
-	if what == ringback && f.filled%ringCycle < ringOn {
+	if what != noise && f.filled%ringCycle < ringOn {
 		f.samples = f.tone.Append(f.samples[:0], n)
 	} else {
 		f.samples = f.noise.Append(f.samples[:0], n)
@@ -183,6 +184,10 @@ func (c *call) fillingFor(s side) filling {
 	other := s.other()
 	waits := c.moving != nil && c.moving.from == other
 	switch {
+	case c.rec.State != StateAnswered && s == sideA && c.early() != nil:
+		// The caller's telephone is quiet, because it was promised the callee's
+		// ringing or announcement. If that does not come, it hears ours.
+		return ringUntil
 	case c.rec.State != StateAnswered:
 		return unfilled
 	case waits && c.moving.rings:
