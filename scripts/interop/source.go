@@ -16,12 +16,12 @@ import (
 // source is what the test files say they show.
 type source struct {
 	shown map[cell][]string // tests
-	tests map[string]bool   // every test there is
+	tests map[string]string // every test there is, and the comments on it and in it
 }
 
 // readSource reads every test file of the tree.
 func readSource(root string) (*source, error) {
-	s := &source{shown: map[cell][]string{}, tests: map[string]bool{}}
+	s := &source{shown: map[cell][]string{}, tests: map[string]string{}}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -40,7 +40,7 @@ func readSource(root string) (*source, error) {
 }
 
 func (s *source) readFile(path string) error {
-	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution|parser.ParseComments)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
@@ -49,7 +49,12 @@ func (s *source) readFile(path string) error {
 		if !ok || f.Recv != nil || f.Body == nil || !strings.HasPrefix(f.Name.Name, "Test") {
 			continue
 		}
-		s.tests[f.Name.Name] = true
+		s.tests[f.Name.Name] += f.Doc.Text() // two packages may have tests of one name
+		for _, c := range file.Comments {
+			if c.Pos() > f.Pos() && c.End() < f.End() {
+				s.tests[f.Name.Name] += c.Text()
+			}
+		}
 		var bad error
 		ast.Inspect(f.Body, func(n ast.Node) bool {
 			call, ok := n.(*ast.CallExpr)
@@ -122,14 +127,21 @@ func (s *source) pattern() string {
 }
 
 // guards are the tests of a complaint: those that bear its number in their
-// names, and those listed with it.
+// names, those whose comments name its thread, and those listed with it.
 func (s *source) guards(c complaint) []string {
 	named := regexp.MustCompile(fmt.Sprintf(`^Test%s0*%d(\D|$)`, c.kind, c.number))
 	out := slices.Clone(c.tests)
-	for name := range s.tests {
-		if named.MatchString(name) {
+	for name, comment := range s.tests {
+		if named.MatchString(name) || c.thread != "" && c.said().MatchString(comment) {
 			out = append(out, name)
 		}
 	}
 	return out
+}
+
+// said finds a thread in a comment: sip#611, livekit/sip#611, or its address.
+func (c complaint) said() *regexp.Regexp {
+	repository, number, _ := strings.Cut(c.thread, "#")
+	short := repository[strings.IndexByte(repository, '/')+1:]
+	return regexp.MustCompile(`\b` + regexp.QuoteMeta(short) + `\s?(#|/issues/|/pull/)` + number + `\b`)
 }

@@ -50,8 +50,8 @@ func fault(number int, hurts string) complaint {
 var threads = []complaint{
 	pain(1, "livekit/sip#611", "a private address in SDP, and no audio", "TestLatch"),
 	pain(2, "emiago/diago#100", "a private address in SDP, and no audio", "TestLatch"),
-	pain(3, "livekit/sip#597", "Contact shows an address of a container, and the BYE is lost"),
-	pain(4, "livekit/sip#515", "the address in Contact is not the firewall's"),
+	pain(3, "livekit/sip#597", "Contact shows an address of a container, and the BYE is lost", "TestPain03And04ShownAddressIsTheTrunks"),
+	pain(4, "livekit/sip#515", "the address in Contact is not the firewall's", "TestPain03And04ShownAddressIsTheTrunks"),
 	pain(5, "asterisk/asterisk#1847", "an RTP socket bound to every address breaks NAT gateways"),
 	pain(6, "livekit/sip#424", "picked up but no sound, and nobody can say why", "TestNothingHeard", "TestBothAddressesAreLogged"),
 	pain(7, "sipwise/rtpengine#765", "audio stops after a re-INVITE", "TestReconfigureKeepsTheStream"),
@@ -64,7 +64,7 @@ var threads = []complaint{
 	pain(14, "jambonz/sbc-inbound#84", "calls die at one minute: a re-INVITE offers another codec", "TestReinviteKeepsTheCodec"),
 	pain(15, "livekit/sip#96", "a hold re-INVITE ends the call", "TestHold"),
 	pain(16, "livekit/sip#582", "session refresh and BYE are dropped"),
-	pain(17, "livekit/sip#494", "no session timers"),
+	pain(17, "livekit/sip#494", "no session timers", "TestAgreeTimer"),
 	pain(18, "drachtio/drachtio-server#474", "a timer that nobody wanted"),
 	pain(19, "livekit/sip#438", "IMS sends preconditions and two INVITEs"),
 	pain(20, "drachtio/drachtio-server#459", "delayed offer loses the dialog", "TestLateOffer"),
@@ -78,13 +78,13 @@ var threads = []complaint{
 	pain(28, "signalwire/freeswitch#1725", "183 without RTP is dead silence"),
 	pain(29, "signalwire/freeswitch#2401", "reliable provisional answers are unstable, and carriers insist"),
 	pain(30, "livekit/protocol#737", "most support tickets are about a leading +"),
-	pain(31, "livekit/sip#484", "a mismatch of configurations is reported as 486"),
+	pain(31, "livekit/sip#484", "a mismatch of configurations is reported as 486", "TestRefusedOverSIP", "TestRefusalsDiffer", "TestSBCRefusalsAreDiscreet"),
 	pain(32, "livekit/sip#530", "no client certificate on outbound TLS"),
 	pain(33, "meetecho/janus-gateway#2726", "SDES answered with the wrong crypto tag"),
 	pain(34, "emiago/sipgo#206", "an INVITE of more than 1300 bytes is refused on UDP", "TestFault08LargeRequestGoesOverTCP", "TestFault08LargeRequestFallsBackToUDP"),
 	pain(35, "emiago/sipgo#349", "goroutines pile up", "TestNothingLeft", "TestSoakTenThousandCalls"),
 	pain(36, "kamailio/kamailio#3823", "memory grows with each reload of certificates"),
-	pain(37, "asterisk/asterisk#436", "a bad configuration at reload stops everything"),
+	pain(37, "asterisk/asterisk#436", "a bad configuration at reload stops everything", "TestMistakes", "TestLimits"),
 }
 
 var faults = []complaint{
