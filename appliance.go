@@ -125,7 +125,7 @@ func sipConfig(cfg *configs.Config, logger *slog.Logger) (sip.Config, error) {
 	for _, t := range cfg.Trunks {
 		if t.SIP != nil {
 			trunks = append(trunks, sip.Trunk{
-				Login: loginOf(t.SIP.Login), Accept: acceptOf(t.SIP.Accept), Register: registerOf(t.SIP.Register),
+				Login: loginOf(t.SIP.Login), Accept: acceptOf(t.SIP.Accept), Register: registerOf(t.SIP.Register), Probe: t.SIP.Probe, FollowRedirects: t.SIP.Redirects == "follow",
 				Name: t.Name, Codecs: codecsOf(t), Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
 				Rate: t.SIP.Rate, TLS: trunkTLS(t.SIP.TLS, renewed), Listen: t.SIP.Listen.String(), Advertise: string(t.SIP.Advertise), AdvertiseMedia: t.SIP.MediaShown,
 				RingTimeout: t.SIP.RingTimeout, Media: trunkMedia(t.SIP), RequireIdentity: t.SIP.Identity == "required",
@@ -387,7 +387,7 @@ func (a *appliance) ready(cfg *configs.Config) error {
 		}
 	}
 	for _, t := range a.sip.Trunks() {
-		if t.Err != nil && t.Registers {
+		if t.Err != nil && (t.Registers || t.Probed) {
 			errs = append(errs, fmt.Errorf("trunk %q: %w", t.Name, t.Err))
 		}
 	}

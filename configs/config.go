@@ -115,7 +115,10 @@ type SIPTrunk struct {
 	Timer        string           `yaml:"timer" oneof:"never accept require"`   // session timers
 	TimerEvery   time.Duration    `yaml:"timer-interval"`                       // that we ask for
 
-	TLS    *SIPTLS    `yaml:"tls"`    // nil: SIP.TLS, the system's roots, and the peer's own name
+	TLS       *SIPTLS       `yaml:"tls"`                             // nil: SIP.TLS, the system's roots, and the peer's own name
+	Probe     time.Duration `yaml:"probe"`                           // between OPTIONS that ask whether it lives; 0 = none
+	Redirects string        `yaml:"redirects" oneof:"refuse follow"` // 3xx to the trunk's own servers
+
 	Login  *Login     `yaml:"login"`  // nil: a peer that asks who we are is told nothing
 	Accept *SIPAccept `yaml:"accept"` // nil: nobody is asked who they are
 
@@ -316,6 +319,9 @@ func (t *Trunk) fill(node string) {
 		}
 		s.Accept.fill()
 		s.Register.fill()
+		if s.Redirects == "" {
+			s.Redirects = "refuse"
+		}
 		if s.Diversions == "" {
 			s.Diversions = "diversion"
 		}

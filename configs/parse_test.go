@@ -59,6 +59,8 @@ trunks:
       media-timeout: 2m
       timer: require
       timer-interval: 90s
+      probe: 30s
+      redirects: follow
       register: {user: "4711", domain: pbx.example, expires: 10m, bulk: true}
       accept: {users: pbx.users, register: allow, from: match, algorithms: MD5, min-expires: 30s, max-expires: 2h}
     facts: {accept: all, send: [callerName, privacy], carry: [X-Account, Subject]}
@@ -112,6 +114,7 @@ func TestParseEveryKey(t *testing.T) {
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info",
 				Numbers: Numbers{"44", "00", "0", "e164", "pbx.example", "national", []Rewrite{{"9", ""}, {"*1", "+4420"}}},
 				Login:   &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Reliable: "require", Timer: "require", TimerEvery: 90 * time.Second,
+				Probe: 30 * time.Second, Redirects: "follow",
 				Register: &SIPRegister{User: "4711", Domain: "pbx.example", Expires: 10 * time.Minute, Bulk: "true"},
 				Accept:   &SIPAccept{Users: "/etc/riptide/pbx.users", Register: "allow", From: "match", Algorithms: []string{"MD5"}, MinExpires: 30 * time.Second, MaxExpires: 2 * time.Hour}},
 				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},

@@ -30,6 +30,13 @@ func tryTimeout() time.Duration { return 8 * sipgo.T1 }
 // try sends an INVITE. It runs in the mailbox.
 func (l *Leg) try(at *attempt, f flow) error {
 	l.flow, l.out.attempt = f, at
+	if l.out.called == nil {
+		l.out.called = at.invite.Recipient.Clone()
+	}
+	at.invite.Recipient = *l.out.called.Clone()
+	if at.to.uri != nil {
+		at.invite.Recipient = *at.to.uri.Clone()
+	}
 	if at.to.binding != nil {
 		at.to.binding.address(at.invite, l.trunk.Numbers.Format(l.info.To))
 	}
@@ -73,6 +80,8 @@ func (l *Leg) onAttempt(at *attempt, res *sipgo.Response) {
 	switch {
 	case at.left:
 		l.leftOver(at, res)
+		return
+	case res.StatusCode >= 300 && res.StatusCode < 400 && l.redirected(res):
 		return
 	case res.StatusCode == 503:
 		l.trunk.failed(at.to, failure{why: "503 " + clip(res.Reason, 100), pause: retryAfterOf(res), alive: true})

@@ -91,6 +91,8 @@ type Trunk struct {
 	Codecs  []bridge.Codec // what may be spoken there, best first; empty = everything
 
 	Media           TrunkMedia
+	Probe           time.Duration // between OPTIONS that ask whether the peer lives; 0 = none
+	FollowRedirects bool          // 3xx to the trunk's own servers; else they end the call
 	RingTimeout     time.Duration // of calls we place; default 180 s
 	ProbeAfter      time.Duration // a peer silent for so long in a call is asked whether it lives; default 5 min
 	RequireIdentity bool          // refuse INVITEs without an Identity header (428)

@@ -20,12 +20,14 @@ const maxDatagramRequest = 1300
 // outgoing is what a leg that we placed needs until its answer, and for the
 // answers that come after it.
 type outgoing struct {
-	*attempt               // the one there is
-	rest     []target      // not tried yet
-	between  bool          // the attempt was left, and the next one is on its way
-	tries    tries         // challenges that were answered
-	given    *bridge.Cause // we gave up, for this reason
-	raised   int           // times the peer found the session interval too small
+	*attempt                // the one there is
+	rest      []target      // not tried yet
+	between   bool          // the attempt was left, and the next one is on its way
+	tries     tries         // challenges that were answered
+	redirects int           // that were followed
+	called    *sipgo.Uri    // Request-URI where a target has no other
+	given     *bridge.Cause // we gave up, for this reason
+	raised    int           // times the peer found the session interval too small
 
 	early    map[string]*dialog // by To tag: one for each fork
 	answered map[string]func()  // repeats the ACK of each fork that answered

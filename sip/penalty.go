@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	sipgo "github.com/emiago/sipgo/sip"
+
 	"riptide/bridge"
 )
 
@@ -12,7 +14,8 @@ import (
 type target struct {
 	addr    netip.AddrPort
 	over    transport
-	binding *binding // of a user who registered
+	binding *binding   // of a user who registered
+	uri     *sipgo.Uri // of a redirection
 }
 
 // reached is a target as its standing is remembered: by address.
@@ -94,9 +97,12 @@ func (s *standing) resting(now time.Time) error {
 }
 
 // state tells why no call is tried just now.
-func (s *standing) state(now time.Time) error {
+func (s *standing) state(targets []target, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.allDown(targets); err != nil {
+		return err
+	}
 	return s.resting(now)
 }
 
@@ -162,25 +168,23 @@ func doubled(first time.Duration, n int) time.Duration {
 func (s *standing) order(targets []target, now time.Time) ([]target, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.allDown(targets); err != nil {
+		return nil, err
+	}
 	if err := s.resting(now); err != nil {
 		return nil, err
 	}
 	var good, bad []target
-	down := 0
 	for _, to := range targets {
 		switch r := s.targets[to.reached()]; {
 		case r == nil:
 			good = append(good, to)
 		case r.down:
-			down++
 		case now.Before(r.until):
 			bad = append(bad, to)
 		default:
 			good = append(good, to)
 		}
-	}
-	if down > 0 && len(good)+len(bad) == 0 {
-		return nil, bridge.CauseUnreachable.With("no answer to OPTIONS from any of its %d addresses", down)
 	}
 	if s.rests > 0 {
 		s.trying = now.Add(tryAgain)

@@ -345,7 +345,7 @@ func TestStanding(t *testing.T) {
 	for range 20 {
 		fail(s, one, 0, failure{why: "503", alive: true})
 	}
-	if err := s.state(dayOne); err != nil {
+	if err := s.state(both, dayOne); err != nil {
 		t.Errorf("a trunk that answers 503 is at rest: %v", err)
 	}
 	s = &standing{}
@@ -362,10 +362,10 @@ func TestStanding(t *testing.T) {
 		t.Errorf("only one: %s", got)
 	}
 	fail(s, one, breakerFirst+time.Second, failure{why: "silence"})
-	if err := s.state(dayOne.Add(2*breakerFirst + 5*time.Second)); err == nil {
+	if err := s.state(both, dayOne.Add(2*breakerFirst+5*time.Second)); err == nil {
 		t.Error("the second rest is no longer than the first")
 	}
-	if s.succeed(one); s.state(dayOne.Add(breakerFirst+2*time.Second)) != nil {
+	if s.succeed(one); s.state(both, dayOne.Add(breakerFirst+2*time.Second)) != nil {
 		t.Error("at rest after a success")
 	}
 }

@@ -56,7 +56,7 @@ func (a *Agent) usable(t *trunk) error {
 	if err := a.possible(t, n); err != nil {
 		return err
 	}
-	return t.standing.state(a.cfg.Now())
+	return t.standing.state(t.known(), a.cfg.Now())
 }
 
 // registered are the contacts of a trunk's users. A user whose name is the
@@ -72,7 +72,7 @@ func (t *trunk) registered(called string) []target {
 	for i := range list {
 		b := &list[i]
 		if over, err := parseTransport(b.Transport); err == nil {
-			out = append(out, target{b.way(over), over, b})
+			out = append(out, target{addr: b.way(over), over: over, binding: b})
 		}
 	}
 	return out

@@ -18,6 +18,9 @@ func (a *Agent) tend() {
 			}
 			a.tended.Go(func() { a.follow(a.retired, t, wait, lost) })
 		}
+		if t.Probe > 0 && t.host != "" {
+			a.tended.Go(func() { a.probe(a.retired, t) })
+		}
 		if r := t.registrant; r != nil {
 			a.tended.Go(func() { r.run(a.retired) })
 		}
@@ -44,6 +47,7 @@ func (a *Agent) retire(ctx context.Context) {
 type TrunkState struct {
 	Name       string
 	Registers  bool // we register there
+	Probed     bool // it is asked whether it lives
 	Registered bool
 	Users      int   // contacts of users who registered here
 	Err        error // why no call can be placed there; nil = it can
@@ -53,7 +57,7 @@ type TrunkState struct {
 func (a *Agent) Trunks() []TrunkState {
 	out := make([]TrunkState, 0, len(a.trunks))
 	for _, t := range a.trunks {
-		s := TrunkState{Name: t.Name, Registers: t.registrant != nil, Err: a.usable(t)}
+		s := TrunkState{Name: t.Name, Registers: t.registrant != nil, Probed: t.Probe > 0, Err: a.usable(t)}
 		if s.Registers {
 			s.Registered = t.registrant.state() == nil
 		}
