@@ -21,9 +21,9 @@ func (a *appliance) sipTrunks() []ops.TrunkState {
 }
 
 func (a *appliance) riptCounts() ops.RIPTCounts {
-	c := ops.RIPTCounts{Reopened: map[string]uint64{}}
+	c := ops.RIPTCounts{Reopened: map[string]uint64{}, Sessions: map[string]uint64{}, Seated: map[string]uint64{}}
 	for _, t := range a.client.State().Trunks {
-		c.Reopened[t.Name] = t.Reattached
+		c.Reopened[t.Name], c.Sessions[t.Name], c.Seated[t.Name] = t.Reattached, uint64(t.Sessions), uint64(t.Seated) //nolint:gosec // never negative
 	}
 	if a.server != nil {
 		s := a.server.State()

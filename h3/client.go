@@ -252,6 +252,8 @@ type TrunkState struct {
 	CertificateExpires time.Time `json:"certificateExpires,omitzero"`
 	Connections        int       `json:"connections"`
 	Streams            int       `json:"streams"`
+	Sessions           int       `json:"sessions"`      // trunk sessions open
+	Seated             int       `json:"seated"`        // calls whose media ride on them
 	Calls              int       `json:"calls"`         // legs alive
 	Dialled            uint64    `json:"dialled"`       // POST calls, ever
 	Refused            uint64    `json:"refused"`       // of these, how many gave no call

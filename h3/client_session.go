@@ -3,6 +3,7 @@ package h3
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -24,6 +25,19 @@ func (t *trunk) trunkSessions(tg *url.URL) *media.Sessions {
 		t.sessions[tg.String()] = s
 	}
 	return s
+}
+
+// sessionCounts is how many of them are open, and the calls on them.
+func (t *trunk) sessionCounts() (open, seated int) {
+	t.mu.Lock()
+	all := slices.Collect(maps.Values(t.sessions))
+	t.mu.Unlock()
+	for _, s := range all {
+		st := s.State()
+		open += st.Sessions
+		seated += st.Calls
+	}
+	return open, seated
 }
 
 // closeSessions ends them all.

@@ -273,6 +273,7 @@ func (t *trunk) state() TrunkState {
 		s.Ready, s.Reason = false, err.Error()
 	}
 	s.Connections, s.Streams = t.pool.Counts()
+	s.Sessions, s.Seated = t.sessionCounts()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.Connect = t.peerHost()

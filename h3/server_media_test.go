@@ -193,3 +193,25 @@ func TestStripesBeyondTheStreamLimit(t *testing.T) {
 		})
 	}
 }
+
+// TestTrunkSessionsAreCounted: those that are open, and the calls on them.
+func TestTrunkSessionsAreCounted(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "trunk")
+	state := func() TrunkState { return p.client.State().Trunks[0] }
+	if s := state(); s.Sessions != 0 || s.Seated != 0 {
+		t.Errorf("before the first call: %+v", s)
+	}
+	out, in := p.dial()
+	p.carriedBy(out, "trunk-session")
+	if s := state(); s.Sessions == 0 || s.Seated != 1 {
+		t.Errorf("with a call: %d sessions, %d calls", s.Sessions, s.Seated)
+	}
+	must(t, in.End(t.Context(), bridge.CauseNormal))
+	awaitEnded(t, out)
+	for deadline := time.Now().Add(testWait); state().Seated != 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after the call: %+v", state())
+		}
+	}
+}

@@ -34,6 +34,8 @@ type RIPTCounts struct {
 	Strangers uint64 // connections without a token closed to make room for others
 
 	Reopened map[string]uint64 // event streams opened anew after a loss, by trunk
+	Sessions map[string]uint64 // trunk sessions that we have open now, by trunk
+	Seated   map[string]uint64 // calls on them
 }
 
 // register fills the registry. It is our own: nothing that a library puts into
@@ -101,11 +103,25 @@ type snapshotCollector[T any] struct {
 
 type snapshotFamily[T any] struct {
 	desc *prometheus.Desc
+	kind prometheus.ValueType
 	read func(T) []sample
 }
 
 func familyOf[T any](name, help string, labels []string, read func(T) []sample) snapshotFamily[T] {
-	return snapshotFamily[T]{prometheus.NewDesc(name, help, labels, nil), read}
+	return snapshotFamily[T]{prometheus.NewDesc(name, help, labels, nil), prometheus.CounterValue, read}
+}
+
+// gauges is a family of what goes up and down, one for each value of a label.
+func gauges[T any](name, help, label string, read func(T) map[string]uint64) snapshotFamily[T] {
+	return snapshotFamily[T]{prometheus.NewDesc(name, help, []string{label}, nil), prometheus.GaugeValue, func(t T) []sample { return samplesOf(read(t)) }}
+}
+
+func samplesOf[K ~string](m map[K]uint64) []sample {
+	samples := make([]sample, 0, len(m))
+	for label, n := range m {
+		samples = append(samples, sample{string(label), n})
+	}
+	return samples
 }
 
 // Describe is of prometheus.Collector.
@@ -124,7 +140,7 @@ func (c snapshotCollector[T]) Collect(ch chan<- prometheus.Metric) {
 			if s.label != "" {
 				labels = []string{s.label}
 			}
-			ch <- prometheus.MustNewConstMetric(f.desc, prometheus.CounterValue, float64(s.value), labels...)
+			ch <- prometheus.MustNewConstMetric(f.desc, f.kind, float64(s.value), labels...)
 		}
 	}
 }
@@ -143,13 +159,7 @@ func sipCollector(take func() SIPCounts) prometheus.Collector {
 func riptCollector(take func() RIPTCounts) prometheus.Collector {
 	return snapshotCollector[RIPTCounts]{take, []snapshotFamily[RIPTCounts]{
 		familyOf("riptide_ript_refused_total", "Requests that the RIPT server refused, by cause.", []string{"cause"},
-			func(c RIPTCounts) []sample {
-				samples := make([]sample, 0, len(c.Refused))
-				for code, n := range c.Refused {
-					samples = append(samples, sample{string(code), n})
-				}
-				return samples
-			}),
+			func(c RIPTCounts) []sample { return samplesOf(c.Refused) }),
 		familyOf("riptide_ript_replayed_total", "Retries of calls that were answered with the outcome of the first.", nil,
 			func(c RIPTCounts) []sample { return []sample{{"", c.Replayed}} }),
 		familyOf("riptide_ript_unknown_events_total", "Events of types that this release does not know; they are ignored.", nil,
@@ -159,12 +169,10 @@ func riptCollector(take func() RIPTCounts) prometheus.Collector {
 		familyOf("riptide_ript_strangers_cut_total", "Connections that showed no token, closed to make room for others.", nil,
 			func(c RIPTCounts) []sample { return []sample{{"", c.Strangers}} }),
 		familyOf("riptide_ript_byways_reopened_total", "Event streams of calls that we placed, opened anew after a loss, by trunk.", []string{"trunk"},
-			func(c RIPTCounts) []sample {
-				samples := make([]sample, 0, len(c.Reopened))
-				for trunk, n := range c.Reopened {
-					samples = append(samples, sample{trunk, n})
-				}
-				return samples
-			}),
+			func(c RIPTCounts) []sample { return samplesOf(c.Reopened) }),
+		gauges("riptide_ript_trunk_sessions", "Trunk sessions that we have open, which calls share, by trunk.", "trunk",
+			func(c RIPTCounts) map[string]uint64 { return c.Sessions }),
+		gauges("riptide_ript_trunk_session_calls", "Calls whose media ride on them, by trunk.", "trunk",
+			func(c RIPTCounts) map[string]uint64 { return c.Seated }),
 	}}
 }

@@ -128,7 +128,7 @@ func TestMetrics(t *testing.T) {
 		},
 		RIPT: func() RIPTCounts {
 			return RIPTCounts{Refused: map[bridge.Code]uint64{"token-missing": 8, "identity-stale": 9}, Replayed: 1, Events: 2, Byways: 3, Strangers: 4,
-				Reopened: map[string]uint64{"telco": 5}}
+				Reopened: map[string]uint64{"telco": 5}, Sessions: map[string]uint64{"telco": 2}, Seated: map[string]uint64{"telco": 17}}
 		},
 	})
 	began := time.Unix(1000, 0)
@@ -174,6 +174,9 @@ func TestMetrics(t *testing.T) {
 		`riptide_ript_byways_cut_total 3`,
 		`riptide_ript_strangers_cut_total 4`,
 		`riptide_ript_byways_reopened_total{trunk="telco"} 5`,
+		"# TYPE riptide_ript_trunk_sessions gauge",
+		`riptide_ript_trunk_sessions{trunk="telco"} 2`,
+		`riptide_ript_trunk_session_calls{trunk="telco"} 17`,
 		`go_goroutines `,
 		`process_open_fds `,
 	} {
