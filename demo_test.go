@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"riptide/configs"
+	"riptide/sip/siptest"
 )
 
 // Mistakes in flags are told before anything starts, with the flag that mends
@@ -41,7 +42,7 @@ func TestDemoFlags(t *testing.T) {
 func TestDemoConfigurationWithIPv6(t *testing.T) {
 	t.Parallel()
 	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
-		t.Skip("this machine has no ::1:", err)
+		siptest.Missing(t, "IPv6 on this machine (sysctl net.ipv6.conf.lo.disable_ipv6=0): %v", err)
 	} else {
 		_ = l.Close()
 	}

@@ -8,6 +8,7 @@ import (
 
 	"riptide/bridge"
 	"riptide/sip/rtp"
+	"riptide/sip/siptest"
 )
 
 func TestParsePlace(t *testing.T) {
@@ -95,7 +96,7 @@ func TestBothFamilies(t *testing.T) {
 	acc := newAcceptor()
 	c, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
 	if err != nil {
-		t.Skipf("missing: IPv6 on this machine: %v", err)
+		siptest.Missing(t, "IPv6 on this machine (sysctl net.ipv6.conf.lo.disable_ipv6=0): %v", err)
 	}
 	_ = c.Close()
 	a := startAgent(t, acc, Trunk{Match: append(loopbacks, netip.MustParsePrefix("::1/128"))}, func(c *Config) { pools(t, c) })

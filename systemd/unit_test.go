@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"riptide/sip/siptest"
 )
 
 const unit = "riptide.service"
@@ -14,13 +16,7 @@ const unit = "riptide.service"
 // analyze runs systemd-analyze, which works without a running systemd.
 func analyze(t *testing.T, args ...string) (output string, status int) {
 	t.Helper()
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("systemd-analyze is missing: apt-get install systemd")
-		}
-		t.Skip("systemd-analyze is missing: apt-get install systemd")
-	}
-	cmd := exec.Command("systemd-analyze", append([]string{"--no-pager"}, args...)...)
+	cmd := exec.Command(siptest.Need(t, "systemd-analyze")[0], append([]string{"--no-pager"}, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "SYSTEMD_COLORS=0")
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 // freeRange finds n pairs of ports in a row that nobody uses.
@@ -187,7 +188,7 @@ func TestIPv6(t *testing.T) {
 	}
 	a, err := pool.Open(Options{})
 	if err != nil {
-		t.Skipf("no IPv6 here: %v", err)
+		siptest.Missing(t, "IPv6 on this machine (sysctl net.ipv6.conf.lo.disable_ipv6=0): %v", err)
 	}
 	defer a.Close()
 	b, err := pool.Open(Options{})

@@ -23,6 +23,8 @@ var packages = map[string]string{
 	"gcc":        "gcc libc6-dev",
 	"nginx":      "nginx-light libnginx-mod-stream",
 	"gtlsclient": "ngtcp2-client",
+
+	"systemd-analyze": "systemd",
 }
 
 // Required tells whether a missing peer is a failure.
