@@ -30,6 +30,12 @@ type sbc struct {
 // changes.
 func startSBC(t *testing.T, edit ...func(config string) string) *sbc {
 	t.Helper()
+	return startSBCWith(t, func(*sbc) {}, edit...)
+}
+
+// startSBCWith calls before when the networks are there and the box is not.
+func startSBCWith(t *testing.T, before func(*sbc), edit ...func(config string) string) *sbc {
+	t.Helper()
 	box := siptest.NewNamespaceAt(t, "10.99.0.1")
 	s := &sbc{pbx: siptest.NewNamespaceAt(t, "192.0.2.20"), carrier: siptest.NewNamespaceAt(t, "198.51.100.20"), inside: "192.0.2.10:5060", outside: "198.51.100.10:5060"}
 	box.Join(t, "inside", "192.0.2.10", s.pbx, "wire", "192.0.2.20")
@@ -48,6 +54,7 @@ func startSBC(t *testing.T, edit ...func(config string) string) *sbc {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	before(s)
 	serveNode(t, s.node)
 	s.node.awaitReady(t, "")
 	return s

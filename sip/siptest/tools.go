@@ -10,15 +10,16 @@ import (
 
 // packages tells where the programs come from, on Debian and Ubuntu.
 var packages = map[string]string{
-	"sipp":     "sip-tester",
-	"baresip":  "baresip-core",
-	"kamailio": "kamailio kamailio-secsipid-modules",
-	"tshark":   "tshark",
-	"dumpcap":  "tshark",
-	"sox":      "sox",
-	"ip":       "iproute2",
-	"nsenter":  "util-linux",
-	"nft":      "nftables",
+	"sipp":      "sip-tester",
+	"baresip":   "baresip-core",
+	"kamailio":  "kamailio kamailio-secsipid-modules",
+	"rtpengine": "rtpengine-daemon",
+	"tshark":    "tshark",
+	"dumpcap":   "tshark",
+	"sox":       "sox",
+	"ip":        "iproute2",
+	"nsenter":   "util-linux",
+	"nft":       "nftables",
 
 	"gcc":        "gcc libc6-dev",
 	"nginx":      "nginx-light libnginx-mod-stream",
