@@ -24,8 +24,7 @@ type reinvite struct {
 	refresh bool    // nothing is wanted but that the session goes on
 	raised  int     // times the peer found the session interval too small
 	before  session // what to go back to
-	seq     uint32
-	ack     func() // repeats the ACK; nil before there is one
+	ack     func()  // repeats the ACK; nil before there is one
 	glares  int
 }
 
