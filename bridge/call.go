@@ -156,64 +156,54 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 	ring := time.NewTimer(c.bridge.cfg.RingTimeout)
 	defer ring.Stop()
 	for {
+		var over bool
+		var cause Cause
+		var last *Event
 		select {
 		case d := <-c.dialling:
-			c.dialling = nil
-			if d.err != nil {
-				cause := c.dialFailed(d.err)
-				if c.reroute(ctx, cause) {
-					continue
-				}
-				return cause, nil
-			}
-			c.b = d.leg
-			if d.passport != "" {
-				c.rec.Passport = d.passport
-			}
-			c.bridge.owns(c, d.leg)
-			c.joinB()
-			c.note(ctx)
+			over, cause = c.dialled(ctx, d)
 		case ev, ok := <-c.eventsOf(sideA):
-			if over, cause, last := c.handle(ctx, sideA, ev, ok); over {
-				return cause, last
-			}
+			over, cause, last = c.handle(ctx, sideA, ev, ok)
 		case ev, ok := <-c.eventsOf(sideB):
-			if over, cause, last := c.handle(ctx, sideB, ev, ok); over {
-				return cause, last
-			}
+			over, cause, last = c.handle(ctx, sideB, ev, ok)
 		case d := <-c.moving.outcome():
-			if over, cause := c.transferDialled(ctx, d); over {
-				return cause, nil
-			}
+			over, cause = c.transferDialled(ctx, d)
 		case h := <-c.moving.handover():
-			if over, cause := c.handedOver(ctx, h); over {
-				return cause, nil
-			}
+			over, cause = c.handedOver(ctx, h)
 		case q := <-c.asked:
-			if over, cause := c.requested(ctx, q); over {
-				return cause, nil
-			}
+			over, cause = c.requested(ctx, q)
 		case ev, ok := <-c.moving.events():
-			if over, cause := c.onTransfer(ctx, ev, ok); over {
-				return cause, nil
-			}
+			over, cause = c.onTransfer(ctx, ev, ok)
 		case <-c.moving.late():
-			if over, cause := c.transferLate(ctx); over {
-				return cause, nil
-			}
+			over, cause = c.transferLate(ctx)
 		case w := <-c.writing:
 			c.wrote(w)
 			if c.unwritten {
 				c.startWrite(ctx)
 			}
 		case <-ring.C:
-			if c.rec.State != StateAnswered {
-				return CauseNoAnswer.With("not answered within %v", c.bridge.cfg.RingTimeout).EndedBy(ByBridge), nil
-			}
-		case cause := <-c.stop:
-			return cause.EndedBy(ByBridge), nil
+			over = c.rec.State != StateAnswered
+			cause = CauseNoAnswer.With("not answered within %v", c.bridge.cfg.RingTimeout).EndedBy(ByBridge)
+		case cause = <-c.stop:
+			over, cause = true, cause.EndedBy(ByBridge)
+		}
+		if over {
+			return cause, last
 		}
 	}
+}
+
+// dialled takes the outcome of the dialling of leg B.
+func (c *call) dialled(ctx context.Context, d dialled) (over bool, cause Cause) {
+	c.dialling = nil
+	if d.err != nil {
+		return true, c.dialFailed(d.err)
+	}
+	c.b = d.leg
+	c.bridge.owns(c, d.leg)
+	c.joinB()
+	c.note(ctx)
+	return false, Cause{}
 }
 
 func (c *call) dialFailed(err error) Cause {
