@@ -197,9 +197,13 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 func (c *call) dialled(ctx context.Context, d dialled) (over bool, cause Cause) {
 	c.dialling = nil
 	if d.err != nil {
-		return true, c.dialFailed(d.err)
+		cause = c.dialFailed(d.err)
+		return !c.reroute(ctx, cause), cause
 	}
 	c.b = d.leg
+	if d.passport != "" {
+		c.rec.Passport = d.passport
+	}
 	c.bridge.owns(c, d.leg)
 	c.joinB()
 	c.note(ctx)

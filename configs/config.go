@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -280,56 +281,7 @@ func (t *Trunk) fill(node string) {
 	if t.Transfer == "" {
 		t.Transfer = "refuse"
 	}
-	if s := t.SIP; s != nil {
-		if s.Transport == "" {
-			s.Transport = "udp"
-			if _, err := netip.ParseAddr(s.Peer.Host); err != nil && s.Peer.Port == 0 {
-				s.Transport = "auto"
-			}
-		}
-		if s.RingTimeout == 0 {
-			s.RingTimeout = defaultRingTimeout
-		}
-		if s.Identity == "" {
-			s.Identity = "optional"
-		}
-		if s.SRTP == "" {
-			s.SRTP = "optional"
-		}
-		if s.DTMF == "" {
-			s.DTMF = "auto"
-		}
-		if s.SRTPKeys == "" {
-			s.SRTPKeys = "tls"
-		}
-		if s.TLS != nil && s.TLS.Client == "" {
-			s.TLS.Client = "optional"
-		}
-		if s.Anonymous == "" {
-			s.Anonymous = "refuse"
-		}
-		if s.Reliable == "" {
-			s.Reliable = "support"
-		}
-		if s.Timer == "" {
-			s.Timer = "accept"
-		}
-		if s.TimerEvery == 0 {
-			s.TimerEvery = defaultTimerInterval
-		}
-		s.Accept.fill()
-		s.Register.fill()
-		if s.Redirects == "" {
-			s.Redirects = "refuse"
-		}
-		if s.Diversions == "" {
-			s.Diversions = "diversion"
-		}
-		s.Numbers.fill()
-		if ip, err := netip.ParseAddr(s.Peer.Host); err == nil && len(s.Match) == 0 && !s.byCertificate() {
-			s.Match = []netip.Prefix{netip.PrefixFrom(ip, ip.BitLen())}
-		}
-	}
+	t.SIP.fill()
 	if r := t.RIPT; r != nil {
 		if r.Client == "" {
 			r.Client = node
@@ -343,5 +295,37 @@ func (t *Trunk) fill(node string) {
 		if a := r.Accept; a != nil && len(a.Destinations) == 0 {
 			a.Destinations = []policy.Pattern{"*"}
 		}
+	}
+}
+
+func (s *SIPTrunk) fill() {
+	if s == nil {
+		return
+	}
+	if s.Transport == "" {
+		s.Transport = "udp"
+		if _, err := netip.ParseAddr(s.Peer.Host); err != nil && s.Peer.Port == 0 {
+			s.Transport = "auto"
+		}
+	}
+	s.RingTimeout = cmp.Or(s.RingTimeout, defaultRingTimeout)
+	s.Identity = cmp.Or(s.Identity, "optional")
+	s.SRTP = cmp.Or(s.SRTP, "optional")
+	s.DTMF = cmp.Or(s.DTMF, "auto")
+	s.SRTPKeys = cmp.Or(s.SRTPKeys, "tls")
+	if s.TLS != nil && s.TLS.Client == "" {
+		s.TLS.Client = "optional"
+	}
+	s.Anonymous = cmp.Or(s.Anonymous, "refuse")
+	s.Reliable = cmp.Or(s.Reliable, "support")
+	s.Timer = cmp.Or(s.Timer, "accept")
+	s.TimerEvery = cmp.Or(s.TimerEvery, defaultTimerInterval)
+	s.Accept.fill()
+	s.Register.fill()
+	s.Redirects = cmp.Or(s.Redirects, "refuse")
+	s.Diversions = cmp.Or(s.Diversions, "diversion")
+	s.Numbers.fill()
+	if ip, err := netip.ParseAddr(s.Peer.Host); err == nil && len(s.Match) == 0 && !s.byCertificate() {
+		s.Match = []netip.Prefix{netip.PrefixFrom(ip, ip.BitLen())}
 	}
 }

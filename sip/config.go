@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -164,24 +165,7 @@ func newTrunk(t Trunk) (*trunk, error) {
 	if err := t.TLS.check(over, host); err != nil {
 		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)
 	}
-	if t.RingTimeout == 0 {
-		t.RingTimeout = defaultRingTimeout
-	}
-	if t.ProbeAfter == 0 {
-		t.ProbeAfter = defaultProbeAfter
-	}
-	if err := t.checkTimerPolicy(); err != nil {
-		return nil, err
-	}
-	if err := t.checkReliablePolicy(); err != nil {
-		return nil, err
-	}
-	for _, name := range t.Facts.Carry {
-		if !policy.CanCarry(name) {
-			return nil, fmt.Errorf("trunk %q: header field %q belongs to routing, dialogs or identity and is not carried", t.Name, name)
-		}
-	}
-	if err := t.Numbers.check(); err != nil {
+	if err := t.check(); err != nil {
 		return nil, fmt.Errorf("trunk %q: %w", t.Name, err)
 	}
 	tr := &trunk{Trunk: t, over: over, auto: auto, host: host, port: uint16(port), wallet: newWallet(t.Login), now: time.Now, log: slog.New(slog.DiscardHandler)}
@@ -203,6 +187,25 @@ func newTrunk(t Trunk) (*trunk, error) {
 		return tr, nil
 	}
 	return tr, nil
+}
+
+// check finds what is wrong with a trunk's policy, and fills in what was left
+// out.
+func (t *Trunk) check() error {
+	t.RingTimeout = cmp.Or(t.RingTimeout, defaultRingTimeout)
+	t.ProbeAfter = cmp.Or(t.ProbeAfter, defaultProbeAfter)
+	if err := t.checkTimerPolicy(); err != nil {
+		return err
+	}
+	if err := t.checkReliablePolicy(); err != nil {
+		return err
+	}
+	for _, name := range t.Facts.Carry {
+		if !policy.CanCarry(name) {
+			return fmt.Errorf("header field %q belongs to routing, dialogs or identity and is not carried", name)
+		}
+	}
+	return t.Numbers.check()
 }
 
 // resolve turns a host into addresses, IPv4 first.

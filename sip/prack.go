@@ -32,7 +32,7 @@ func (t *Trunk) checkReliablePolicy() error {
 		t.Reliable = ReliableSupport
 	case ReliableOff, ReliableSupport, ReliableRequire:
 	default:
-		return fmt.Errorf("trunk %q: reliable %q is not known, use off, support or require", t.Name, t.Reliable)
+		return fmt.Errorf("reliable %q is not known, use off, support or require", t.Reliable)
 	}
 	return nil
 }

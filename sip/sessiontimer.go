@@ -128,7 +128,7 @@ func (t *Trunk) checkTimerPolicy() error {
 		t.Timer = TimerAccept
 	case TimerNever, TimerAccept, TimerRequire:
 	default:
-		return fmt.Errorf("trunk %q: session timer %q is not known, use never, accept or require", t.Name, t.Timer)
+		return fmt.Errorf("session timer %q is not known, use never, accept or require", t.Timer)
 	}
 	if t.second == 0 {
 		t.second = time.Second
@@ -137,7 +137,7 @@ func (t *Trunk) checkTimerPolicy() error {
 		t.SessionInterval = defaultSessionInterval
 	}
 	if t.SessionInterval < minSessionExpires*time.Second || t.SessionInterval > maxSessionExpires*time.Second {
-		return fmt.Errorf("trunk %q: session interval %v is not between 90 s and 24 h", t.Name, t.SessionInterval)
+		return fmt.Errorf("session interval %v is not between 90 s and 24 h", t.SessionInterval)
 	}
 	return nil
 }
