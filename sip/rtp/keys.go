@@ -87,6 +87,7 @@ func (s *sender) digit(f *bridge.Frame, now time.Time) bool {
 	if !ok {
 		return false
 	}
+	s.flush(now)
 	if !begins || s.line.started && !s.line.fresh || k.way != DigitsAsTones {
 		s.line.skip(f, now)
 	}

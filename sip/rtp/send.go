@@ -36,6 +36,7 @@ type sender struct {
 	header rtp.Header
 	seal   sealer
 	keys   keysOut
+	pack   packer
 	buf    [headerSize + maxPayload + maxTail]byte
 
 	sent, dropped  uint64
@@ -45,9 +46,12 @@ type sender struct {
 	lastSent       time.Time
 }
 
-func (s *sender) configure(formats []sdp.Format, dir sdp.Direction, p sdp.Protection) error {
+func (s *sender) configure(a sdp.Stream) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	formats := a.Send
+	s.pack.limit(a.Ptime, a.MaxPtime)
+	s.pack.n = 0
 	for i := range s.types {
 		s.types[i] = -1
 	}
@@ -68,8 +72,8 @@ func (s *sender) configure(formats []sdp.Format, dir sdp.Direction, p sdp.Protec
 			s.events = uint32(f.Clock)
 		}
 	}
-	s.direct(dir)
-	return s.seal.use(p)
+	s.direct(a.Direction)
+	return s.seal.use(a.Protection)
 }
 
 // mainFormat is the first format of a stream that we know and that accompanies
@@ -139,6 +143,11 @@ func (s *sender) push(f *bridge.Frame, now time.Time) {
 		s.dropped++
 		return
 	}
+	if size, cut := s.pack.cuts(f); cut {
+		s.repack(f, size, now)
+		return
+	}
+	s.flush(now)
 	seq, ts, fresh, ok := s.line.place(f, now)
 	if !ok {
 		s.dropped++

@@ -25,6 +25,7 @@ type Stream struct {
 	Send, Receive []Format
 
 	Ptime      time.Duration // of what we send; 0 = the peer did not say
+	MaxPtime   time.Duration // of what we send, at most; 0 = the peer did not say
 	Direction  Direction     // ours: Sends tells whether we send
 	Protection Protection
 }
@@ -107,6 +108,7 @@ func join(ours, theirs, order Media) Stream {
 		RemoteRTCP: theirs.RTCP,
 		RTCPMux:    ours.RTCPMux && theirs.RTCPMux,
 		Ptime:      theirs.PacketTime(),
+		MaxPtime:   theirs.maxPacketTime(),
 		Direction:  ours.Direction.And(theirs.Direction.Reverse()),
 	}
 	for _, f := range order.Formats {

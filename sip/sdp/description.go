@@ -93,6 +93,15 @@ func (m Media) PacketTime() time.Duration {
 	return min(max(p.Truncate(MinPtime), MinPtime), MaxPtime)
 }
 
+// maxPacketTime is the longest packet that may be sent to the section's owner, in
+// whole steps of 10 ms; 0 if it did not say.
+func (m Media) maxPacketTime() time.Duration {
+	if m.MaxPtime == 0 {
+		return 0
+	}
+	return max(m.MaxPtime.Truncate(MinPtime), MinPtime)
+}
+
 // Types of sections that we can use.
 const (
 	audioType = "audio"
