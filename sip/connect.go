@@ -208,7 +208,7 @@ func (a *Agent) open(ctx context.Context, t *trunk, over transport, peer netip.A
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	at := a.socketFor(t, over, peer.Addr())
-	d := net.Dialer{}
+	d := net.Dialer{Control: markSignalling}
 	if at != nil && !at.addr.Addr().IsUnspecified() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(at.addr.Addr(), 0))
 	}

@@ -218,6 +218,7 @@ func private(addr netip.Addr) bool { return addr.IsPrivate() || shared.Contains(
 // announce says at the start what each trunk will be shown: a wrong address is
 // the commonest reason for calls without audio.
 func (a *Agent) announce() {
+	a.warnOfKeys()
 	for _, p := range a.Presences() {
 		a.cfg.Logger.Info("trunk is shown", "trunk", p.Trunk, "from", p.From, "contact", p.Contact, "via", p.Via, "sdp", p.Media)
 		for _, w := range p.Warnings {

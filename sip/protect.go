@@ -170,3 +170,14 @@ func (s *session) rekeyed(a sdp.Agreed) bool {
 	}
 	return changed(s.agreed.Audio.Protection, a.Audio.Protection) || changed(s.agreed.Video.Protection, a.Video.Protection)
 }
+
+// warnOfKeys says at the start which calls can be heard by whoever can read
+// their signalling, though they look protected.
+func (a *Agent) warnOfKeys() {
+	for _, t := range a.trunks {
+		if t.Media.KeysInClear && !t.over.secure() && t.Media.SRTP != SRTPOff && t.Media.SRTP != SRTPDTLS {
+			a.cfg.Logger.Warn("keys of SRTP travel readable: whoever sees the signalling can hear the calls (use sip.transport tls, or sip.srtp dtls)",
+				"trunk", t.Name, "transport", t.over)
+		}
+	}
+}

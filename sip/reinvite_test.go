@@ -109,6 +109,25 @@ func TestReinviteThatCannotBeTaken(t *testing.T) {
 	hangUp(t, d, l)
 }
 
+// OpenSIPS#2177, asterisk#1880: T.38 beside audio is refused in its place, and
+// the call stays on G.711.
+func TestFaxBesideAudio_asterisk1880(t *testing.T) {
+	t.Parallel()
+	_, d, l := running(t)
+	before := l.Record()
+	d.do("INVITE", offerSDP(2, 40010)+"m=image 40020 udptl t38\r\na=T38FaxVersion:0\r\n")
+	event(t, l, bridge.MediaChanged)
+	body := string(d.answer(200, "INVITE").Body())
+	if !strings.Contains(body, "RTP/AVP 8") || !strings.Contains(body, "m=image 0 udptl t38\r\n") {
+		t.Errorf("%s", body)
+	}
+	d.ack("")
+	if after := l.Record(); !before.Plan.Equal(*after.Plan) {
+		t.Errorf("plan changed from %+v to %+v", before.Plan, after.Plan)
+	}
+	hangUp(t, d, l)
+}
+
 // lastBranch is the branch of the last request the peer sent.
 func lastBranch(d *dlg) string {
 	d.mu.Lock()

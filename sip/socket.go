@@ -140,7 +140,7 @@ func openPlace(ctx context.Context, place []*socket) error {
 }
 
 func tryPlace(ctx context.Context, place []*socket, addr netip.AddrPort) error {
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: markSignalling}
 	for _, s := range place {
 		if s.over == overUDP {
 			c, err := lc.ListenPacket(ctx, "udp"+s.family, addr.String())
