@@ -60,6 +60,9 @@ func (w *ackWatch) look(sent uint64, acked, now time.Time, timeout time.Duration
 	if now.Sub(w.acked) < w.wait || sent < w.sent+ackPackets {
 		return acksCome
 	}
+	if !w.moved { // where little is sent, the time may be up already: it has to help in what is left
+		w.without = min(w.without, max(timeout-minMediaTimeout, ackSilence))
+	}
 	w.acked, w.sent, w.wait, w.moved = now, sent, min(2*w.wait, ackSilenceMost), true
 	return acksSilent
 }

@@ -37,6 +37,19 @@ func TestAckWatch(t *testing.T) {
 			{130, at(0), at(9000), acksSilent}, {170, at(0), at(9500), acksCome}, {210, at(9900), at(10_000), acksCome},
 			{250, at(9900), at(10_500), acksCome}, {290, at(9900), at(10_900), acksSilent},
 		},
+		// Comfort noise, or a muted microphone: one packet every 500 ms.
+		"little is sent, and a way helps": {
+			{10, at(0), at(0), acksCome}, {11, at(0), at(500), acksCome}, {12, at(0), at(1000), acksCome}, {13, at(0), at(1500), acksCome},
+			{14, at(0), at(2000), acksCome}, {15, at(0), at(2500), acksCome}, {16, at(0), at(3000), acksCome}, {17, at(0), at(3500), acksCome},
+			{18, at(0), at(4000), acksCome}, {19, at(0), at(4500), acksCome}, {20, at(0), at(5000), acksCome}, {21, at(0), at(5500), acksCome},
+			{35, at(0), at(6000), acksSilent}, {36, at(0), at(6500), acksCome}, {37, at(0), at(7000), acksCome},
+			{38, at(7400), at(7500), acksCome},
+		},
+		"little is sent, and no way helps": {
+			{10, at(0), at(0), acksCome}, {11, at(0), at(1000), acksCome}, {12, at(0), at(2000), acksCome}, {13, at(0), at(3000), acksCome},
+			{14, at(0), at(4000), acksCome}, {15, at(0), at(5000), acksCome}, {36, at(0), at(6000), acksSilent}, {37, at(0), at(7000), acksCome},
+			{38, at(0), at(8000), acksOver},
+		},
 		"nothing is sent": {
 			{10, at(0), at(0), acksCome}, {90, at(0), at(1000), acksSilent}, {90, at(0), at(2000), acksCome}, {90, at(0), at(3000), acksCome},
 			{90, at(0), at(4000), acksCome}, {90, at(0), at(5000), acksCome}, {90, at(0), at(6000), acksCome}, {90, at(0), at(7000), acksCome},
