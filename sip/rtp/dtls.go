@@ -11,9 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -28,6 +26,7 @@ const (
 	handshakeTimeout = 30 * time.Second
 	flightInterval   = 250 * time.Millisecond // of the handshake, until a flight is repeated
 	handshakeQueue   = 32                     // records that wait for the handshake; more are dropped
+	attemptPause     = 250 * time.Millisecond // between two attempts
 )
 
 // dtlsProfiles are offered in this order (RFC 5764 section 4.1.2, RFC 7714
@@ -77,26 +76,27 @@ func newCertificate(now time.Time) (tls.Certificate, error) {
 
 // association is one DTLS association, on the way of the media or of the reports
 // (RFC 5764 section 3). It has a goroutine until it is closed, which waits for
-// it. It is a net.PacketConn of what the demultiplexer gives it.
+// it. Anybody may send to a media port, so a handshake that comes to nothing is
+// only an attempt: there is another, until one gives keys or the time is up.
 type association struct {
 	fingerprint sdp.Fingerprint
 	active      bool
 	cert        tls.Certificate
+	target      func() netip.AddrPort // where the peer should be
 	out         func(b []byte, to netip.AddrPort) error
 	keys        func(open, seal *srtp.Context, name string) // when the handshake is done
-	failed      func(error)
+	failed      func(err error, last bool)                  // an attempt came to nothing
 
 	in     chan record
-	closed chan struct{} // by the library, after an error, or by stop
-	quit   chan struct{} // by stop
+	closed chan struct{}
 	once   sync.Once
 	wg     sync.WaitGroup
 	cancel context.CancelFunc
 
-	mu    sync.Mutex
-	from  netip.AddrPort // of the newest record: where the answer goes
-	until time.Time
-	moved chan struct{} // closed and replaced when until changes
+	mu      sync.Mutex
+	now     *attempt
+	shunned netip.AddrPort // source of an attempt that came to nothing
+	until   time.Time      // how long it is shunned
 }
 
 type record struct {
@@ -105,8 +105,7 @@ type record struct {
 }
 
 func (a *association) start() {
-	a.in, a.moved = make(chan record, handshakeQueue), make(chan struct{})
-	a.closed, a.quit = make(chan struct{}), make(chan struct{})
+	a.in, a.closed = make(chan record, handshakeQueue), make(chan struct{})
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	a.cancel = cancel
 	a.wg.Go(func() {
@@ -115,31 +114,59 @@ func (a *association) start() {
 	})
 }
 
-// run makes the handshake, and keeps the association for what comes late of it.
+// run makes attempts until one succeeds, and keeps that for what comes late of it.
 func (a *association) run(ctx context.Context) {
-	conn, err := a.dial()
-	if err == nil {
-		defer func() { _ = conn.Close() }() // tells the peer, if it can
-		err = conn.HandshakeContext(ctx)
-	}
-	if err == nil {
-		err = a.extract(conn)
-	}
-	if err != nil {
+	var why error
+	var first netip.AddrPort
+	for {
+		t := a.begin(first)
+		err := a.handshake(ctx, t)
+		first = a.end(t)
 		select {
-		case <-a.quit: // nobody waits for it any more
+		case <-a.closed: // nobody waits for it any more
+			return
 		default:
-			a.failed(fmt.Errorf("DTLS handshake with %v: %w", a.peer(), err))
 		}
-		return
+		if first.IsValid() {
+			continue
+		}
+		if why == nil || ctx.Err() == nil {
+			why = fmt.Errorf("DTLS handshake with %v: %w", a.peer(t), err)
+		}
+		a.failed(why, ctx.Err() != nil)
+		select {
+		case <-time.After(attemptPause):
+		case <-ctx.Done():
+			return
+		case <-a.closed:
+			return
+		}
 	}
-	<-a.quit
+}
+
+// handshake makes one attempt. It returns when that has failed, or when the
+// association is closed.
+func (a *association) handshake(ctx context.Context, t *attempt) error {
+	conn, err := a.dial(t)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	a.succeeded(t)
+	if err := a.extract(conn); err != nil {
+		return err
+	}
+	<-a.closed
+	return nil
 }
 
 // dial makes the connection. Certificates are judged by their fingerprint, which
 // came in the session description, and by nothing else: their chains prove
 // nothing here (RFC 5763 section 5).
-func (a *association) dial() (*dtls.Conn, error) {
+func (a *association) dial(t *attempt) (*dtls.Conn, error) {
 	o := []dtls.Option{
 		dtls.WithCertificates(a.cert),
 		dtls.WithSRTPProtectionProfiles(dtlsProfiles...),
@@ -153,13 +180,13 @@ func (a *association) dial() (*dtls.Conn, error) {
 		for i, option := range o {
 			client[i] = option
 		}
-		return dtls.ClientWithOptions(a, a.RemoteAddr(), client...)
+		return dtls.ClientWithOptions(t, t.RemoteAddr(), client...)
 	}
 	server := []dtls.ServerOption{dtls.WithClientAuth(dtls.RequireAnyClientCert)}
 	for _, option := range o {
 		server = append(server, option)
 	}
-	return dtls.ServerWithOptions(a, a.RemoteAddr(), server...)
+	return dtls.ServerWithOptions(t, t.RemoteAddr(), server...)
 }
 
 var errFingerprint = errors.New("the certificate is not the one whose fingerprint the session description has")
@@ -199,6 +226,9 @@ func (a *association) extract(conn *dtls.Conn) error {
 
 // take hands a record to the handshake, or drops it: DTLS repeats what is lost.
 func (a *association) take(b []byte, from netip.AddrPort) {
+	if !takesPart(b) || !a.believes(from) {
+		return
+	}
 	select {
 	case a.in <- record{slices.Clone(b), from}:
 	default:
@@ -207,81 +237,7 @@ func (a *association) take(b []byte, from netip.AddrPort) {
 
 // stop ends the association and waits for its goroutine.
 func (a *association) stop() {
-	close(a.quit)
-	_ = a.Close()
+	a.once.Do(func() { close(a.closed) })
 	a.cancel()
 	a.wg.Wait()
 }
-
-func (a *association) peer() netip.AddrPort {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.from
-}
-
-// ReadFrom implements net.PacketConn.
-func (a *association) ReadFrom(b []byte) (int, net.Addr, error) {
-	for {
-		a.mu.Lock()
-		until, moved := a.until, a.moved
-		a.mu.Unlock()
-		var expired <-chan time.Time
-		if !until.IsZero() {
-			timer := time.NewTimer(time.Until(until))
-			defer timer.Stop()
-			expired = timer.C
-		}
-		select {
-		case r := <-a.in:
-			a.mu.Lock()
-			a.from = r.from
-			a.mu.Unlock()
-			return copy(b, r.b), a.RemoteAddr(), nil
-		case <-moved:
-		case <-expired:
-			return 0, nil, os.ErrDeadlineExceeded
-		case <-a.closed:
-			return 0, nil, net.ErrClosed
-		}
-	}
-}
-
-// WriteTo implements net.PacketConn. Records go where the peer's come from; before
-// any has come, to where it said.
-func (a *association) WriteTo(b []byte, _ net.Addr) (int, error) {
-	select {
-	case <-a.closed:
-		return 0, net.ErrClosed
-	default:
-	}
-	_ = a.out(b, a.peer()) // a flight that could not be sent is repeated
-	return len(b), nil
-}
-
-// Close implements net.PacketConn.
-func (a *association) Close() error {
-	a.once.Do(func() { close(a.closed) })
-	return nil
-}
-
-// LocalAddr implements net.PacketConn. There is one peer, whatever its address.
-func (a *association) LocalAddr() net.Addr { return &net.UDPAddr{} }
-
-// RemoteAddr is what the library calls the peer.
-func (a *association) RemoteAddr() net.Addr { return &net.UDPAddr{} }
-
-// SetDeadline implements net.PacketConn.
-func (a *association) SetDeadline(t time.Time) error { return a.SetReadDeadline(t) }
-
-// SetReadDeadline implements net.PacketConn.
-func (a *association) SetReadDeadline(t time.Time) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.until = t
-	close(a.moved)
-	a.moved = make(chan struct{})
-	return nil
-}
-
-// SetWriteDeadline implements net.PacketConn. Writes never wait.
-func (a *association) SetWriteDeadline(time.Time) error { return nil }

@@ -42,31 +42,51 @@ func (s *stream) associate(p sdp.Protection, muxed bool) {
 	if p.Keying != sdp.DTLS {
 		return
 	}
-	media = s.newAssociation(p, s.sendMedia, func(open, seal *srtp.Context, name string) { s.install(open, seal, name, true, muxed) })
+	media = s.newAssociation(p, s.mediaTarget, s.sendMedia, func(open, seal *srtp.Context, name string) { s.install(open, seal, name, true, muxed) })
 	reports = nil
 	if !muxed {
-		reports = s.newAssociation(p, s.sendReport, func(open, seal *srtp.Context, name string) { s.install(open, seal, name, false, true) })
+		reports = s.newAssociation(p, s.reportsTarget, s.sendReport, func(open, seal *srtp.Context, name string) { s.install(open, seal, name, false, true) })
 	}
 	h.mu.Lock()
 	h.media, h.reports = media, reports
 	h.mu.Unlock()
 }
 
-func (s *stream) newAssociation(p sdp.Protection, out func([]byte, netip.AddrPort) error, keys func(open, seal *srtp.Context, name string)) *association {
+func (s *stream) newAssociation(p sdp.Protection, target func() netip.AddrPort, out func([]byte, netip.AddrPort) error, keys func(open, seal *srtp.Context, name string)) *association {
 	cert, err := s.port.pool.Certificate()
 	if err != nil {
-		s.handshakeFailed(err)
+		s.handshakeFailed(err, true)
 		return nil
 	}
-	a := &association{fingerprint: p.Fingerprint, active: p.Active, cert: cert, out: out, keys: keys, failed: s.handshakeFailed}
+	a := &association{fingerprint: p.Fingerprint, active: p.Active, cert: cert, target: target, out: out, keys: keys, failed: s.handshakeFailed}
 	a.start()
 	return a
 }
 
-func (s *stream) handshakeFailed(err error) {
+// mediaTarget is where media goes: at first, where the peer's description has it.
+func (s *stream) mediaTarget() netip.AddrPort {
+	s.tx.mu.Lock()
+	defer s.tx.mu.Unlock()
+	return s.tx.to
+}
+
+// reportsTarget is where reports go.
+func (s *stream) reportsTarget() netip.AddrPort {
+	s.rx.mu.Lock()
+	locked, said := s.rx.latch.locked, s.rx.latch.sdp
+	s.rx.mu.Unlock()
+	return s.rc.target(locked, said)
+}
+
+// handshakeFailed notes why there are no keys yet, and complains when it was the
+// last attempt.
+func (s *stream) handshakeFailed(err error, last bool) {
 	s.dtls.mu.Lock()
 	s.dtls.why = err
 	s.dtls.mu.Unlock()
+	if !last {
+		return
+	}
 	s.port.log.Warn("no media: the keys could not be agreed on", "media", s.kind, "error", err)
 }
 
@@ -82,6 +102,9 @@ func (h *handshakes) trouble() string {
 
 // install takes over keys, for media, reports or both.
 func (s *stream) install(open, seal *srtp.Context, name string, media, reports bool) {
+	s.dtls.mu.Lock()
+	s.dtls.why = nil
+	s.dtls.mu.Unlock()
 	now := s.port.now()
 	s.rx.mu.Lock()
 	s.rx.open.install(open, media, reports, now)
@@ -104,10 +127,7 @@ func (s *stream) sendMedia(b []byte, to netip.AddrPort) error {
 // sendReport sends a record on the way of the reports.
 func (s *stream) sendReport(b []byte, to netip.AddrPort) error {
 	if !to.IsValid() {
-		s.rx.mu.Lock()
-		locked, said := s.rx.latch.locked, s.rx.latch.sdp
-		s.rx.mu.Unlock()
-		to = s.rc.target(locked, said)
+		to = s.reportsTarget()
 	}
 	s.rc.outMu.Lock()
 	defer s.rc.outMu.Unlock()
