@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
 
@@ -188,13 +187,6 @@ func identityHeaders(in bridge.Intent, t *trunk) ([]sipgo.Header, error) {
 	return out, nil
 }
 
-// Of the TCP attempt that a large INVITE makes on a UDP trunk. A firewall that
-// swallows it must not delay every call.
-const (
-	upgradeTimeout = time.Second
-	upgradePause   = 10 * time.Minute
-)
-
 // flowTo finds the way to a target. A peer that takes no TCP only loses what
 // TCP was to mend: an INVITE that is larger than a datagram should be, because
 // of its Identity, then goes over UDP after all.
@@ -211,20 +203,11 @@ func (a *Agent) flowTo(ctx context.Context, t *trunk, to target, size int) (flow
 	if err != nil {
 		return nil, bridge.CauseUnreachable.With("%v", err)
 	}
-	now := a.cfg.Now()
-	if size+viaAndContact <= maxDatagramRequest || now.Unix() < t.noTCP.Load() {
-		return direct, nil
-	}
-	short, cancel := context.WithTimeout(ctx, upgradeTimeout)
-	defer cancel()
-	s, err := a.connect(short, t, overTCP, to.addr)
+	s, err := a.roomier(ctx, direct, size+viaAndContact)
 	if ctx.Err() != nil {
 		return nil, bridge.CauseCancelled.With("the caller gave up")
 	}
 	if err != nil {
-		t.noTCP.Store(now.Add(upgradePause).Unix())
-		a.cfg.Logger.Warn("the peer takes no TCP: INVITEs too large for one datagram go over UDP in fragments, which firewalls may drop",
-			"trunk", t.Name, "bytes", size, "again", upgradePause, "error", err)
 		return direct, nil
 	}
 	return s, nil

@@ -177,18 +177,28 @@ func TestFault05RepetitionsAndMissingAck(t *testing.T) {
 func TestFault06Order(t *testing.T) {
 	t.Parallel()
 	siptest.Shows(t, "order", "scripted")
-	const pairs = 10000
-	for _, transport := range []string{"udp", "tcp"} {
+	pairs := soaked(2000, 10000)
+	ca := newAuthority(t)
+	for _, transport := range []string{"udp", "tcp", "tls", "ws"} {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
 			acc := newAcceptor()
-			a := startAgent(t, acc, Trunk{})
+			a, at := tlsAgent(t, ca, acc, Trunk{Rate: 100000})
 			p := newPeer(t)
-			if transport == "tcp" {
-				conn, err := net.Dial("tcp", a.Addr().String())
-				if err != nil {
-					t.Fatal(err)
-				}
+			var conn net.Conn
+			var err error
+			switch transport {
+			case "tcp":
+				conn, err = net.Dial("tcp", a.Addr().String())
+			case "tls":
+				conn, err = dialTLS(t, ca, at, nil, 0)
+			case "ws":
+				conn, err = webSocketPeer(t, "ws://"+a.at(overWS).String()+"/", "sip")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if conn != nil {
 				p = newTCPPeer(t, conn)
 			}
 			d := p.caller(a)

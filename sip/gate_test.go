@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"riptide/sip/siptest"
 )
 
 // gated is a gate with a clock of the test's.
@@ -137,6 +139,7 @@ func soaked(every, soak int) int {
 // own network. Memory stays flat, nothing is answered, and the calls of another
 // trunk go through meanwhile. Not parallel: it looks at the whole heap.
 func TestFloodFromManySources(t *testing.T) {
+	siptest.Shows(t, "flood", "scripted")
 	sources := soaked(500, 10000)
 	acc := newAcceptor()
 	p := newPeer(t)

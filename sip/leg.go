@@ -284,6 +284,7 @@ func (l *Leg) acknowledge(d *dialog, seq uint32) (repeat func()) {
 		l.agent.counts.unsent.Add(1)
 		return func() {}
 	}
+	f = l.agent.fitting(f, ack)
 	ack.PrependHeader(via(f, sipgo.GenerateBranch()))
 	repeat = func() {
 		if f.WriteMsg(ack) != nil {

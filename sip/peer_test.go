@@ -104,7 +104,10 @@ func (p *peer) got(b []byte) {
 
 func (p *peer) addr() netip.AddrPort {
 	if p.conn != nil {
-		return addrPortOf(p.conn.LocalAddr())
+		if own := addrPortOf(p.conn.LocalAddr()); own.IsValid() {
+			return own
+		}
+		return netip.AddrPortFrom(loopback, 9) // a WebSocket, whose peer cannot be connected to
 	}
 	return addrPortOf(p.udp.LocalAddr())
 }

@@ -1,6 +1,12 @@
 package sip
 
-import "net/netip"
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+)
 
 // route finds the way for a request in a dialog. A connection that lives is
 // used whatever port the Contact names. Contacts outside the trunk (a private
@@ -38,6 +44,50 @@ func (l *Leg) route(d *dialog) (flow, error) {
 	}
 	l.flow = s
 	return s, nil
+}
+
+// Of the TCP attempt that a large request makes on a UDP trunk. A firewall that
+// swallows it must not delay every call.
+const (
+	upgradeTimeout = time.Second
+	upgradePause   = 10 * time.Minute
+)
+
+// roomier finds the way for a request of this size: UDP if it fits into a
+// datagram, and else TCP (RFC 3261 section 18.1.1). After an error it goes over
+// UDP after all: a peer that takes no TCP only loses what TCP was to mend.
+func (a *Agent) roomier(ctx context.Context, direct *datagrams, size int) (flow, error) {
+	t, now := direct.trunk, a.cfg.Now()
+	if size <= maxDatagramRequest || now.Unix() < t.noTCP.Load() {
+		return direct, nil
+	}
+	short, cancel := context.WithTimeout(ctx, upgradeTimeout)
+	defer cancel()
+	s, err := a.connect(short, t, overTCP, direct.peer)
+	if err == nil {
+		return s, nil
+	}
+	if ctx.Err() == nil {
+		t.noTCP.Store(now.Add(upgradePause).Unix())
+		a.cfg.Logger.Warn("the peer takes no TCP: requests too large for one datagram go over UDP in fragments, which firewalls may drop",
+			"trunk", t.Name, "bytes", size, "again", upgradePause, "error", err)
+	}
+	return nil, err
+}
+
+// fitting is the flow itself, or a roomier one for a request that is too large
+// for it. It is for requests that have chosen their way already; a CANCEL takes
+// that of its INVITE, and is small.
+func (a *Agent) fitting(f flow, req *sipgo.Request) flow {
+	const viaHeader = 150
+	direct, ok := f.(*datagrams)
+	if !ok || req.IsCancel() || len(req.Body()) == 0 && len(req.Headers()) < 20 {
+		return f // the most are small, and need not be written to know it
+	}
+	if s, err := a.roomier(a.base, direct, len(encode(req))+viaHeader); err == nil {
+		return s
+	}
+	return f
 }
 
 // hostPort turns a URI's host and port into an address, if the host is one.

@@ -93,6 +93,7 @@ func pools(t *testing.T, c *Config) {
 // Contact, Via and SDP name the address of the family that the peer speaks.
 func TestBothFamilies(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "ipv6", "scripted")
 	acc := newAcceptor()
 	c, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 // authority signs certificates for tests.
@@ -209,6 +210,7 @@ func isTimeout(err error) bool {
 // and with sips, hung up by us over the same connection.
 func TestCallOverTLS(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "tls", "scripted")
 	ca := newAuthority(t)
 	for name, tc := range map[string]struct {
 		version uint16
@@ -308,6 +310,7 @@ func TestSipsIsNeverDowngraded(t *testing.T) {
 // spoken for by nothing else, and by it from any address.
 func TestMutualTLS(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "tls", "scripted")
 	ca, other := newAuthority(t), newAuthority(t)
 	acc := newAcceptor()
 	anywhere := Trunk{Name: "carrier", Transport: "tls", TLS: &TrunkTLS{Roots: ca.pool, Name: "carrier.example", Require: true}, Match: []netip.Prefix{}}
@@ -352,6 +355,7 @@ func TestMutualTLS(t *testing.T) {
 // both sides.
 func TestDialOverTLS(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "tls", "scripted")
 	ca, other := newAuthority(t), newAuthority(t)
 	for name, tc := range map[string]struct {
 		server *tls.Certificate

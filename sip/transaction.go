@@ -176,6 +176,7 @@ func clientKey(branch string, method sipgo.RequestMethod) string {
 // request sends a request over a flow. The top Via is ours to add. Both
 // functions are called in the mailbox; nil means that nobody cares.
 func (m *mailbox) request(req *sipgo.Request, f flow, onResponse func(*sipgo.Response), onFailure func(error)) (*clientTx, error) {
+	f = m.agent.fitting(f, req)
 	branch := sipgo.GenerateBranch()
 	if top := req.Via(); req.IsCancel() && top != nil {
 		branch, _ = top.Params.Get("branch") // a CANCEL has that of its INVITE

@@ -12,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 // webSocketPeer connects a scripted peer over WebSocket.
@@ -30,6 +31,7 @@ func webSocketPeer(t *testing.T, url string, protocols ...string) (net.Conn, err
 // connection that the peer has made, though its Contact leads nowhere.
 func TestCallOverWebSocket(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "websocket", "scripted")
 	ca := newAuthority(t)
 	for scheme, over := range map[string]transport{"ws": overWS, "wss": overWSS} {
 		t.Run(scheme, func(t *testing.T) {
@@ -65,6 +67,7 @@ func TestCallOverWebSocket(t *testing.T) {
 // A call that we place over WebSocket, to a server that is a scripted peer.
 func TestDialOverWebSocket(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "websocket", "scripted")
 	ca := newAuthority(t)
 	accepted := make(chan net.Conn, 1)
 	stop := make(chan struct{})
