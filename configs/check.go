@@ -167,6 +167,13 @@ func (d *decoder) checkSIPTrunk(key string, t *Trunk, sources map[source]string)
 			d.problem(key+".peer", "a host name does not say where the peer's requests come from", "add match: the addresses it sends from, as in [192.0.2.0/24]")
 		}
 	}
+	if s.Anywhere() {
+		at := source{netip.Prefix{}, s.Listen}
+		if other, taken := sources[at]; taken {
+			d.problem(key+".accept.from", fmt.Sprintf("trunk %s takes users from anywhere already, so calls could be for either", other), "make one trunk of both, or give each a listen of its own")
+		}
+		sources[at] = t.Name
+	}
 	for i, prefix := range s.Match {
 		if !prefix.IsValid() {
 			continue

@@ -179,6 +179,13 @@ identity: {ca: {key: b}}
 		`x.yaml:7:81: trunks.f.sip.callers[0]: "2025550123": not a number pattern; write +12025550123, +1202555xxxx, +1202*, *@pbx.example or *`,
 		`x.yaml:7:93: trunks.f.sip.callers[1]: "+1202x55": not a number pattern; write +12025550123, +1202555xxxx, +1202*, *@pbx.example or *`,
 	}},
+	{"users from anywhere", `trunks:
+  a: {sip: {accept: {users: a.users, register: allow, from: anywhere}}}
+  b: {sip: {accept: {users: b.users, register: allow, from: anywhere}}}
+  c: {sip: {listen: 127.0.0.1:5070, accept: {users: c.users, register: allow, from: anywhere}}}
+`, []string{
+		`x.yaml:3:61: trunks.b.sip.accept.from: trunk a takes users from anywhere already, so calls could be for either; make one trunk of both, or give each a listen of its own`,
+	}},
 	{"session timers", `trunks:
   g: {sip: {peer: 192.0.2.10, timer: always, timer-interval: 1m}}
 `, []string{

@@ -51,6 +51,7 @@ type Agent struct {
 	resolver *resolver
 
 	counts     counters
+	asked      *rate.Limiter // challenges to strangers
 	complaints *rate.Limiter // log lines about connections and logins that were refused
 }
 
@@ -68,7 +69,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, byName: map[string]*trunk{}, boxes: map[string]*mailbox{},
 		streams: map[streamKey]*stream{}, legs: map[*Leg]struct{}{}, idle: make(chan struct{}),
-		quiet: slog.New(slog.DiscardHandler), complaints: rate.NewLimiter(1, 10),
+		quiet: slog.New(slog.DiscardHandler), complaints: rate.NewLimiter(1, 10), asked: rate.NewLimiter(strangersAsked, strangersBurst),
 		gate: &gate{buckets: map[bucketKey]bucket{}, now: time.Now},
 	}
 	a.resolver = newResolver(cfg.DNS)

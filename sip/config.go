@@ -181,7 +181,7 @@ func newTrunk(t Trunk) (*trunk, error) {
 		tr.Accept = &accept
 	}
 	if host == "" {
-		if len(t.Match) == 0 && !tr.requires() {
+		if len(t.Match) == 0 && !tr.requires() && !tr.open() {
 			return nil, fmt.Errorf("trunk %q has neither peer nor match: no call could come or go", t.Name)
 		}
 		return tr, nil

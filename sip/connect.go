@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 )
 
 const (
 	dialTimeout      = 4 * time.Second  // of a connection, with all that opens it
 	handshakeTimeout = 10 * time.Second // the same of one that a peer makes
+	strangerTime     = 32 * time.Second // from there until it knows a password
 )
 
 // streamKey tells connections apart. Two trunks at one address do not share
@@ -47,13 +49,16 @@ func (a *Agent) acceptStreams(s *socket) error {
 		case a.gate.pass(candidates[0], peer, connection) > 0:
 			a.counts.limited.Add(1)
 			_ = conn.Close()
-		case !a.places.take(peer.Addr()):
-			a.counts.refused.Add(1)
-			_ = conn.Close()
 		default:
+			_, known := candidates[0].owns(peer)
+			if !a.places.take(peer.Addr(), !known) {
+				a.counts.refused.Add(1)
+				_ = conn.Close()
+				continue
+			}
 			a.work.Go(func() {
 				defer a.places.leave(peer.Addr())
-				a.welcome(conn, s, candidates)
+				a.welcome(conn, s, candidates, !known)
 			})
 		}
 	}
@@ -81,13 +86,21 @@ func (a *Agent) candidates(s *socket, source netip.AddrPort) []*trunk {
 	for i, m := range found {
 		out[i] = m.trunk
 	}
+	if open := a.openAt(s); open != nil && !slices.ContainsFunc(found, func(m match) bool { return m.closeness >= 0 }) {
+		out = append(out, open)
+	}
 	return out
 }
 
 // welcome opens what is on top of an accepted connection, and reads it until it
-// ends.
-func (a *Agent) welcome(tcp net.Conn, at *socket, candidates []*trunk) {
+// ends. Strangers have little room and little time to prove who they are.
+func (a *Agent) welcome(tcp net.Conn, at *socket, candidates []*trunk, stranger bool) {
 	defer func() { _ = tcp.Close() }()
+	settle := func() {}
+	if stranger {
+		settle = sync.OnceFunc(a.places.settle)
+		defer settle()
+	}
 	ctx, cancel := context.WithTimeout(a.base, handshakeTimeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = tcp.Close() })
@@ -105,7 +118,7 @@ func (a *Agent) welcome(tcp net.Conn, at *socket, candidates []*trunk) {
 		conn = secured
 	}
 	s := newStream(conn, at.over, t, a.originFor(t, at, addrPortOf(tcp.RemoteAddr()).Addr(), addrPortOf(tcp.LocalAddr())))
-	s.proven = t.requires()
+	s.proven, s.leave = t.requires(), settle
 	if at.over.webSocket() {
 		var err error
 		if s.ws, err = acceptWebSocket(conn, t.asks()); err != nil {
@@ -115,6 +128,17 @@ func (a *Agent) welcome(tcp net.Conn, at *socket, candidates []*trunk) {
 	}
 	if !stop() || !a.enlist(s) { // too late, or we are going down
 		return
+	}
+	switch {
+	case s.proven:
+		s.settle()
+	case stranger:
+		limit := time.AfterFunc(strangerTime, func() {
+			if !s.known.Load() {
+				s.shut()
+			}
+		})
+		defer limit.Stop()
 	}
 	a.attend(s)
 }

@@ -101,6 +101,24 @@ func (g *gate) pass(t *trunk, source netip.AddrPort, n float64) time.Duration {
 	return 0
 }
 
+// charge takes what a source may send in so many seconds, whether or not it has
+// that much left.
+func (g *gate) charge(t *trunk, source netip.AddrPort, seconds float64) {
+	rate := t.rateFor(source)
+	now := g.now()
+	addr := source.Addr()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	one, all := bucketKey{t, netip.PrefixFrom(addr, addr.BitLen())}, bucketKey{t, networkOf(addr)}
+	first, second := g.find(&one, rate, now), g.find(&all, rate*netShare, now)
+	first.tokens -= rate * seconds
+	if one != all {
+		second.tokens -= rate * seconds
+		g.buckets[all] = second
+	}
+	g.buckets[one] = first
+}
+
 // find gets a bucket as it is now. If there is no room for one more, all that
 // are without share one: they may be slowed down by each other, but not by
 // anybody who was there before, nor do they cost memory.

@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -53,12 +54,39 @@ func newGuard(realm string) *guard {
 	return g
 }
 
-// nonce makes a new one.
-func (g *guard) nonce(now time.Time) string {
-	b := make([]byte, 16, nonceSize)
+// nonce makes a new one. Its second half says to which address it was sent, to
+// us alone: whoever has it from there was reached there.
+func (g *guard) nonce(source netip.Addr, now time.Time) string {
+	b := make([]byte, 12, nonceSize)
 	binary.BigEndian.PutUint64(b, uint64(now.UnixMilli()))
 	_, _ = rand.Read(b[8:]) // never fails (crypto/rand)
+	b = append(b, g.sentTo(b, source)...)
 	return base64.RawURLEncoding.EncodeToString(append(b, g.mac(b)...))
+}
+
+// sentTo is the mark of an address in a nonce.
+func (g *guard) sentTo(start []byte, source netip.Addr) []byte {
+	addr := source.As16()
+	return g.mac(append(addr[:], start[:12]...))[:4]
+}
+
+// returned tells whether a request answers a challenge that was sent to its
+// source, and not too long ago. tried says that it answers some challenge. What
+// the answer is worth is for judge to say.
+func (g *guard) returned(req *sipgo.Request, source netip.Addr, now time.Time) (tried, back bool) {
+	for i, value := range headerValues(req, authorization) {
+		c, err := parseCredential(value)
+		if i >= maxRealms || err != nil || c.realm != g.realm {
+			continue
+		}
+		made, ours := g.made(c.nonce)
+		if age := now.Sub(made); !ours || age > nonceLife || age < -time.Minute {
+			return true, false
+		}
+		b, _ := base64.RawURLEncoding.DecodeString(c.nonce) // ours
+		return true, hmac.Equal(b[12:16], g.sentTo(b, source))
+	}
+	return false, false
 }
 
 func (g *guard) mac(b []byte) []byte {
@@ -205,10 +233,10 @@ func (g *guard) shrink(now time.Time) {
 	g.floor = limit
 }
 
-// challenges asks for credentials: one header field for each algorithm, best
+// challenges asks somebody at source for credentials: one header field for each algorithm, best
 // first (RFC 8760 section 2.3).
-func (g *guard) challenges(algorithms []string, isStale bool, now time.Time) []sipgo.Header {
-	nonce := g.nonce(now)
+func (g *guard) challenges(algorithms []string, isStale bool, source netip.Addr, now time.Time) []sipgo.Header {
+	nonce := g.nonce(source, now)
 	more := ""
 	if isStale {
 		more = ", stale=true"

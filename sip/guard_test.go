@@ -36,7 +36,9 @@ func TestGuardJudges(t *testing.T) {
 	t.Parallel()
 	alice := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"SHA-256", "MD5"}}
 	g, other := newGuard("riptide.example"), newGuard("riptide.example")
-	ask := func(g *guard, name string) sipgo.Header { return g.challenges([]string{name}, false, dayOne)[0] }
+	ask := func(g *guard, name string) sipgo.Header {
+		return g.challenges([]string{name}, false, loopback, dayOne)[0]
+	}
 	for name, tc := range map[string]struct {
 		req  *sipgo.Request
 		at   time.Duration
@@ -79,12 +81,12 @@ func TestGuardTakesWhatItOffered(t *testing.T) {
 		{"SHA-256-sess", []string{"MD5", "SHA-256"}, proven}, {"md5", []string{"MD5"}, proven}, {"SHA-512-256", []string{"SHA-512-256"}, proven},
 	} {
 		accept := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: tc.offered}
-		ask := g.challenges([]string{tc.answered}, false, dayOne)[0]
+		ask := g.challenges([]string{tc.answered}, false, loopback, dayOne)[0]
 		if _, got := g.judge(answerTo(t, ask, "alice", "secret", 1), accept, dayOne); got != tc.want {
 			t.Errorf("%s where %v is offered: %d, want %d", tc.answered, tc.offered, got, tc.want)
 		}
 	}
-	ask := sipgo.NewHeader("x", strings.Replace(g.challenges([]string{"MD5"}, false, dayOne)[0].Value(), ", algorithm=MD5", "", 1))
+	ask := sipgo.NewHeader("x", strings.Replace(g.challenges([]string{"MD5"}, false, loopback, dayOne)[0].Value(), ", algorithm=MD5", "", 1))
 	accept := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"SHA-256"}}
 	if _, got := g.judge(answerTo(t, ask, "alice", "secret", 1), accept, dayOne); got != unproven {
 		t.Errorf("no algorithm, which is MD5, where SHA-256 is offered: %d", got)
@@ -97,7 +99,7 @@ func TestGuardReplay(t *testing.T) {
 	t.Parallel()
 	g := newGuard("r")
 	alice := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"SHA-256", "MD5"}}
-	ask := g.challenges([]string{"SHA-256"}, false, dayOne)[0]
+	ask := g.challenges([]string{"SHA-256"}, false, loopback, dayOne)[0]
 	for i, tc := range []struct {
 		count uint32
 		want  verdict
@@ -109,7 +111,7 @@ func TestGuardReplay(t *testing.T) {
 	old := func(s string) string { // as RFC 2069 has it
 		return strings.Replace(s, `, qop="auth"`, "", 1)
 	}
-	once := sipgo.NewHeader("x", old(g.challenges([]string{"MD5"}, false, dayOne)[0].Value()))
+	once := sipgo.NewHeader("x", old(g.challenges([]string{"MD5"}, false, loopback, dayOne)[0].Value()))
 	for i, want := range []verdict{proven, stale} {
 		if _, got := g.judge(answerTo(t, once, "alice", "secret", 0), alice, dayOne); got != want {
 			t.Errorf("without qop, time %d: %d, want %d", i, got, want)
@@ -127,7 +129,7 @@ func TestGuardStaysSmall(t *testing.T) {
 	var spent []*sipgo.Request
 	for i := range 3 * maxNonces {
 		now = now.Add(time.Duration(rand.IntN(20)) * time.Millisecond)
-		req := answerTo(t, g.challenges([]string{"MD5"}, false, now)[0], "alice", "secret", 1)
+		req := answerTo(t, g.challenges([]string{"MD5"}, false, loopback, now)[0], "alice", "secret", 1)
 		if _, v := g.judge(req, alice, now); v != proven {
 			t.Fatalf("nonce %d: %d", i, v)
 		}

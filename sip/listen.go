@@ -14,6 +14,7 @@ const receiveBuffer = 4 << 20
 
 // trunkOf finds the trunk that a source at a socket belongs to. Strangers have
 // none, and hear nothing from us: scanners must not learn that somebody is here.
+// Where a trunk is open to the world, they are its own until they were screened.
 func (a *Agent) trunkOf(s *socket, source netip.AddrPort) *trunk {
 	var best *trunk
 	closest := -1
@@ -24,6 +25,9 @@ func (a *Agent) trunkOf(s *socket, source netip.AddrPort) *trunk {
 		if c, ok := t.owns(source); ok && c > closest {
 			best, closest = t, c
 		}
+	}
+	if best == nil {
+		best = a.openAt(s)
 	}
 	return best
 }

@@ -9,12 +9,15 @@ import (
 const (
 	maxStreams   = 1024
 	maxPerSource = 128 // from one address, or one /64 of IPv6, so that one peer cannot take all places
+	maxStrangers = 256 // of peers that may be anybody until they show a certificate or know a password
+	perStranger  = 16  // from one address, as long as there are any of those
 )
 
 // places counts the connections there are.
 type places struct {
 	mu       sync.Mutex
 	all      int
+	unknown  int // strangers
 	bySource map[netip.Prefix]int
 }
 
@@ -29,13 +32,19 @@ func placeOf(addr netip.Addr) netip.Prefix {
 }
 
 // take takes a place for a connection that a peer makes. A fifth of all is kept
-// for those that we make.
-func (p *places) take(addr netip.Addr) bool {
+// for those that we make, and strangers cannot take what trunks need.
+func (p *places) take(addr netip.Addr, stranger bool) bool {
 	source := placeOf(addr)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.all >= maxStreams*4/5 || p.bySource[source] >= maxPerSource {
 		return false
+	}
+	if stranger && (p.unknown >= maxStrangers || p.bySource[source] >= perStranger) {
+		return false
+	}
+	if stranger {
+		p.unknown++
 	}
 	if p.bySource == nil {
 		p.bySource = map[netip.Prefix]int{}
@@ -53,6 +62,13 @@ func (p *places) leave(addr netip.Addr) {
 	if p.bySource[source]--; p.bySource[source] == 0 {
 		delete(p.bySource, source)
 	}
+}
+
+// settle says that a stranger is none any more, or gone.
+func (p *places) settle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unknown--
 }
 
 // takeOurs takes a place for a connection that we make.

@@ -33,8 +33,12 @@ func (a *Agent) receive(b []byte, f flow, t *trunk) {
 		a.counts.malformed.Add(1) // nowhere to answer to
 		return
 	}
+	strange := t.stranger(f)
 	if isRequest {
 		f = a.answerFlow(req, f, t)
+	}
+	if strange && !a.screen(msg, callID, f, t, broken) {
+		return
 	}
 	if callID == "" || len(callID) > maxCallID || msg.CSeq() == nil {
 		a.counts.malformed.Add(1)

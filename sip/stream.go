@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -32,6 +33,8 @@ type stream struct {
 	alias  netip.AddrPort // where requests of ours would go, which this connection saves; guarded by the agent's lock
 	proven bool           // the peer has shown the certificate that the trunk wants
 	lent   bool           // we have made it and shown a certificate: the peer may use it for its requests (RFC 5923)
+	known  atomic.Bool    // somebody has proved by a password who is there
+	leave  func()         // gives up the place of a stranger
 	once   sync.Once
 	gone   chan struct{}
 

@@ -49,6 +49,7 @@ func (m *mailbox) authenticate(req *sipgo.Request, s *serverTx, t *trunk) (user 
 	a := m.agent
 	now := a.cfg.Now()
 	user, v := a.guard.judge(req, t.Accept, now)
+	a.met(s.flow, t, v)
 	switch v {
 	case proven:
 		return user, true
@@ -63,7 +64,7 @@ func (m *mailbox) authenticate(req *sipgo.Request, s *serverTx, t *trunk) (user 
 		}
 		s.refuse(refuse(403, ""))
 	default:
-		s.refuse(refuse(401, "", a.guard.challenges(t.Accept.Algorithms, v == stale, now)...))
+		s.refuse(refuse(401, "", a.guard.challenges(t.Accept.Algorithms, v == stale, s.flow.remote().Addr(), now)...))
 	}
 	return "", false
 }
