@@ -32,13 +32,7 @@ func TestSecureMediaIsHeard(t *testing.T) {
 	} {
 		t.Run(c.caller+" to "+c.callee, func(t *testing.T) {
 			t.Parallel()
-			s := startSBC(t, func(config string) string {
-				for trunk, keys := range map[string]string{"pbx": c.pbx, "carrier": c.carrier} {
-					lines := "      " + strings.ReplaceAll(keys, ", ", "\n      ")
-					config = strings.Replace(config, "  "+trunk+":\n    sip:\n", "  "+trunk+":\n    sip:\n"+lines+"\n", 1)
-				}
-				return config
-			})
+			s := startSBC(t, withKeys("pbx", c.pbx), withKeys("carrier", c.carrier))
 			a := siptest.Baresip{Netns: s.pbx, Port: 5060, User: officeNumber, Hz: 620, SRTP: c.caller, Mux: c.mux}.Start(t)
 			b := siptest.Baresip{Netns: s.carrier, Port: 5060, User: outsideNumber, Hz: 1040, SRTP: c.callee, Mux: c.mux}.Start(t)
 			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -80,6 +74,13 @@ func TestSecureMediaIsHeard(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withKeys adds keys to the sip section of a trunk of the SBC.
+func withKeys(trunk, keys string) func(config string) string {
+	section := "  " + trunk + ":\n    sip:\n"
+	lines := "      " + strings.ReplaceAll(keys, ", ", "\n      ") + "\n"
+	return func(config string) string { return strings.Replace(config, section, section+lines, 1) }
 }
 
 // logged is the value of an attribute in a line of the log.

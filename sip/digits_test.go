@@ -9,6 +9,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 func TestParseDigit(t *testing.T) {
@@ -71,6 +72,7 @@ func (e *events) Push(f *bridge.Frame) {
 // jambonz/jambonz-feature-server#128: digits by INFO, in both bodies there are.
 func TestDigitsByINFO_jambonz128(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "dtmf-info", "scripted")
 	_, d, l := running(t)
 	sink := &events{make(chan byte, 10)}
 	l.Media().Join(sink)

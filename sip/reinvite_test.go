@@ -7,6 +7,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 // running is a call from a peer that both sides know.
@@ -113,6 +114,7 @@ func TestReinviteThatCannotBeTaken(t *testing.T) {
 // the call stays on G.711.
 func TestFaxBesideAudio_asterisk1880(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "fax", "scripted")
 	_, d, l := running(t)
 	before := l.Record()
 	d.do("INVITE", offerSDP(2, 40010)+"m=image 40020 udptl t38\r\na=T38FaxVersion:0\r\n")

@@ -1,5 +1,5 @@
 // Package transcode turns samples into payloads and back: G.711 in both laws,
-// Opus, comfort noise and tones. Samples are signed 16 bit linear at 8000 Hz,
+// Opus, comfort noise, tones, and the keys of a telephone, made and heard. Samples are signed 16 bit linear at 8000 Hz,
 // mono: what a telephone hears. G.722 is not among them; it passes through, or
 // not at all.
 //

@@ -24,3 +24,25 @@ func ToneFile(t testing.TB, hz float64, payload int) string {
 	}
 	return path
 }
+
+// KeysFile writes the sound of keys as raw G.711 µ-law, each of 100 ms with 200 ms
+// of silence behind it, a second of silence before the first, and silence until a
+// minute is full: nothing repeats within a test.
+func KeysFile(t testing.TB, keys string) string {
+	t.Helper()
+	const ms = transcode.SampleRate / 1000
+	samples := make([]int16, 1000*ms, 60*transcode.SampleRate)
+	for _, key := range []byte(keys) {
+		k, ok := transcode.NewKey(key)
+		if !ok {
+			t.Fatalf("%q is no key of a telephone", key)
+		}
+		samples = append(k.Append(samples, 100*ms), make([]int16, 200*ms)...)
+	}
+	samples = samples[:cap(samples)]
+	path := filepath.Join(t.TempDir(), "keys.raw")
+	if err := os.WriteFile(path, transcode.MuLaw.Encode(nil, samples), 0o644); err != nil {
+		t.Fatalf("write the sound of keys: %v", err)
+	}
+	return path
+}
