@@ -12,7 +12,11 @@ import (
 var packages = map[string]string{
 	"sipp":      "sip-tester",
 	"baresip":   "baresip-core",
-	"kamailio":  "kamailio kamailio-secsipid-modules",
+	"kamailio":  "kamailio kamailio-secsipid-modules kamailio-tls-modules kamailio-websocket-modules",
+	"openssl":   "openssl",
+	"svmap":     "sipvicious",
+	"svwar":     "sipvicious",
+	"svcrack":   "sipvicious",
 	"rtpengine": "rtpengine-daemon",
 	"tshark":    "tshark",
 	"dumpcap":   "tshark",
