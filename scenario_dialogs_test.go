@@ -1,10 +1,12 @@
 package main_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
+	"riptide/bridge/bridgetest"
 	"riptide/sip/siptest"
 )
 
@@ -85,6 +87,45 @@ func TestTransferWithSipp(t *testing.T) {
 		callee.Check(t, 1)
 	})
 	s.node.settle(t)
+}
+
+// TestTransferWithBaresip: a telephone of the PBX sends its caller on; the two
+// that stay hear each other.
+func TestTransferWithBaresip(t *testing.T) {
+	t.Parallel()
+	siptest.Shows(t, "transfer", "baresip")
+	s := startSBC(t, withMobile)
+	a := siptest.Baresip{Netns: s.pbx, Port: 5060, User: officeNumber, Hz: 620}.Start(t)
+	b := siptest.Baresip{Netns: s.carrier, Port: 5060, User: outsideNumber, Hz: 1040}.Start(t)
+	c := siptest.Baresip{Netns: s.carrier, Port: 5070, User: mobileNumber, Hz: 1480}.Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s.connect(t, ctx, a, b)
+	if err := a.Transfer("sip:" + mobileNumber + "@" + s.inside); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Await(ctx, "CALL_ESTABLISHED", 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Await(ctx, "CALL_CLOSED", 0); err != nil {
+		t.Fatalf("who transferred is still in the call: %v", err)
+	}
+	time.Sleep(3 * time.Second)
+	if err := b.HangUp(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Await(ctx, "CALL_CLOSED", 0); err != nil {
+		t.Fatalf("the target was not hung up: %v", err)
+	}
+	s.node.settle(t)
+	hearsTone(t, c, 1040)
+	samples, rate, err := b.Recording()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tone := bridgetest.ToneLevel(samples[max(0, len(samples)-2*rate):], rate); !tone.Is(1480) {
+		t.Errorf("at the end %s heard %v, want 1480 Hz", b.URI, tone)
+	}
 }
 
 // TestSoakSessionTimers: of a call with sessions of 90 s on both legs, the callee

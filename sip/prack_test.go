@@ -10,6 +10,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 func TestParseRAck(t *testing.T) {
@@ -96,6 +97,7 @@ func (d *dlg) ackLast(seq int) {
 // freeswitch#2401: 100rel that does what carriers insist on.
 func TestFreeswitch2401ReliableProvisionals(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "prack", "scripted")
 	d, l := ringing(t, Trunk{}, offerSDP(1, 40000), "Require: 100rel")
 	progress(t, l, bridge.Progress{Alerting: true})
 	progress(t, l, bridge.Progress{Early: &pcma})
@@ -225,6 +227,8 @@ func TestReliableNeverAcknowledged(t *testing.T) {
 // what it came to is told to the bridge.
 func TestOfferInReliableProvisional(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "prack", "scripted")
+	siptest.Shows(t, "late-offer", "scripted")
 	d, l := ringing(t, Trunk{}, "", "Require: 100rel")
 	progress(t, l, bridge.Progress{Alerting: true})
 	res, rseq := d.reliable(180)
@@ -250,6 +254,8 @@ func TestOfferInReliableProvisional(t *testing.T) {
 // PRACK, or by UPDATE before the answer (RFC 3311 section 5.1).
 func TestOfferInPRACKAndEarlyUpdate(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "prack", "scripted")
+	siptest.Shows(t, "reinvite", "scripted")
 	d, l := ringing(t, Trunk{}, offerSDP(1, 40000), "Require: 100rel")
 	d.status(100, "INVITE")
 	progress(t, l, bridge.Progress{Early: &pcma})
@@ -280,6 +286,7 @@ func TestOfferInPRACKAndEarlyUpdate(t *testing.T) {
 // its INVITE. Reliable responses are acknowledged once, in order, for each fork.
 func TestFault02AckAfterPRACK(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "prack", "scripted")
 	_, p, l, inv := dialled(t)
 	if !hasOption(inv, "Supported", rel100) {
 		t.Errorf("%s", inv)
@@ -330,6 +337,8 @@ func TestFault02AckAfterPRACK(t *testing.T) {
 // not.
 func TestEarlyUpdateFromCallee(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "reinvite", "scripted")
+	siptest.Shows(t, "early-media", "scripted")
 	a, p, l, inv := dialled(t)
 	p.respond(inv, 180, "Ringing", "b", "")
 	event(t, l, bridge.Alerting)

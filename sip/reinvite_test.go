@@ -3,6 +3,7 @@ package sip
 import (
 	"strings"
 	"testing"
+	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
 
@@ -282,4 +283,62 @@ func TestByeBeforeAck(t *testing.T) {
 	closed(t, l)
 	d.seq--
 	d.ack("") // late: means nothing
+}
+
+// OpenSIPS#2177, asterisk#1880: fax and other media beside the speech are refused
+// in their place, and the speech goes on; without speech the whole offer is.
+func TestOtherMediaAreRefused(t *testing.T) {
+	t.Parallel()
+	siptest.Shows(t, "fax", "scripted")
+	const (
+		fax     = "m=image 40002 udptl t38\r\na=T38FaxVersion:0\r\n"
+		noAudio = "m=audio 0 RTP/AVP 8\r\n"
+		text    = "m=message 40004 TCP/MSRP *\r\na=path:msrp://x\r\n"
+		head    = "v=0\r\no=pbx 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+	)
+	for name, tc := range map[string]struct {
+		body string
+		want int
+		says []string
+	}{
+		"fax instead of speech":      {head + fax, 488, nil},
+		"fax, and speech turned off": {head + noAudio + fax, 488, nil},
+		"fax beside speech":          {offerSDP(2, 40000) + fax, 200, []string{"m=audio", "m=image 0 udptl t38"}},
+		"messages beside speech":     {offerSDP(2, 40000) + text, 200, []string{"m=message 0 TCP/MSRP"}},
+		"unknown beside speech":      {offerSDP(2, 40000) + "m=hologram 40006 X/Y 1 2 3\r\n", 200, []string{"m=hologram 0 X/Y"}},
+	} {
+		for _, method := range []string{"INVITE", "UPDATE"} {
+			t.Run(name+" by "+method, func(t *testing.T) {
+				t.Parallel()
+				_, d, l := running(t)
+				before := l.Record()
+				d.do(method, tc.body)
+				if tc.want == 200 {
+					select {
+					case ev := <-l.Events():
+						ev.Stored()
+					case <-time.After(patience):
+						t.Fatal("the bridge was not told")
+					}
+				}
+				res := d.answer(tc.want, method)
+				for _, text := range tc.says {
+					if !strings.Contains(string(res.Body()), text) {
+						t.Errorf("want %q in\n%s", text, res.Body())
+					}
+				}
+				switch {
+				case method == "UPDATE":
+				case tc.want == 200:
+					d.ack("")
+				default:
+					d.send(d.make("ACK", d.seq, lastBranch(d), ""))
+				}
+				if after := l.Record(); !before.Plan.Equal(*after.Plan) {
+					t.Errorf("plan changed from %+v to %+v", before.Plan, after.Plan)
+				}
+				hangUp(t, d, l)
+			})
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 // RFC 4028 section 9, table 2, and what the trunk's policy makes of it.
@@ -129,6 +130,7 @@ func sessionHeader(t *testing.T, msg sipgo.Message, want string) {
 // by UPDATE where the peer takes it.
 func TestLivekit582WeRefreshByUpdate(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "timers", "scripted")
 	d, l, res := timed(t, Trunk{second: shortSecond}, "Supported: timer", "Allow: INVITE, ACK, BYE, UPDATE", "Session-Expires: 90;refresher=uas")
 	sessionHeader(t, res, "90;refresher=uas")
 	if !hasOption(res, "Require", "timer") {
@@ -149,6 +151,7 @@ func TestLivekit582WeRefreshByUpdate(t *testing.T) {
 // only when asked.
 func TestLivekit582WeRefreshByReinvite(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "timers", "scripted")
 	for name, allow := range map[string]string{"nothing said": "X-Y: z", "UPDATE refused": "Allow: INVITE, UPDATE"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -174,6 +177,7 @@ func TestLivekit582WeRefreshByReinvite(t *testing.T) {
 // loses it, with a BYE.
 func TestLivekit582PeerRefreshes(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "timers", "scripted")
 	d, l, res := timed(t, Trunk{second: shortSecond}, "Supported: timer", "Session-Expires: 90")
 	sessionHeader(t, res, "90;refresher=uac")
 	for i := range 3 {
@@ -230,6 +234,7 @@ func TestRefreshRefused(t *testing.T) {
 // drachtio-server#474: whether there are timers is the trunk's to say.
 func TestDrachtio474TimerPolicy(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "timers", "scripted")
 	t.Run("never", func(t *testing.T) {
 		t.Parallel()
 		d, l, res := timed(t, Trunk{Timer: TimerNever, second: tinySecond}, "Supported: timer", "Session-Expires: 90;refresher=uas")

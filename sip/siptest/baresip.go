@@ -276,6 +276,9 @@ func (r *BaresipRun) Accept() error { return r.command("accept", "") }
 func (r *BaresipRun) Hold() error   { return r.command("hold", "") }
 func (r *BaresipRun) Resume() error { return r.command("resume", "") }
 
+// Transfer has the other party call a SIP URI (REFER).
+func (r *BaresipRun) Transfer(uri string) error { return r.command("transfer", uri) }
+
 // Digit sends one DTMF digit as telephone events.
 func (r *BaresipRun) Digit(d rune) error { return r.command("sndcode", string(d)) }
 
