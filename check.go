@@ -67,7 +67,7 @@ func printCheck(ctx context.Context, w io.Writer, path string, cfg *configs.Conf
 	for _, t := range cfg.Trunks {
 		switch {
 		case t.SIP != nil:
-			fmt.Fprintf(w, "trunk %s: SIP to %s over %s, requests accepted from %v\n", t.Name, t.SIP.Peer, t.SIP.Transport, t.SIP.Match)
+			fmt.Fprintf(w, "trunk %s: SIP to %s, requests accepted from %s\n", t.Name, sipPeer(t.SIP), sipSources(t.SIP))
 			printPresence(w, shown[t.Name])
 		case t.RIPT != nil:
 			switch {
@@ -118,3 +118,22 @@ func printPresence(w io.Writer, p sip.Presence) {
 
 // list is values in one line.
 func list[T fmt.Stringer](values []T) string { return strings.Join(texts(values), ", ") }
+
+// sipPeer says where calls to a SIP trunk go.
+func sipPeer(t *configs.SIPTrunk) string {
+	if t.Peer.Host == "" {
+		return "where its users register"
+	}
+	return fmt.Sprintf("%s over %s", t.Peer, t.Transport)
+}
+
+// sipSources says who may send on a SIP trunk.
+func sipSources(t *configs.SIPTrunk) string {
+	switch {
+	case t.Anywhere():
+		return "users with passwords, anywhere"
+	case len(t.Match) == 0 && t.TLS != nil && t.TLS.Client == "required":
+		return "whoever shows the peer's certificate"
+	}
+	return fmt.Sprint(t.Match)
+}
