@@ -84,7 +84,7 @@ func (d *decoder) checkTrunkTLS(key string, t *SIPTrunk, s *SIP) {
 
 // byCertificate tells that a trunk's connections are known by the certificate
 // that the peer shows, so that it needs no addresses.
-func (t *SIPTrunk) byCertificate() bool { return t.TLS != nil && t.TLS.Client == "required" }
+func (s *SIPTrunk) byCertificate() bool { return s.TLS != nil && s.TLS.Client == "required" }
 
 func (d *decoder) loadSIPTLS(c *Config) {
 	s := &c.SIP

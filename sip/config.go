@@ -181,7 +181,7 @@ func newTrunk(t Trunk) (*trunk, error) {
 		tr.Accept = &accept
 	}
 	if host == "" {
-		if len(t.Match) == 0 && !tr.requires() && !tr.open() {
+		if !tr.hasUsers() {
 			return nil, fmt.Errorf("trunk %q has neither peer nor match: no call could come or go", t.Name)
 		}
 		return tr, nil
@@ -227,6 +227,9 @@ func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	}
 	return append(four, six...), nil
 }
+
+// hasUsers tells whether anybody could speak on a trunk without a peer.
+func (t *trunk) hasUsers() bool { return len(t.Match) > 0 || t.requires() || t.open() }
 
 // owns tells whether a source belongs to the trunk, and how closely: an exact
 // peer address counts most, then the longest prefix.

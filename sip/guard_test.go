@@ -1,7 +1,6 @@
 package sip
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -155,7 +154,7 @@ func TestCountsTake(t *testing.T) {
 		c := uint32(1 + rand.IntN(300))
 		got := n.take(c)
 		if got && seen[c] {
-			t.Fatal(fmt.Sprintf("count %d was taken twice", c))
+			t.Fatalf("count %d was taken twice", c)
 		}
 		seen[c] = seen[c] || got
 	}

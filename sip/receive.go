@@ -56,10 +56,12 @@ func (a *Agent) receive(b []byte, f flow, t *trunk) {
 			}
 		}
 	}
-	_, patient := f.(*stream)
-	if r, ok := f.(*reply); ok {
-		_, patient = r.flow.(*stream)
-	}
+	a.deliver(callID, handle, streamOf(f) != nil)
+}
+
+// deliver puts work into the mailbox of a Call-ID. patient says that its sender
+// can be made to wait.
+func (a *Agent) deliver(callID string, handle func(m *mailbox) func(), patient bool) {
 	for {
 		m := a.box(callID)
 		err := m.deliver(handle(m), patient)
