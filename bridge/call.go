@@ -241,15 +241,7 @@ func (c *call) handle(ctx context.Context, from side, ev Event, ok bool) (over b
 		return false, Cause{}, nil
 	}
 	if t.do == end {
-		cause = ev.Cause
-		if cause.By == "" {
-			cause.By = from.party()
-		}
-		if from == sideB && c.reroute(ctx, cause) {
-			stored(&ev)
-			return false, Cause{}, nil
-		}
-		return true, cause, &ev
+		return c.legEnded(ctx, from, ev)
 	}
 	changed := c.rec.State != t.next || ev.Plan != nil
 	c.rec.State = t.next
@@ -277,6 +269,19 @@ func (c *call) handle(ctx context.Context, from side, ev Event, ok bool) (over b
 		return true, CauseOf(err).EndedBy(ByBridge), nil
 	}
 	return false, Cause{}, nil
+}
+
+// legEnded ends the call with its leg, unless another trunk may have it.
+func (c *call) legEnded(ctx context.Context, from side, ev Event) (over bool, cause Cause, last *Event) {
+	cause = ev.Cause
+	if cause.By == "" {
+		cause.By = from.party()
+	}
+	if from == sideB && c.reroute(ctx, cause) {
+		stored(&ev)
+		return false, Cause{}, nil
+	}
+	return true, cause, &ev
 }
 
 // act tells leg A what leg B did.

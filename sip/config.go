@@ -175,11 +175,7 @@ func newTrunk(t Trunk) (*trunk, error) {
 	if t.Register != nil && (t.Login == nil && t.Register.User == "" || host == "") {
 		return nil, fmt.Errorf("trunk %q: to register wants a peer, and a user or a login", t.Name)
 	}
-	if t.Accept != nil {
-		accept := *t.Accept
-		accept.fill()
-		tr.Accept = &accept
-	}
+	tr.Accept = t.Accept.filled()
 	if host == "" {
 		if !tr.hasUsers() {
 			return nil, fmt.Errorf("trunk %q has neither peer nor match: no call could come or go", t.Name)

@@ -38,8 +38,13 @@ func newZone(t *testing.T, records ...string) *zone {
 	z.set(t, records...)
 	started := make(chan struct{})
 	server := &dns.Server{PacketConn: pc, Handler: z, NotifyStartedFunc: func() { close(started) }}
-	done := make(chan error, 1)
-	go func() { done <- server.ActivateAndServe() }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.ActivateAndServe(); err != nil {
+			t.Errorf("DNS server: %v", err)
+		}
+	}()
 	<-started
 	t.Cleanup(func() {
 		_ = server.Shutdown()

@@ -24,6 +24,16 @@ const (
 	defaultMaxExpires = time.Hour
 )
 
+// filled is a copy with the defaults, nil of nil.
+func (a *Accept) filled() *Accept {
+	if a == nil {
+		return nil
+	}
+	filled := *a
+	filled.fill()
+	return &filled
+}
+
 func (a *Accept) fill() {
 	if len(a.Algorithms) == 0 {
 		a.Algorithms = []string{"SHA-256", "MD5"}
