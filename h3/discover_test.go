@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"riptide/bridge"
 )
 
@@ -254,17 +256,22 @@ func FuzzDiscovery(f *testing.F) {
 func TestClientKey(t *testing.T) {
 	t.Parallel()
 	for name, in := range map[string]string{
-		"nothing": "", "no key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-		"public": `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`,
-		"P-384":  `{"kty":"EC","crv":"P-384","x":"a","y":"b","d":"c"}`, "secret": `{"kty":"oct","k":"c2VjcmV0"}`,
+		"nothing": "", "public": `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}`,
+		"P-384": `{"kty":"EC","crv":"P-384","x":"a","y":"b","d":"c"}`, "secret": `{"kty":"oct","k":"c2VjcmV0"}`,
 	} {
-		if _, err := ParseClientKey([]byte(in)); err == nil {
+		var key jose.JSONWebKey
+		_ = key.UnmarshalJSON([]byte(in)) // what is none stays empty
+		if _, err := NewClientKey(key.Key, key.KeyID); err == nil {
 			t.Errorf("%s was taken for a client key", name)
 		}
 	}
 	// RFC 7515 appendix A.3
 	jwk := `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}`
-	k, err := ParseClientKey([]byte(jwk))
+	var key jose.JSONWebKey
+	if err := key.UnmarshalJSON([]byte(jwk)); err != nil {
+		t.Fatal(err)
+	}
+	k, err := NewClientKey(key.Key, key.KeyID)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -32,21 +30,6 @@ type ClientKey struct {
 	kid string
 }
 
-// ParseClientKey reads an ES256 private key: a JWK, or PEM (PKCS #8 or SEC 1).
-func ParseClientKey(b []byte) (ClientKey, error) {
-	var jwk jose.JSONWebKey
-	if block, _ := pem.Decode(b); block != nil {
-		key, err := parsePEMKey(block)
-		if err != nil {
-			return ClientKey{}, fmt.Errorf("client key: %w", err)
-		}
-		jwk.Key = key
-	} else if err := jwk.UnmarshalJSON(b); err != nil {
-		return ClientKey{}, errors.New("client key: neither PEM nor a JWK") // the error may quote the key
-	}
-	return NewClientKey(jwk.Key, jwk.KeyID)
-}
-
 // NewClientKey takes a P-256 private key. An empty kid stands for the key's
 // RFC 7638 thumbprint.
 func NewClientKey(key any, kid string) (ClientKey, error) {
@@ -62,13 +45,6 @@ func NewClientKey(key any, kid string) (ClientKey, error) {
 		kid = base64.RawURLEncoding.EncodeToString(sum)
 	}
 	return ClientKey{key: k, kid: kid}, nil
-}
-
-func parsePEMKey(block *pem.Block) (any, error) {
-	if block.Type == "EC PRIVATE KEY" {
-		return x509.ParseECPrivateKey(block.Bytes)
-	}
-	return x509.ParsePKCS8PrivateKey(block.Bytes)
 }
 
 // Public is the key's public half, as the peer wants it in our registration.

@@ -109,12 +109,6 @@ func (x *stranger) leave() {
 	}
 }
 
-func (s *strangers) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.order.Len()
-}
-
 type strangerKey struct{}
 
 // recognised is called with the context of a request with a valid token.

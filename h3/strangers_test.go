@@ -49,8 +49,12 @@ func TestFloodOfStrangers(t *testing.T) {
 	if udp[limit-1].Context().Err() != nil {
 		t.Error("the newest connection was closed")
 	}
-	if n := r.server.strangers.count(); n > limit {
-		t.Errorf("%d strangers are here", n)
+	strangers := r.server.strangers
+	strangers.mu.Lock()
+	here := strangers.order.Len()
+	strangers.mu.Unlock()
+	if here > limit {
+		t.Errorf("%d strangers are here", here)
 	}
 	if n := r.server.State().CutStrangers; n < 2*limit {
 		t.Errorf("%d were cut", n)

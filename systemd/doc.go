@@ -1,10 +1,10 @@
 // Package systemd tells the service manager how the process is: ready,
-// reloading, stopping, alive. Beside it lie the files that make riptide a
+// stopping, alive. Beside it lie the files that make riptide a
 // service: riptide.service, and 50-riptide.conf for /etc/sysctl.d.
 //
 // Started by hand, without a service manager, all of it does nothing. It knows
 // nothing of calls.
 //
-//	main --> Ready, Reloading, Stopping --> $NOTIFY_SOCKET
+//	main --> Ready, Stopping --> $NOTIFY_SOCKET
 //	main --> Watchdog(alive) -- every half WatchdogSec --> $NOTIFY_SOCKET
 package systemd

@@ -9,12 +9,9 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Ready says that the service has started, or has finished reloading. status
-// is one line for people: systemctl status shows it.
+// Ready says that the service has started. status is one line for people:
+// systemctl status shows it.
 func Ready(status string) error { return notify(daemon.SdNotifyReady, status) }
-
-// Reloading says that a new configuration is being taken up; Ready follows.
-func Reloading() error { return notify(daemon.SdNotifyReloading, "reloading the configuration") }
 
 // Stopping says that the service is ending its calls.
 func Stopping(status string) error { return notify(daemon.SdNotifyStopping, status) }

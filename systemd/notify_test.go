@@ -44,7 +44,6 @@ func TestNotify(t *testing.T) {
 		{func() error { return Ready("2 trunks") }, "READY=1\nSTATUS=2 trunks"},
 		{func() error { return Ready("") }, "READY=1"},
 		{func() error { return Ready("a\nMAINPID=1\x00b") }, "READY=1\nSTATUS=a MAINPID=1 b"},
-		{Reloading, "RELOADING=1\nSTATUS=reloading the configuration"},
 		{func() error { return Stopping("3 calls") }, "STOPPING=1\nSTATUS=3 calls"},
 	} {
 		if err := tc.tell(); err != nil {

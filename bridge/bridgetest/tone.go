@@ -2,7 +2,6 @@ package bridgetest
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
 
 	"riptide/bridge"
@@ -26,7 +25,6 @@ func lawOf(c bridge.Codec) transcode.Law {
 type ToneSource struct {
 	codec bridge.Codec
 	tone  *transcode.Tone
-	sent  atomic.Uint64
 
 	samples []int16
 	payload []byte
@@ -43,9 +41,6 @@ func NewToneSource(codec bridge.Codec, hz float64) *ToneSource {
 		frame:   bridge.Frame{Codec: codec, Marker: true},
 	}
 }
-
-// Sent is how many frames were sent so far.
-func (s *ToneSource) Sent() uint64 { return s.sent.Load() }
 
 // Run sends until ctx ends. It keeps the pace of the clock: what a late timer
 // left unsent goes out at once, up to 100 ms; more is left out, as a telephone
@@ -76,7 +71,6 @@ func (s *ToneSource) push(to bridge.Sink) {
 	s.payload = lawOf(s.codec).Encode(s.payload[:0], s.samples)
 	s.frame.Payload = s.payload
 	to.Push(&s.frame)
-	s.sent.Add(1)
 	s.frame.Marker = false
 	s.frame.Seq++
 	s.frame.Timestamp += frameSamples
