@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 
 	"riptide/bridge"
 	"riptide/bridge/store"
@@ -280,14 +281,11 @@ func oneNumber(p policy.Pattern) policy.Number {
 // identityRoots are those whose PASSporTs we accept: the configured ones, and
 // our own CA, which issued to the peers we host a trunk for.
 func identityRoots(cfg *configs.Config) *x509.CertPool {
-	pool := x509.NewCertPool()
-	for _, c := range cfg.Identity.Anchors.Certs {
-		pool.AddCert(c)
-	}
+	roots := cfg.Identity.Anchors.Certs
 	if ca := cfg.Identity.CA; ca != nil {
-		pool.AddCert(ca.Pair.Reveal().Leaf)
+		roots = append(slices.Clip(roots), ca.Pair.Reveal().Leaf)
 	}
-	return pool
+	return stir.Roots(roots...)
 }
 
 // tlsRoots are the CAs of web servers that certificates may be fetched from.

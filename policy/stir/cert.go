@@ -26,7 +26,7 @@ type Credential struct {
 
 // Trust says whom to believe.
 type Trust struct {
-	// Roots are the trust anchors, from ParseRoots. Without any, nothing is
+	// Roots are the trust anchors, from Roots. Without any, nothing is
 	// believed.
 	Roots *x509.CertPool
 	// Providers are the service provider codes whose certificates are believed

@@ -49,10 +49,10 @@ func Example() {
 	check(err)
 
 	// and the telco verifies it, once.
-	roots, err := stir.ParseRoots(caPEM)
+	anchors, err := stir.ParseChain(caPEM)
 	check(err)
 	verifier := &stir.Verifier{
-		Trust: stir.Trust{Roots: roots},
+		Trust: stir.Trust{Roots: stir.Roots(anchors...)},
 		Chain: func(context.Context, string) ([]*x509.Certificate, error) { return chain, nil },
 	}
 	v := verifier.Verify(context.Background(), passport, call, now)

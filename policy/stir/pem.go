@@ -17,8 +17,6 @@ import (
 const (
 	maxChainPEM = 64 << 10
 	maxChain    = 6 // certificates
-	maxRootPEM  = 4 << 20
-	maxRoots    = 1024
 )
 
 // ErrChain is wrapped by every error about the form or the trust of a
@@ -29,29 +27,8 @@ var ErrChain = errors.New("certificate chain not usable")
 // certificates in 64 KiB. Blocks that are not certificates are refused.
 // Errors wrap ErrChain.
 func ParseChain(b []byte) ([]*x509.Certificate, error) {
-	return parseCertificates(b, maxChainPEM, maxChain)
-}
-
-// ParseRoots reads PEM trust anchors: a private peering CA, or the list of a
-// policy administrator. System roots never vouch for telephone numbers.
-func ParseRoots(b []byte) (*x509.CertPool, error) {
-	certs, err := parseCertificates(b, maxRootPEM, maxRoots)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	for _, c := range certs {
-		if !c.IsCA {
-			return nil, fmt.Errorf("%w: trust anchor %q is not a CA", ErrChain, c.Subject)
-		}
-		pool.AddCert(c)
-	}
-	return pool, nil
-}
-
-func parseCertificates(b []byte, maxBytes, maxCerts int) ([]*x509.Certificate, error) {
-	if len(b) > maxBytes {
-		return nil, fmt.Errorf("%w: more than %d bytes", ErrChain, maxBytes)
+	if len(b) > maxChainPEM {
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrChain, maxChainPEM)
 	}
 	var certs []*x509.Certificate
 	for {
@@ -63,8 +40,8 @@ func parseCertificates(b []byte, maxBytes, maxCerts int) ([]*x509.Certificate, e
 		if block.Type != "CERTIFICATE" {
 			return nil, fmt.Errorf("%w: holds a PEM block %.40q", ErrChain, block.Type)
 		}
-		if len(certs) == maxCerts {
-			return nil, fmt.Errorf("%w: more than %d certificates", ErrChain, maxCerts)
+		if len(certs) == maxChain {
+			return nil, fmt.Errorf("%w: more than %d certificates", ErrChain, maxChain)
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
@@ -76,6 +53,16 @@ func parseCertificates(b []byte, maxBytes, maxCerts int) ([]*x509.Certificate, e
 		return nil, fmt.Errorf("%w: no PEM certificate found", ErrChain)
 	}
 	return certs, nil
+}
+
+// Roots are trust anchors: a private peering CA, or the list of a policy
+// administrator. System roots never vouch for telephone numbers.
+func Roots(certs ...*x509.Certificate) *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, c := range certs {
+		pool.AddCert(understood(c))
+	}
+	return pool
 }
 
 // EncodeChain writes certificates as PEM, application/pem-certificate-chain.

@@ -58,9 +58,7 @@ func newHouse(t testing.TB, ofCA, ofLeaf []policy.Pattern) house {
 	must(t, err)
 	ca, err := NewCA(chain[0], key)
 	must(t, err)
-	roots, err := ParseRoots(certPEM)
-	must(t, err)
-	h := house{ca: ca, roots: roots, key: newKey(t)}
+	h := house{ca: ca, roots: Roots(chain...), key: newKey(t)}
 	csr, err := NewCSR(h.key, ofLeaf)
 	must(t, err)
 	h.chain, err = ca.Issue(csr, policy.NumberSet{Allow: []policy.Pattern{"*"}}, 30*24*time.Hour, epoch)
