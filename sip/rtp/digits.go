@@ -62,6 +62,18 @@ func (h *hearing) heard(w way, key byte, now time.Time) bool {
 	return true
 }
 
+// lasts notes that the newest digit of a way is still being pressed: other ways may
+// tell of it when it ends.
+func (h *hearing) lasts(w way, key byte, now time.Time) {
+	for i := range h.recent {
+		d := &h.recent[(h.next+len(h.recent)-1-i)%len(h.recent)]
+		if d.key == key && d.ways&w != 0 {
+			d.at = now
+			return
+		}
+	}
+}
+
 // Times of the digits that we make into events: as long as most telephones
 // press them, with an update every 40 ms.
 const (

@@ -319,3 +319,37 @@ func TestTonesBecomeDigits(t *testing.T) {
 	}
 	p.release()
 }
+
+// A key that is held for seconds comes by INFO when it is let go of, and is
+// still one digit.
+func TestLongDigitIsHeardOnce_jambonz128(t *testing.T) {
+	t.Parallel()
+	p := inMemory()
+	now := start
+	p.now = func() time.Time { return now }
+	rec := newRecorder()
+	p.Join(rec)
+	pk := rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: 101, SSRC: 5, Timestamp: 8000}}
+	for i := range 60 { // 3 s
+		now = now.Add(50 * time.Millisecond)
+		pk.SequenceNumber++
+		pk.Payload = []byte{11, 10, byte(i * 400 >> 8), byte(i * 400)}
+		if i == 59 {
+			pk.Payload[1] |= eventEnd
+		}
+		b, err := pk.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.audio.onRTP(b, said, now)
+	}
+	now = now.Add(100 * time.Millisecond)
+	if !p.Press('#', 3*time.Second) {
+		t.Error("the digit was refused")
+	}
+	p.pressMu.Lock()
+	defer p.pressMu.Unlock()
+	if len(p.presses) != 0 {
+		t.Error("the digit is heard twice")
+	}
+}

@@ -178,8 +178,12 @@ func (r *receiver) takeEvent(rtpTS, clock uint32, now time.Time) bool {
 	if clock != seamEvents {
 		r.frame.Payload = rescale(r.events[:0], r.packet.Payload, clock, seamEvents)
 	}
-	if p := r.packet.Payload; begins && len(p) > 0 && int(p[0]) < len(eventKeys) {
-		r.event.again = !r.hearing.heard(byEvent, eventKeys[p[0]], now)
+	if p := r.packet.Payload; len(p) > 0 && int(p[0]) < len(eventKeys) {
+		if begins {
+			r.event.again = !r.hearing.heard(byEvent, eventKeys[p[0]], now)
+		} else {
+			r.hearing.lasts(byEvent, eventKeys[p[0]], now)
+		}
 	}
 	if !r.event.again {
 		return true
