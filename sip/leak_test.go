@@ -52,7 +52,14 @@ func TestNothingLeftAfterCalls(t *testing.T) {
 		}
 		closed(t, l)
 	}
-	// 64*T1 after the last call the last transaction is over.
+	nothingLeft(t, a, before)
+	t.Logf("after %d calls: goroutines %d before, %d after; mailboxes %d, streams %d", calls, before, runtime.NumGoroutine(), a.mailboxes(), len(a.streams))
+}
+
+// nothingLeft waits until the agent has forgotten all calls: 64*T1 after the last
+// one the last transaction is over.
+func nothingLeft(t *testing.T, a *Agent, before int) {
+	t.Helper()
 	limit := time.Now().Add(64*sipgo.T1 + patience)
 	for a.mailboxes() > 0 || runtime.NumGoroutine() > before {
 		if time.Now().After(limit) {
@@ -60,7 +67,90 @@ func TestNothingLeftAfterCalls(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Logf("after %d calls: goroutines %d before, %d after; mailboxes %d, streams %d", calls, before, runtime.NumGoroutine(), a.mailboxes(), len(a.streams))
+}
+
+// The same of calls that end in the middle of something: a provisional answer
+// that nobody acknowledged, a change that waits for the record, a refresh that is
+// not answered, a DTLS handshake. Not parallel either.
+func TestNothingLeftOfWhatWasInterrupted(t *testing.T) {
+	calls := 1000
+	if testing.Short() {
+		calls = 100
+	}
+	acc := newAcceptor()
+	a := startAgent(t, acc, Trunk{})
+	p := newPeer(t)
+	warm := p.caller(a)
+	warm.do("OPTIONS", "")
+	warm.status(200, "OPTIONS")
+	before := runtime.NumGoroutine() + 1
+	for i := range calls {
+		d := p.caller(a)
+		switch i % 5 {
+		case 0: // cancelled while a provisional answer is unacknowledged
+			d.invite(offerSDP(1, 40000), "Require: 100rel")
+			l := acc.next(t)
+			progress(t, l, bridge.Progress{Early: &pcma})
+			d.reliable(183)
+			d.cancel()
+			event(t, l, bridge.Ended)
+			d.ackRefusal(d.answer(487, "INVITE"))
+			closed(t, l)
+		case 1: // cancelled while an offer in a PRACK waits for the record
+			d.invite(offerSDP(1, 40000), "Require: 100rel")
+			l := acc.next(t)
+			progress(t, l, bridge.Progress{Early: &pcma})
+			_, rseq := d.reliable(183)
+			d.prack(rseq, muLaw(2))
+			unstored(t, l, bridge.MediaChanged)
+			d.seq--
+			d.cancel()
+			event(t, l, bridge.Ended)
+			d.ackRefusal(d.answer(487, "INVITE"))
+			closed(t, l)
+		case 2: // we hang up while a re-INVITE waits for it
+			l := establish(t, acc, d)
+			d.do("INVITE", offerSDP(2, 40010))
+			branch := d.last
+			unstored(t, l, bridge.MediaChanged)
+			if err := l.End(ctx, bridge.CauseNormal); err != nil {
+				t.Fatal(err)
+			}
+			d.branch = branch
+			d.ackRefusal(d.answer(487, "INVITE"))
+			d.respond(d.request("BYE"), 200, "OK", "", "")
+			closed(t, l)
+		case 3: // the peer hangs up during our refresh
+			d.invite(offerSDP(1, 40000), "Supported: timer", "Session-Expires: 90;refresher=uas", "Allow: UPDATE")
+			l := acc.next(t)
+			answer(t, l)
+			d.learn(d.answer(200, "INVITE"))
+			d.ack("")
+			d.do("OPTIONS", "")
+			d.answer(200, "OPTIONS") // behind the ACK
+			leg := l.(*Leg)
+			if !leg.box.post(leg.refresh) {
+				t.Fatal("the call is over")
+			}
+			refresh := d.request("UPDATE")
+			d.do("BYE", "")
+			event(t, l, bridge.Ended)
+			d.answer(200, "BYE")
+			d.respond(refresh, 481, "Gone", "", "")
+			closed(t, l)
+		case 4: // the peer hangs up during a handshake
+			d.invite(dtlsSDP)
+			l := acc.next(t)
+			answer(t, l)
+			d.learn(d.answer(200, "INVITE"))
+			d.ack("")
+			d.do("BYE", "")
+			event(t, l, bridge.Ended)
+			d.answer(200, "BYE")
+			closed(t, l)
+		}
+	}
+	nothingLeft(t, a, before)
 }
 
 // anyMailbox describes one that is left.

@@ -216,7 +216,8 @@ type dlg struct {
 	local   string // From or To of the peer, with its tag
 	remote  string // the other, with the agent's tag once known
 	seq     int
-	branch  string
+	branch  string   // of the INVITE
+	last    string   // of the last request by do
 	headers []string // of every request
 }
 
@@ -300,7 +301,8 @@ func (d *dlg) cancel(headers ...string) { d.send(d.make("CANCEL", d.seq, d.branc
 // do sends a request in the dialog, without waiting.
 func (d *dlg) do(method, body string, headers ...string) {
 	d.seq++
-	d.send(d.make(method, d.seq, newBranch(), body, headers...))
+	d.last = newBranch()
+	d.send(d.make(method, d.seq, d.last, body, headers...))
 }
 
 // respond answers a request of the agent.
