@@ -163,6 +163,7 @@ func (s *stream) nextReport(now time.Time, first bool) time.Time {
 // report sends a sender report if media was sent since the last one, else a
 // receiver report, and our name.
 func (s *stream) report(now time.Time) {
+	s.tx.reassure(now)
 	s.sendReports(s.compound(now))
 }
 

@@ -61,7 +61,7 @@ type opener struct {
 	until   time.Time     // how long it is good
 
 	header rtp.Header // kept here so that a packet costs no allocation
-	plain  [maxPacket + 1]byte
+	plain  []byte     // made when there is a key
 }
 
 var errNoKey = errors.New("no key yet")
@@ -94,7 +94,9 @@ func (o *opener) use(p sdp.Protection, now time.Time) error {
 
 // install goes on under another key, for media, reports or both.
 func (o *opener) install(ctx *srtp.Context, media, reports bool, now time.Time) {
-	o.locked = true
+	if o.locked = true; o.plain == nil {
+		o.plain = make([]byte, maxPacket+1)
+	}
 	if media {
 		o.before, o.until, o.ctx = o.ctx, now.Add(rekeyOverlap), ctx
 	}

@@ -286,3 +286,29 @@ func BenchmarkSRTP(b *testing.B) {
 		})
 	}
 }
+
+// FuzzSecureMedia: whatever comes where SRTP is expected is counted once, and
+// never handed on.
+func FuzzSecureMedia(f *testing.F) {
+	p := newPair(key(aes80, 1), key(aes80, 2))
+	p.ab.keep = true
+	p.talk(3)
+	f.Add(p.ab.kept[0], p.ab.kept[1])
+	f.Add([]byte{0x80, 200, 0, 1, 0, 0, 0, 7}, []byte{22, 254, 255, 0, 0})
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		for _, s := range sdp.Suites() {
+			p := newPair(key(s.Name, 3), key(s.Name, 4))
+			for _, packet := range [][]byte{a, b, a} {
+				p.b.audio.onRTP(packet, said, start)
+				p.b.audio.onReports(packet, said, start)
+			}
+			st := p.b.Stats()
+			if p.heard.frames != 0 || st.Received != 0 {
+				t.Fatalf("%s: took %x", s.Name, a)
+			}
+			if sum := st.Undecrypted + st.Malformed + st.Duplicate + st.Foreign + st.UnknownPayload; sum > 6 {
+				t.Fatalf("%s: six packets are counted %d times: %+v", s.Name, sum, st)
+			}
+		}
+	})
+}

@@ -44,9 +44,10 @@ type sender struct {
 	sentBefore     uint64 // under others
 	sentAtLastRTCP uint64
 	lastSent       time.Time
+	quietSince     time.Time // of the first agreement on what to send
 }
 
-func (s *sender) configure(a sdp.Stream) error {
+func (s *sender) configure(a sdp.Stream, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	formats := a.Send
@@ -71,6 +72,9 @@ func (s *sender) configure(a sdp.Stream) error {
 		if c == bridge.TelephoneEvent {
 			s.events = uint32(f.Clock)
 		}
+	}
+	if s.quietSince.IsZero() && len(formats) > 0 {
+		s.quietSince = now
 	}
 	s.direct(a.Direction)
 	return s.seal.use(a.Protection)

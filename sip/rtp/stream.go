@@ -30,7 +30,7 @@ type stream struct {
 func (s *stream) configure(a sdp.Stream) {
 	err := errors.Join(
 		s.rx.configure(a.Remote, a.Receive, a.Protection, s.port.now()),
-		s.tx.configure(a))
+		s.tx.configure(a, s.port.now()))
 	if err != nil { // suites are known before they are agreed on
 		s.port.log.Error("media is not sent, for it cannot be protected", "media", s.kind, "error", err)
 	}

@@ -50,6 +50,9 @@ func (p *parser) endSection() {
 	for _, a := range attributes {
 		m.attribute(a.name, a.value)
 	}
+	if m.Fingerprint.IsZero() {
+		m.Setup = SetupUnsaid // of what, nobody knows
+	}
 	for i, f := range m.Formats {
 		if known, ok := static[f.Payload]; ok && f.Name == "" {
 			known.Params = f.Params

@@ -162,5 +162,15 @@ func (c Crypto) append(dst []byte) []byte {
 	dst = append(dst, c.Suite...)
 	dst = append(dst, " inline:"...)
 	dst = base64.StdEncoding.AppendEncode(dst, c.Key)
+	if len(c.MKI) > 0 {
+		var id uint64 // no more than that is ever read
+		for _, b := range c.MKI {
+			id = id<<8 | uint64(b)
+		}
+		dst = append(dst, '|')
+		dst = strconv.AppendUint(dst, id, 10)
+		dst = append(dst, ':')
+		dst = strconv.AppendInt(dst, int64(len(c.MKI)), 10)
+	}
 	return append(dst, "\r\n"...)
 }

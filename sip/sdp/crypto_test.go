@@ -252,7 +252,6 @@ func FuzzCrypto(f *testing.F) {
 		}
 		line := strings.TrimSuffix(strings.TrimPrefix(string(c.append(nil)), "a=crypto:"), "\r\n")
 		again, ok := parseCrypto(line)
-		again.MKI = c.MKI // what we write has none
 		if !ok || !again.Equal(c) || again.Tag != c.Tag {
 			t.Errorf("%q became %q", value, line)
 		}
