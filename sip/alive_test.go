@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 func probing(tr *Trunk) { tr.ProbeAfter = 50 * time.Millisecond }
@@ -46,6 +47,7 @@ func TestPeerRestartsInCallThatItTook(t *testing.T) {
 // Muted, on hold, or a peer that cannot stand OPTIONS: not dead.
 func TestSilentPeerThatLives(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "options", "scripted")
 	acc := newAcceptor()
 	a := startAgent(t, acc, Trunk{ProbeAfter: 50 * time.Millisecond})
 	d := newPeer(t).caller(a)

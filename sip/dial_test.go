@@ -11,6 +11,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 var intent = bridge.Intent{
@@ -37,6 +38,7 @@ func dialled(t *testing.T, change ...func(*Trunk)) (*Agent, *peer, bridge.Leg, *
 
 func TestCallToPeer(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "ringing", "scripted")
 	a, p, l, inv := dialled(t)
 	if got := inv.Recipient.String(); got != "sip:+12025550199@"+p.addr().String()+";user=phone" {
 		t.Errorf("Request-URI %s", got)

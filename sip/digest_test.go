@@ -8,6 +8,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 // The examples of RFC 2617 section 3.5 and RFC 7616 section 3.9.
@@ -102,6 +103,7 @@ func proves(t *testing.T, req *sipgo.Request, header, nonce, algorithm string, c
 // algorithms; the call, its ACK and its BYE are made with the answers.
 func TestLoginAsked(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "digest", "scripted")
 	_, p, l, inv := dialled(t, login)
 	if len(headerValues(inv, authorization))+len(headerValues(inv, proxyAuthorization)) > 0 {
 		t.Errorf("credentials without a challenge:\n%s", inv)

@@ -8,6 +8,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 // establish places a call from the peer and takes it up to the ACK.
@@ -199,6 +200,7 @@ func TestCancelThatOvertakesItsInvite(t *testing.T) {
 
 func TestLateOffer(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "late-offer", "scripted")
 	acc := newAcceptor()
 	a := startAgent(t, acc, Trunk{})
 	d := newPeer(t).caller(a)
@@ -311,6 +313,7 @@ func TestRefusalByLeg(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "limits", "scripted")
 	acc := newAcceptor()
 	a := startAgent(t, acc, Trunk{}, func(c *Config) { c.MaxLegs = 1 })
 	p := newPeer(t)

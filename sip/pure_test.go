@@ -264,6 +264,7 @@ func TestStrictRouting(t *testing.T) {
 func FuzzMessage(f *testing.F) {
 	f.Add([]byte("OPTIONS sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP a:1;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"))
 	f.Add([]byte("SIP/2.0 200 OK\r\nv: SIP/2.0/UDP [::1]:5060;branch=z9hG4bK1\r\nf: \"x\" <sip:a@b>;tag=1\r\nt: sip:c@d\r\ni: 1\r\nCSeq: 1 INVITE\r\nm: *\r\nl: 3\r\n\r\nabc"))
+	f.Add([]byte("INVITE <sip:x@y> SIP/2.0\r\nVia: SIP/2.0/UDP a;;,;\r\nFrom : <sip:a@b> ; tag = 1\r\nTo: <sip:c@d>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\r\n"))
 	f.Add([]byte("INVITE tel:+1 SIP/2.0\r\nVia: ,\r\nCSeq:\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if skip, size, err := frame(b); err == nil && skip+size > len(b) {
@@ -278,6 +279,9 @@ func FuzzMessage(f *testing.F) {
 		parseReason(headerValues(msg, "Reason"))
 		recordRoutes(msg)
 		req, ok := msg.(*sipgo.Request)
+		if ok && req.Via() == nil {
+			salvageVia(req)
+		}
 		if !ok || req.Via() == nil || req.CSeq() == nil {
 			return
 		}

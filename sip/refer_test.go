@@ -9,6 +9,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 func TestParseReferTo(t *testing.T) {
@@ -92,6 +93,7 @@ func told(t *testing.T, d *dlg, status int, state string) *sipgo.Request {
 // would have been answered with.
 func TestREFER(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "transfer", "scripted")
 	_, d, l := running(t)
 	ev := refer(t, d, l, "Refer-To: <sip:+12025550177@pbx.example>", "Referred-By: <sip:peer@pbx.example>")
 	if ev.Target != "+12025550177" || ev.Instead != nil || ev.Replaces != "" {
@@ -245,6 +247,7 @@ func TestDialForATransfer(t *testing.T) {
 // why not.
 func TestReplaces(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "transfer", "scripted")
 	acc := newAcceptor()
 	p, stranger := newPeer(t), newPeer(t)
 	a := startAgent(t, acc, Trunk{Peer: p.addr().String(), Match: nil}, func(c *Config) {

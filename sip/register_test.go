@@ -13,6 +13,7 @@ import (
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 func registers(tr *Trunk) {
@@ -62,6 +63,7 @@ func await(t *testing.T, what string, f func() bool) {
 // registration is, by the route that the peer wants.
 func TestRegisters(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "register", "scripted")
 	a, p := registering(t)
 	if _, err := a.Dial(ctx, intent); err == nil || !strings.Contains(err.Error(), "not registered yet") {
 		t.Errorf("dialled before: %v", err)
@@ -151,6 +153,7 @@ func TestRegistersAfterReset(t *testing.T) {
 // TestRegistersInBulk: RFC 6140.
 func TestRegistersInBulk(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "register", "scripted")
 	_, p := registering(t, func(tr *Trunk) { tr.Register.Bulk = true })
 	req := p.request("REGISTER")
 	if c := req.Contact().Value(); !strings.Contains(c, ";bnc>") || strings.Contains(c, "@") ||

@@ -11,6 +11,7 @@ import (
 
 	"riptide/bridge"
 	"riptide/bridge/store"
+	"riptide/sip/siptest"
 )
 
 // accepts makes a trunk a registrar for alice.
@@ -69,6 +70,7 @@ func (d *dlg) prove(method, user string, password Password, headers ...string) *
 
 func TestRegistrar(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "registrar", "scripted")
 	_, p, d := registrar(t)
 	here := p.addr().String()
 	for i, tc := range []struct {
@@ -127,6 +129,7 @@ func TestRegistrarTooMany(t *testing.T) {
 // after a restart, and nowhere once it is gone.
 func TestRegisteredIsCalled(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "registrar", "scripted")
 	memory := store.NewMemory()
 	keep := func(c *Config) { c.Store = memory }
 	a, p, d := registrar(t, keep)

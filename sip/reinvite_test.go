@@ -31,6 +31,7 @@ func hangUp(t *testing.T, d *dlg, l bridge.Leg) {
 // livekit/sip#96: a hold re-INVITE ended the call.
 func TestHold(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "hold", "scripted")
 	for name, tc := range map[string]struct{ body, answer string }{
 		"sendonly": {offerSDP(2, 40000, "a=sendonly"), "a=recvonly"},
 		"inactive": {offerSDP(2, 40000, "a=inactive"), "a=inactive"},
@@ -69,6 +70,7 @@ func TestHold(t *testing.T) {
 // jambonz/sbc-inbound#84: calls died when a re-INVITE offered other codecs.
 func TestReinviteKeepsTheCodec(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "reinvite", "scripted")
 	_, d, l := running(t)
 	d.do("INVITE", strings.Replace(offerSDP(2, 40010), "8 0 101", "18 0 8 101", 1))
 	if ev := event(t, l, bridge.MediaChanged); ev.Plan.Speech != bridge.PCMA || ev.Held {
@@ -90,6 +92,7 @@ func TestReinviteKeepsTheCodec(t *testing.T) {
 // OpenSIPS#2177, asterisk#1880: T.38 must be refused, and the call go on.
 func TestReinviteThatCannotBeTaken(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "fax", "scripted")
 	_, d, l := running(t)
 	before := l.Record()
 	d.do("INVITE", "v=0\r\no=pbx 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=image 40000 udptl t38\r\n")
@@ -197,6 +200,7 @@ func TestReinviteWithoutOfferChangesCodec(t *testing.T) {
 
 func TestGlare(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "glare", "scripted")
 	acc := newAcceptor()
 	a := startAgent(t, acc, Trunk{})
 	d := newPeer(t).caller(a)

@@ -16,6 +16,7 @@ import (
 	"github.com/miekg/dns"
 
 	"riptide/bridge"
+	"riptide/sip/siptest"
 )
 
 // zone is a DNS server on loopback that knows a few records.
@@ -187,6 +188,7 @@ func named(t *testing.T, addrs ...string) (*Agent, *zone) {
 // that failed comes last from then on.
 func TestNextServer(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "failover", "scripted")
 	for name, fail := range map[string]func(t *testing.T, p *peer){
 		"503": func(t *testing.T, p *peer) { p.respond(p.request("INVITE"), 503, "Service Unavailable", "a", "") },
 		"503 after trying": func(t *testing.T, p *peer) {
@@ -286,6 +288,7 @@ func TestNoServerAfterRinging(t *testing.T) {
 // called where it was.
 func TestFollowsDNS(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "failover", "scripted")
 	z := newZone(t, "pbx.example. 1 IN A 192.0.2.1")
 	tr, err := newTrunk(Trunk{Name: "pbx", Peer: "pbx.example", Transport: "auto"})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"riptide/bridge"
 	"riptide/sip/sdp"
+	"riptide/sip/siptest"
 	"riptide/transcode"
 )
 
@@ -202,6 +203,7 @@ func TestDigitsByRequest(t *testing.T) {
 // in one stream without gaps.
 func TestDigitsAsTones(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "dtmf-inband", "scripted")
 	for _, c := range []struct {
 		format sdp.Format
 		codec  bridge.Codec
@@ -278,6 +280,7 @@ func TestNoWayForDigits(t *testing.T) {
 // Keys in the sound become events, and the sound is silent meanwhile.
 func TestTonesBecomeDigits(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "dtmf-inband", "scripted")
 	p := inMemory()
 	p.Listen(true)
 	rec := newRecorder()

@@ -6,11 +6,13 @@ import (
 
 	"riptide/bridge"
 	"riptide/sip/sdp"
+	"riptide/sip/siptest"
 )
 
 // livekit/sip#611: a peer behind NAT announces an address it never uses.
 func TestSymmetricNAT(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "nat", "scripted")
 	port, rec, p := openPort(t)
 	port.Configure(agreed(netip.MustParseAddrPort("127.0.0.1:9"))) // the SDP lies
 	p.send(lockAfter)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/pion/rtcp"
+
+	"riptide/sip/siptest"
 )
 
 // reporter is the peer's RTCP socket.
@@ -242,6 +244,7 @@ func TestReportsFromStrangersAndRubbish(t *testing.T) {
 // Reports go out by themselves.
 func TestReportsAreSent(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "rtcp", "scripted")
 	pool, err := NewPool(loopback, 0, 0)
 	if err != nil {
 		t.Fatal(err)
