@@ -110,7 +110,11 @@ func isToken(s string) bool {
 
 // salvageVia makes a Via of one that does not parse, so that there is somewhere
 // to answer to. The mark of what did not parse stays: the request is refused.
-func salvageVia(req *sipgo.Request) {
+func salvageVia(msg sipgo.Message) {
+	req, ok := msg.(*sipgo.Request)
+	if !ok || req.Via() != nil {
+		return
+	}
 	for _, name := range []string{"via", "v"} {
 		for _, value := range headerValues(req, unparsed+name) {
 			head, _, _ := strings.Cut(value, ";")

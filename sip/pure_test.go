@@ -279,9 +279,7 @@ func FuzzMessage(f *testing.F) {
 		parseReason(headerValues(msg, "Reason"))
 		recordRoutes(msg)
 		req, ok := msg.(*sipgo.Request)
-		if ok && req.Via() == nil {
-			salvageVia(req)
-		}
+		salvageVia(msg)
 		if !ok || req.Via() == nil || req.CSeq() == nil {
 			return
 		}

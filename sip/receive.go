@@ -26,9 +26,7 @@ func (a *Agent) receive(b []byte, f flow, t *trunk) {
 		callID = id.Value()
 	}
 	req, isRequest := msg.(*sipgo.Request)
-	if isRequest && req.Via() == nil {
-		salvageVia(req)
-	}
+	salvageVia(msg)
 	if isRequest && req.Via() == nil || !isRequest && msg.Via() == nil {
 		a.counts.malformed.Add(1) // nowhere to answer to
 		return
