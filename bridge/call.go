@@ -243,32 +243,39 @@ func (c *call) handle(ctx context.Context, from side, ev Event, ok bool) (over b
 	if t.do == end {
 		return c.legEnded(ctx, from, ev)
 	}
-	changed := c.rec.State != t.next || ev.Plan != nil
-	c.rec.State = t.next
+	over, cause = c.proceed(ctx, from, ev, t.do, t.next)
+	return over, cause, nil
+}
+
+// proceed takes an event that the call goes on with: on record first, then to
+// the other leg.
+func (c *call) proceed(ctx context.Context, from side, ev Event, do action, next State) (over bool, cause Cause) {
+	changed := c.rec.State != next || ev.Plan != nil
+	c.rec.State = next
 	c.adopt(from, ev)
 	if ev.Kind == MediaChanged {
 		c.held[from] = ev.Held
 	}
 	c.fill()
-	if t.do == answer {
+	if do == answer {
 		c.rec.Answered = c.bridge.cfg.Now()
 		c.rec.Answer = ev.facts()
 	}
 	switch {
-	case changed && (t.do == answer || ev.Stored != nil):
+	case changed && (do == answer || ev.Stored != nil):
 		c.store(ctx)
 	case changed:
 		c.note(ctx)
 	}
 	stored(&ev)
-	err := c.act(ctx, t.do, ev)
+	err := c.act(ctx, do, ev)
 	if err == nil && ev.Plan != nil {
 		err = c.settle(ctx, from, ev)
 	}
 	if err != nil {
-		return true, CauseOf(err).EndedBy(ByBridge), nil
+		return true, CauseOf(err).EndedBy(ByBridge)
 	}
-	return false, Cause{}, nil
+	return false, Cause{}
 }
 
 // legEnded ends the call with its leg, unless another trunk may have it.
