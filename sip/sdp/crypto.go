@@ -20,7 +20,12 @@ type Crypto struct {
 type Secret []byte
 
 // Format prints the same whatever the verb.
-func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[redacted]")) }
+func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+
+// MarshalText is the same for JSON, which records and logs may be in.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+const redacted = "[redacted]"
 
 // Suite is what a crypto suite is made of.
 type Suite struct {

@@ -2,6 +2,7 @@ package sdp
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -221,6 +222,9 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		if got := fmt.Sprintf(verb, s.Cryptos[0].Key); got != "[redacted]" {
 			t.Errorf("%s prints %s", verb, got)
 		}
+	}
+	if b, err := json.Marshal(s.Cryptos[0]); err != nil || !strings.Contains(string(b), `"Key":"[redacted]"`) {
+		t.Errorf("JSON has %s, %v", b, err)
 	}
 	l := local
 	l.Security = s
