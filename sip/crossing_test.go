@@ -125,3 +125,27 @@ func TestSecondReliableForkAnswers(t *testing.T) {
 	}
 	end(t, p, l)
 }
+
+// A refresh of ours and the peer's hold cross: both are refused, the peer's is
+// repeated and taken, and the session is still refreshed.
+func TestRefreshCrossesTheHoldOfThePeer(t *testing.T) {
+	t.Parallel()
+	d, l, _ := timed(t, Trunk{second: 2 * shortSecond}, "Supported: timer", "Session-Expires: 90;refresher=uas")
+	inv := d.request("INVITE")
+	d.do("INVITE", offerSDP(2, 40000, "a=sendonly"))
+	d.answer(491, "INVITE")
+	d.send(d.make("ACK", d.seq, d.last, ""))
+	d.respond(inv, 491, "Request Pending", "", "")
+	d.request("ACK")
+	d.do("INVITE", offerSDP(2, 40000, "a=sendonly"))
+	if ev := event(t, l, bridge.MediaChanged); !ev.Held {
+		t.Errorf("%+v", ev)
+	}
+	d.answer(200, "INVITE")
+	d.ack("")
+	inv = d.request("INVITE")
+	sessionHeader(t, inv, "90;refresher=uac")
+	d.respond(inv, 200, "OK", "", offerSDP(2, 40000, "a=sendonly"), "Session-Expires: 90;refresher=uac", "Require: timer")
+	d.request("ACK")
+	hangUp(t, d, l)
+}
