@@ -208,7 +208,9 @@ func TestTrunkSessionsAreCounted(t *testing.T) {
 		t.Errorf("with a call: %d sessions, %d calls", s.Sessions, s.Seated)
 	}
 	must(t, in.End(t.Context(), bridge.CauseNormal))
-	awaitEnded(t, out)
+	if c := awaitEnded(t, out); c.Code != "normal" {
+		t.Errorf("the call ended for %v", c)
+	}
 	for deadline := time.Now().Add(testWait); state().Seated != 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("after the call: %+v", state())
