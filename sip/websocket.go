@@ -71,7 +71,7 @@ func dialWebSocket(ctx context.Context, conn net.Conn, host string, port uint16)
 	}}
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	// Plain from here on: conn has TLS already where it is wanted.
-	ws, _, err := websocket.Dial(ctx, "ws://"+net.JoinHostPort(host, portText(port))+wsPath,
+	ws, _, err := websocket.Dial(ctx, "ws://"+net.JoinHostPort(host, portText(port))+wsPath, //nolint:bodyclose // the library's
 		&websocket.DialOptions{HTTPClient: client, Subprotocols: []string{subprotocol}})
 	if err != nil {
 		return nil, err
