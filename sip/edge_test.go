@@ -227,6 +227,42 @@ func TestConnectionLostDuringCall(t *testing.T) {
 	closed(t, l)
 }
 
+// A peer behind NAT whose connection is gone is reached where the trunk has it:
+// its Contact leads nowhere, and so does the port that it had.
+func TestConnectionLostBehindNAT(t *testing.T) {
+	t.Parallel()
+	acc := newAcceptor()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	a := startAgent(t, acc, Trunk{Peer: ln.Addr().String()})
+	conn, err := net.Dial("tcp", a.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newTCPPeer(t, conn).caller(a)
+	d.headers = []string{"Record-Route: <sip:10.9.9.9;transport=tcp;lr>"}
+	l := establish(t, acc, d)
+	d.do("INFO", "")
+	d.answer(200, "INFO")
+	_ = conn.Close()
+	again := make(chan net.Conn, 1)
+	go func() {
+		if c, err := ln.Accept(); err == nil {
+			again <- c
+		}
+	}()
+	time.Sleep(100 * time.Millisecond) // until the loss is noticed
+	if err := l.End(ctx, bridge.CauseNormal); err != nil {
+		t.Fatal(err)
+	}
+	p := newTCPPeer(t, <-again)
+	p.respond(p.request("BYE"), 200, "OK", "", "")
+	closed(t, l)
+}
+
 // emiago/sipgo#361: a BYE of ours was lost although the peer had come back over
 // a new connection.
 func TestPeerReconnectsDuringCall(t *testing.T) {

@@ -24,10 +24,7 @@ func (l *Leg) route(d *dialog) (flow, error) {
 		_, ok = l.trunk.owns(to)
 	}
 	if !ok {
-		to = current
-		if over.secure() && !l.flow.transport().secure() {
-			to = netip.AddrPortFrom(current.Addr(), over.port())
-		}
+		to = l.whence(over)
 	}
 	if over == overUDP {
 		if f, ok := l.flow.(*datagrams); ok {
@@ -44,6 +41,25 @@ func (l *Leg) route(d *dialog) (flow, error) {
 	}
 	l.flow = s
 	return s, nil
+}
+
+// whence is where a peer is whose Contact leads nowhere: at the other end of what
+// we have from it. The port of a connection that is gone leads nowhere either;
+// then it is where the trunk has it.
+func (l *Leg) whence(over transport) netip.AddrPort {
+	current, was := l.flow.remote(), l.flow.transport()
+	if over == was && l.flow.alive() {
+		return current
+	}
+	for _, to := range l.trunk.known() {
+		if to.over == over || !over.secure() && !to.over.webSocket() {
+			return to.addr
+		}
+	}
+	if over.secure() != was.secure() {
+		return netip.AddrPortFrom(current.Addr(), over.port())
+	}
+	return current
 }
 
 // Of the TCP attempt that a large request makes on a UDP trunk. A firewall that
