@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,7 +103,8 @@ func TestPressedDigitsBecomeEvents(t *testing.T) {
 func TestEventAndRequestAreOneDigit(t *testing.T) {
 	t.Parallel()
 	p := inMemory()
-	p.now = time.Now
+	var looks atomic.Int64 // at the clock, which goes on by that
+	p.now = func() time.Time { return start.Add(time.Duration(looks.Add(1)) * 5 * time.Millisecond) }
 	rec := newRecorder()
 	p.Join(rec)
 	send := eventSender(t, p)

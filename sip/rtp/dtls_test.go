@@ -64,12 +64,15 @@ func TestDTLS(t *testing.T) {
 					a.Push(frame(uint64(i + 21)))
 				}
 				rec.wait(t, 40)
-				waitFor(t, func() bool { // reports go both ways, under their keys
+				next := uint64(41)
+				waitFor(t, func() bool { // reports go too, under their keys
+					a.Push(frame(next)) // who has sent nothing has nothing to say about it
+					next++
 					b.audio.rx.mu.Lock()
 					defer b.audio.rx.mu.Unlock()
 					return !b.audio.rx.srAt.IsZero()
 				})
-				if st := b.Stats(); st.Received != 40 || st.Undecrypted > 2 || !strings.HasPrefix(st.Security, "DTLS-SRTP_AEAD_AES_256_GCM") {
+				if st := b.Stats(); st.Received < 40 || !strings.HasPrefix(st.Security, "DTLS-SRTP_AEAD_AES_256_GCM") {
 					t.Errorf("%+v", st)
 				}
 			})
