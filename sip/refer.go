@@ -100,14 +100,15 @@ func (l *Leg) onREFER(req *sipgo.Request, s *serverTx) {
 	if l.referral != nil {
 		r.id = req.CSeq().SeqNo
 	}
+	l.referral = r // from here on: the call to be taken over is looked for beside the mailbox
 	ask := func(instead bridge.Leg) {
 		ev := l.transferEvent(r, target)
 		ev.Instead = instead
 		if l.closed || !l.emit(ev) {
+			r.over = true
 			s.refuse(refuse(500, "Too Many Changes", pauseHeader()))
 			return
 		}
-		l.referral = r
 		l.after(storedTimeout, func() { l.acceptReferral(r) })
 	}
 	if target.replaces == nil {

@@ -218,6 +218,13 @@ func TestREFERWithReplaces(t *testing.T) {
 	}
 	ev.Transferred(errors.New("no"))
 	first.answer(603, "REFER")
+
+	// Of two at once the bridge hears of one, also while that call is looked for.
+	first.do("REFER", "", to)
+	first.do("REFER", "", to)
+	ev = event(t, l, bridge.Transfer)
+	first.answer(603, "REFER") // the second, while the first is under way
+	ev.Transferred(errors.New("no"))
 	hangUp(t, first, l)
 	hangUp(t, second, l2)
 }
