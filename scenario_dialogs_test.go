@@ -128,12 +128,9 @@ func TestTransferWithBaresip(t *testing.T) {
 	}
 }
 
-// TestSoakSessionTimers: of a call with sessions of 90 s on both legs, the callee
+// TestSessionTimersOfSipp: of a call with sessions of 90 s on both legs, the callee
 // is refreshed by us, and the caller, who does not refresh, is hung up on.
-func TestSoakSessionTimers(t *testing.T) {
-	if size(0, 1) == 0 {
-		t.Skip("takes minutes: make soak")
-	}
+func TestSessionTimersOfSipp(t *testing.T) {
 	t.Parallel()
 	siptest.Shows(t, "timers", "sipp")
 	s := startSBC(t, func(config string) string {
