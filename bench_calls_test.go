@@ -190,7 +190,7 @@ func (s *benchSite) held(b *testing.B) {
 	for i, n := range s.nodes {
 		each := (inUseUp[i] - inUse[i]) / 1e3 / float64(max(1, up))
 		most = max(most, each)
-		b.Logf("%s: %d calls held, %d failed: %.1f kB each by what the heap and stacks grew (%.1f kB of resident memory)", n.name, up, benchHeld-res.Successful,
+		b.Logf("%s: %d calls held, %d failed: %.1f kB each by what heap and stacks grew, garbage with it (%.1f kB of resident memory)", n.name, up, benchHeld-res.Successful,
 			each, (residentUp[i]-resident[i])/1e3/float64(max(1, up)))
 	}
 	b.ReportMetric(most, "kB/held-call")
@@ -203,6 +203,17 @@ func (s *benchSite) left(b *testing.B) {
 		n.settle(b)
 	}
 	time.Sleep(40 * time.Second) // the longest timers of SIP over UDP
+	// What no collection has seen since is garbage, and says nothing.
+	before := s.values(b, "go_gc_duration_seconds_count")
+	for end := time.Now().Add(150 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Second) {
+		collected := true
+		for i, n := range s.values(b, "go_gc_duration_seconds_count") {
+			collected = collected && n > before[i]
+		}
+		if collected {
+			break
+		}
+	}
 	heap, resident, goroutines := s.values(b, "go_memstats_heap_inuse_bytes"), s.values(b, "process_resident_memory_bytes"), s.values(b, "go_goroutines")
 	for i, n := range s.nodes {
 		b.Logf("%s after %d calls: heap in use %.1f MB, resident %.1f MB, %.0f goroutines", n.name, s.calls, heap[i]/1e6, resident[i]/1e6, goroutines[i])
