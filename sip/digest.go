@@ -85,6 +85,7 @@ func countText(n uint32) string { return fmt.Sprintf("%08x", n) }
 // Limits of what is read of a challenge or of credentials.
 const (
 	maxDigestField  = 4 << 10
+	maxEchoed       = 3 << 10 // of realm, nonce and opaque, as an answer repeats them
 	maxDigestParams = 32
 )
 
@@ -127,6 +128,7 @@ type challenge struct {
 }
 
 // parseChallenge reads one challenge, and refuses those that we cannot answer.
+// What is not UTF-8 in it grows when the answer quotes it.
 func parseChallenge(value string) (challenge, error) {
 	p, err := digestParams(value)
 	if err != nil {
@@ -135,6 +137,9 @@ func parseChallenge(value string) (challenge, error) {
 	c := challenge{realm: p["realm"], nonce: p["nonce"], opaque: p["opaque"], stale: strings.EqualFold(p["stale"], "true")}
 	if c.nonce == "" {
 		return c, fmt.Errorf("%w: no nonce", errDigest)
+	}
+	if n := len(quote(c.realm)) + len(quote(c.nonce)) + len(quote(c.opaque)); n > maxEchoed {
+		return c, fmt.Errorf("%w: an answer would repeat %d bytes of it, at most %d", errDigest, n, maxEchoed)
 	}
 	var known bool
 	if c.algorithm, known = algorithms[strings.ToLower(p["algorithm"])]; !known {
