@@ -156,30 +156,7 @@ func TestSBCIsHeard(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 			defer cancel()
 			s.connect(t, ctx, a, b)
-			for _, d := range "159#" {
-				if err := a.Digit(d); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(250 * time.Millisecond)
-			}
-			if err := a.Hold(); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(700 * time.Millisecond)
-			if err := a.Resume(); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(2 * time.Second)
-			if err := b.HangUp(); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := a.Await(ctx, "CALL_CLOSED", 0); err != nil {
-				t.Fatalf("the caller was not hung up: %v", err)
-			}
-			s.node.settle(t)
-			if heard := b.Heard(); heard != "159#" {
-				t.Errorf("the callee heard the digits %q", heard)
-			}
+			s.talk(t, ctx, a, b, "159#")
 			converted := sum(s.node.metrics(t), "riptide_media_frames_total", `"converted"`)
 			if same := c[0] == c[1]; same != (converted == 0) {
 				t.Errorf("%d frames were converted", converted)
@@ -202,6 +179,36 @@ func (s *sbc) connect(t *testing.T, ctx context.Context, a, b *siptest.BaresipRu
 		}
 	}
 	time.Sleep(time.Second)
+}
+
+// talk is a whole conversation: the PBX's telephone types digits, holds the call
+// and resumes it, and the carrier's, which must have heard them, hangs up.
+func (s *sbc) talk(t *testing.T, ctx context.Context, a, b *siptest.BaresipRun, digits string) {
+	t.Helper()
+	for _, d := range digits {
+		if err := a.Digit(d); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(250 * time.Millisecond)
+	}
+	if err := a.Hold(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(700 * time.Millisecond)
+	if err := a.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second)
+	if err := b.HangUp(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Await(ctx, "CALL_CLOSED", 0); err != nil {
+		t.Fatalf("the caller was not hung up: %v", err)
+	}
+	s.node.settle(t)
+	if heard := b.Heard(); heard != digits {
+		t.Errorf("the callee heard the digits %q, want %q", heard, digits)
+	}
 }
 
 // hearsTone looks into what a telephone recorded.

@@ -39,30 +39,7 @@ func TestSecureMediaIsHeard(t *testing.T) {
 			defer cancel()
 			s.connect(t, ctx, a, b)
 			time.Sleep(time.Second)
-			for _, d := range "42" {
-				if err := a.Digit(d); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(250 * time.Millisecond)
-			}
-			if err := a.Hold(); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(500 * time.Millisecond)
-			if err := a.Resume(); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(2 * time.Second)
-			if err := b.HangUp(); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := a.Await(ctx, "CALL_CLOSED", 0); err != nil {
-				t.Fatalf("the caller was not hung up: %v", err)
-			}
-			s.node.settle(t)
-			if heard := b.Heard(); heard != "42" {
-				t.Errorf("the callee heard the digits %q", heard)
-			}
+			s.talk(t, ctx, a, b, "42")
 			hearsTone(t, a, 1040)
 			hearsTone(t, b, 620)
 			s.node.awaitLog(t, "call ended")
