@@ -106,7 +106,8 @@ func NewControl(ctx context.Context, state string, orders Orders, logger *slog.L
 	return c, nil
 }
 
-// listenUnix makes a socket that nobody else may open, from its first moment.
+// listenUnix makes a socket that nobody else may open. Until it is closed to
+// others it is the state directory that keeps them out.
 func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	l, err := viaDir(path, func(short string) (net.Listener, error) {
 		var lc net.ListenConfig
