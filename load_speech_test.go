@@ -195,7 +195,8 @@ func (d *direction) books(t testing.TB) {
 		sent, dropped = sent+a.Sent, dropped+a.SendDropped
 		spoken, known := a.Sent+a.SendDropped, b.Received+b.Lost+b.Late
 		received, lost, late = received+b.Received, lost+b.Lost, late+b.Late
-		if known > spoken || spoken-known > tailFlow {
+		// A short run shares the machine with others, and may end in a stall.
+		if known > spoken || spoken-known > tailFlow+uint64(tooLate()*float64(spoken)) {
 			t.Errorf("%s, call %d: %d sent, %d not sent, %d received, %d lost, %d late", d.name, i, a.Sent, a.SendDropped, b.Received, b.Lost, b.Late)
 		}
 		unseen += spoken - min(known, spoken)
