@@ -63,6 +63,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 	a.bridge = bridge.New(bridge.Config{
 		Node: cfg.Node, Policy: calls, Store: a.store, Logger: logger,
 		MaxCalls: cfg.Limits.Calls, OnEnd: a.admin.Ended,
+		Resumer: a.resumer,
 	})
 	verifier := newIdentityVerifier(identityRoots(cfg), tlsRoots(cfg), h3.NewPublished(cfg.RIPT.Authority, a.store), peerHosts(cfg))
 	if err := a.makeSIP(cfg, verifier, logger); err != nil {
@@ -230,6 +231,19 @@ func (a *appliance) trunks(cfg *configs.Config) map[string]bridge.Trunk {
 		}
 	}
 	return trunks
+}
+
+// resumer says which edge continues a leg.
+func (a *appliance) resumer(r bridge.LegRecord) bridge.Resumer {
+	switch {
+	case r.Protocol == "sip":
+		return a.sip
+	case r.Protocol == "ript" && !r.Incoming:
+		return a.client
+	case r.Protocol == "ript" && a.server != nil:
+		return a.server
+	}
+	return nil
 }
 
 // makePolicy is the configuration as policy sees it.

@@ -27,6 +27,10 @@ type Config struct {
 	RingTimeout time.Duration // default 180 s (RFC 3261 section 16.6: more than 3 minutes for a proxy)
 	Now         func() time.Time
 
+	// Resumer says who continues a leg: the edge of its protocol, the part of it
+	// that has such legs. Nil where there is none.
+	Resumer func(LegRecord) Resumer
+
 	// OnEnd, if not nil, is told of every call that is over. It must not block.
 	OnEnd func(Summary)
 }

@@ -54,10 +54,27 @@ type Dialer interface {
 	// becomes of it comes as events of the leg. If ctx ends first, nothing of
 	// the attempt remains at the peer. A refusal is a Cause in the error.
 	Dial(ctx context.Context, in Intent) (Leg, error)
+}
 
-	// Resume continues a leg from its record, after the process or the node
-	// that had it is gone.
-	Resume(ctx context.Context, r LegRecord) (Leg, error)
+// Resumer continues legs whose process or node is gone.
+type Resumer interface {
+	// Resume makes the leg of its record again. It returns as soon as the leg
+	// takes and sends media where it did before; what must be agreed with the
+	// peer for that, if the call has moved, is done by then. A leg that cannot be
+	// continued is an error with a Cause; nothing remains of it at the peer that
+	// could be told.
+	Resume(ctx context.Context, r Resumption) (Leg, error)
+}
+
+// Resumption is what a leg is continued from.
+type Resumption struct {
+	LegRecord // as the process that is gone wrote it
+
+	Call  string // the bridge's id of the call
+	Trace Trace
+	State State         // of the call: what is not answered can only be ended (Leg.End)
+	Moved bool          // another node had it: our addresses are not those of the record
+	Idle  time.Duration // since the call was last known to be served, at most
 }
 
 // A Signer signs for the caller where no PASSporT can be relayed.

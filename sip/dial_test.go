@@ -266,7 +266,7 @@ func TestRecordHoldsTheDialog(t *testing.T) {
 	if rec := l.Record(); !strings.Contains(string(rec.State), `"state":"over"`) {
 		t.Errorf("%s", rec.State)
 	}
-	if _, err := a.Resume(ctx, rec); !errors.Is(err, bridge.CauseNotImplemented) {
+	if _, err := a.Resume(ctx, bridge.Resumption{LegRecord: rec}); !errors.Is(err, bridge.CauseNotImplemented) {
 		t.Errorf("%v", err)
 	}
 }

@@ -106,9 +106,12 @@ func (l *Leg) snapshot() dialogState {
 	return s
 }
 
-// Resume implements bridge.Dialer.
-func (a *Agent) Resume(_ context.Context, r bridge.LegRecord) (bridge.Leg, error) {
+// Resume implements bridge.Resumer.
+func (a *Agent) Resume(_ context.Context, r bridge.Resumption) (bridge.Leg, error) {
 	return nil, bridge.CauseNotImplemented.With("call %s of trunk %q cannot be continued: this release records calls, but does not take them over", r.ID, r.Trunk)
 }
 
-var _ bridge.Dialer = (*Agent)(nil)
+var (
+	_ bridge.Dialer  = (*Agent)(nil)
+	_ bridge.Resumer = (*Agent)(nil)
+)

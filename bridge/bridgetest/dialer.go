@@ -14,9 +14,12 @@ type Dialer struct {
 	// a new Leg, to be had from Next.
 	OnDial func(ctx context.Context, in bridge.Intent) (bridge.Leg, error)
 
+	// OnResume, if not nil, decides what a Resume gives, in the same way.
+	OnResume func(ctx context.Context, r bridge.Resumption) (bridge.Leg, error)
+
 	mu      sync.Mutex
 	intents []bridge.Intent
-	resumed []bridge.LegRecord
+	resumed []bridge.Resumption
 	next    chan *Leg
 }
 
@@ -39,13 +42,16 @@ func (d *Dialer) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error)
 	return d.hand(leg)
 }
 
-// Resume records the record and gives a leg with its facts.
-func (d *Dialer) Resume(_ context.Context, r bridge.LegRecord) (bridge.Leg, error) {
+// Resume records what it is given, and gives a leg with its facts.
+func (d *Dialer) Resume(ctx context.Context, r bridge.Resumption) (bridge.Leg, error) {
 	d.mu.Lock()
 	d.resumed = append(d.resumed, r)
 	d.mu.Unlock()
+	if d.OnResume != nil {
+		return d.OnResume(ctx, r)
+	}
 	leg := NewLeg(bridge.LegInfo{ID: r.ID, Protocol: r.Protocol, Trunk: r.Trunk, From: r.From, To: r.To})
-	leg.state = r
+	leg.state = r.LegRecord
 	return d.hand(leg)
 }
 
@@ -76,10 +82,10 @@ func (d *Dialer) Intents() []bridge.Intent {
 }
 
 // Resumed is what was resumed so far.
-func (d *Dialer) Resumed() []bridge.LegRecord {
+func (d *Dialer) Resumed() []bridge.Resumption {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return append([]bridge.LegRecord(nil), d.resumed...)
+	return append([]bridge.Resumption(nil), d.resumed...)
 }
 
 // Acceptor takes the legs of an edge under test and hands them to the test.
@@ -126,5 +132,6 @@ func (a *Acceptor) Next(ctx context.Context) (bridge.Leg, error) {
 
 var (
 	_ bridge.Dialer   = (*Dialer)(nil)
+	_ bridge.Resumer  = (*Dialer)(nil)
 	_ bridge.Acceptor = (*Acceptor)(nil)
 )
