@@ -14,7 +14,6 @@ import (
 
 	"riptide/bridge"
 	"riptide/bridge/store"
-	"riptide/bridge/store/embedded"
 	"riptide/configs"
 	"riptide/h3"
 	"riptide/ops"
@@ -51,11 +50,11 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 	if err := a.makeAdmin(ctx, cfg, logger); err != nil {
 		return nil, err
 	}
-	disk, err := embedded.Open(ctx, cfg.State, logger)
+	kept, err := openStore(ctx, cfg, logger)
 	if err != nil {
 		return nil, err
 	}
-	a.store = a.admin.Measure(disk)
+	a.store = a.admin.Measure(kept)
 	calls, err := makePolicy(cfg)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,10 @@ func (b Bucket) MaxAge() time.Duration {
 	return 0
 }
 
+// Secret tells the buckets whose values are sealed before they are stored: those
+// with what people said to whom, and with keys.
+func (b Bucket) Secret() bool { return b == Calls }
+
 // Known tells the buckets of this release.
 func (b Bucket) Known() bool {
 	for _, known := range Buckets {
@@ -59,8 +63,12 @@ func CheckValue(b Bucket, key string, value []byte) error {
 	if err := Check(b, key); err != nil {
 		return err
 	}
-	if len(value) > MaxValue {
-		return fmt.Errorf("store: value of %s %s has %d bytes, more than %d", b, key, len(value), MaxValue)
+	limit := MaxValue
+	if b.Secret() {
+		limit += SealOverhead
+	}
+	if len(value) > limit {
+		return fmt.Errorf("store: value of %s %s has %d bytes, more than %d", b, key, len(value), limit)
 	}
 	return nil
 }

@@ -1,10 +1,10 @@
 // Package store keeps what must survive a process: call records and the small
 // things beside them. It knows keys and values, not calls.
 //
-// Package store/embedded holds it in an in-process NATS JetStream; NewMemory
-// is for tests.
+// Package store/embedded holds it in an in-process NATS JetStream, before which
+// store/sealed seals what is secret; NewMemory is for tests.
 //
-//	bridge, h3 --> Store --> embedded JetStream --> state directory (fsync per write)
+//	bridge, h3 --> sealed --> embedded JetStream --> state directory (fsync per write)
 package store
 
 import (
@@ -38,14 +38,19 @@ var (
 	ErrExists   = errors.New("store: key exists")
 	ErrConflict = errors.New("store: another revision is current")
 	ErrClosed   = errors.New("store: closed")
+
+	// ErrUnreadable is of one value: it is damaged, or sealed with a key that we
+	// do not have. The store is fine.
+	ErrUnreadable = errors.New("store: value cannot be read")
 )
 
 // Entry is one value with its place in the bucket's history.
 type Entry struct {
 	Key      string
-	Value    []byte // nil when Deleted
+	Value    []byte // nil when Deleted or Err
 	Revision uint64 // grows with every write of the bucket
 	Deleted  bool
+	Err      error // of a Watch: wraps ErrUnreadable
 }
 
 // Store is a set of buckets of small values. A write that returned nil is on
@@ -82,3 +87,6 @@ type Store interface {
 
 // MaxValue is the largest value a store takes.
 const MaxValue = 256 << 10
+
+// SealOverhead is what sealing adds to a value of a secret bucket.
+const SealOverhead = 33

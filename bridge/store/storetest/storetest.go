@@ -184,7 +184,7 @@ func testLimits(t *testing.T, ctx context.Context, s store.Store) {
 			t.Errorf("key %q: %v, %v, %v, %v, %v", bad, e1, e2, e3, e4, e5)
 		}
 	}
-	if _, err := s.Put(ctx, store.Calls, "a", append(value, 0)); err == nil {
+	if _, err := s.Put(ctx, store.Calls, "a", append(value, make([]byte, store.SealOverhead+1)...)); err == nil {
 		t.Error("took a value past the limit")
 	}
 	if _, err := s.Put(ctx, "no-such-bucket", "a", nil); err == nil {
