@@ -193,7 +193,12 @@ func (l *Leg) raise(r *reinvite, res *sipgo.Response) bool {
 	l.rollBack(r)
 	r.raised++
 	l.terms.seconds, l.minSE = seconds, seconds
-	if l.reoffer(r) != nil {
+	switch {
+	case l.reoffer(r) == nil:
+	case r.refresh:
+		l.refreshIn(l.retryAfterFailure()) // without another one the session would run out
+		l.wish()
+	default:
 		l.unchanged()
 	}
 	return true

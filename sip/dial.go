@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
 
@@ -26,6 +27,7 @@ type outgoing struct {
 	redirects int           // that were followed
 	called    *sipgo.Uri    // Request-URI where a target has no other
 	given     *bridge.Cause // we gave up, for this reason
+	ringing   *time.Timer   // until nobody waits for an answer any more
 	raised    int           // times the peer found the session interval too small
 
 	early    map[string]*dialog // by To tag: one for each fork
@@ -103,7 +105,7 @@ func (l *Leg) place(ctx context.Context) error {
 			return
 		}
 		l.box.legs = append(l.box.legs, l)
-		l.after(l.trunk.RingTimeout, l.onRingTimeout)
+		l.out.ringing = l.after(l.trunk.RingTimeout, l.onRingTimeout)
 	})
 	if doErr != nil {
 		// It may be sent yet: then it is cancelled right behind.
@@ -358,7 +360,7 @@ func (l *Leg) take200(tag string, res *sipgo.Response) {
 		_ = l.bye(c)
 		return
 	}
-	l.stopTimers() // ringing is over
+	l.stop(l.out.ringing) // and nothing else: a change may wait for its record
 	l.media.settle()
 	l.notes(res)
 	l.keepAlive(answeredTimer(l.trunk.Timer, l.terms, res))

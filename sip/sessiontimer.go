@@ -237,6 +237,8 @@ func (l *Leg) refresh() {
 		if err := l.reoffer(&reinvite{refresh: true}); err != nil {
 			l.refreshIn(l.retryAfterFailure())
 		}
+	default:
+		l.refreshIn(time.Second) // an answer of ours has no ACK yet
 	}
 }
 
