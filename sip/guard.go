@@ -27,28 +27,31 @@ const (
 // guard asks peers who they are (RFC 7616, as a user agent server: RFC 3261
 // section 22.2). A nonce says itself when we made it, and cannot be forged;
 // only those that somebody proved to know a password with are remembered, so
-// strangers cannot fill anything.
+// strangers cannot fill anything. The time that it goes by is its own: a clock
+// that is set makes no nonce good again, nor new ones stale.
 type guard struct {
-	realm string
-	key   [32]byte
-	dummy Password // of users that do not exist, so that they take as long
+	realm  string
+	key    [32]byte
+	dummy  Password             // of users that do not exist, so that they take as long
+	uptime func() time.Duration // since it was made, whatever the clock was set to
 
 	mu    sync.Mutex
 	used  map[string]*counts
-	floor time.Time // nonces made before and not in used are stale
+	floor time.Duration // nonces made until then and not in used are stale
 }
 
 // counts is which nc values of a nonce were seen: the highest, and a bit for
 // each of those before it.
 type counts struct {
-	made time.Time
+	made time.Duration
 	high uint32
 	seen uint64
 	once bool // RFC 2069: used, and good for nothing more
 }
 
 func newGuard(realm string) *guard {
-	g := &guard{realm: realm, used: map[string]*counts{}}
+	start := time.Now()
+	g := &guard{realm: realm, used: map[string]*counts{}, floor: -1, uptime: func() time.Duration { return time.Since(start) }}
 	_, _ = rand.Read(g.key[:]) // never fails (crypto/rand)
 	g.dummy = Password(newToken())
 	return g
@@ -56,9 +59,9 @@ func newGuard(realm string) *guard {
 
 // nonce makes a new one. Its second half says to which address it was sent, to
 // us alone: whoever has it from there was reached there.
-func (g *guard) nonce(source netip.Addr, now time.Time) string {
+func (g *guard) nonce(source netip.Addr) string {
 	b := make([]byte, 12, nonceSize)
-	binary.BigEndian.PutUint64(b, uint64(now.UnixMilli()))
+	binary.BigEndian.PutUint64(b, uint64(g.uptime().Milliseconds()))
 	_, _ = rand.Read(b[8:]) // never fails (crypto/rand)
 	b = append(b, g.sentTo(b, source)...)
 	return base64.RawURLEncoding.EncodeToString(append(b, g.mac(b)...))
@@ -73,14 +76,14 @@ func (g *guard) sentTo(start []byte, source netip.Addr) []byte {
 // returned tells whether a request answers a challenge that was sent to its
 // source, and not too long ago. tried says that it answers some challenge. What
 // the answer is worth is for judge to say.
-func (g *guard) returned(req *sipgo.Request, source netip.Addr, now time.Time) (tried, back bool) {
+func (g *guard) returned(req *sipgo.Request, source netip.Addr) (tried, back bool) {
 	for i, value := range headerValues(req, authorization) {
 		c, err := parseCredential(value)
 		if i >= maxRealms || err != nil || c.realm != g.realm {
 			continue
 		}
 		made, ours := g.made(c.nonce)
-		if age := now.Sub(made); !ours || age > nonceLife || age < -time.Minute {
+		if !ours || g.uptime()-made > nonceLife {
 			return true, false
 		}
 		b, _ := base64.RawURLEncoding.DecodeString(c.nonce) // ours
@@ -96,12 +99,12 @@ func (g *guard) mac(b []byte) []byte {
 }
 
 // made tells when we made a nonce; ok is false if we did not.
-func (g *guard) made(nonce string) (at time.Time, ok bool) {
+func (g *guard) made(nonce string) (at time.Duration, ok bool) {
 	b, err := base64.RawURLEncoding.DecodeString(nonce)
 	if err != nil || len(b) != nonceSize || !hmac.Equal(b[16:], g.mac(b[:16])) {
-		return time.Time{}, false
+		return 0, false
 	}
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(b))), true
+	return time.Duration(binary.BigEndian.Uint64(b)) * time.Millisecond, true
 }
 
 // verdict is what credentials are worth.
@@ -117,18 +120,18 @@ const (
 // judge looks for credentials that hold, of those who may speak on a trunk, by
 // an algorithm that they were offered: who can change messages on the way must
 // not get answers by a weaker one (RFC 8760 section 3).
-func (g *guard) judge(req *sipgo.Request, accept *Accept, now time.Time) (user string, v verdict) {
+func (g *guard) judge(req *sipgo.Request, accept *Accept) (user string, v verdict) {
 	for i, value := range headerValues(req, authorization) {
 		c, err := parseCredential(value)
 		if i >= maxRealms || err != nil || c.realm != g.realm || !c.algorithm.among(accept.Algorithms) {
 			continue
 		}
-		return c.user, g.check(c, req, accept.Users, now)
+		return c.user, g.check(c, req, accept.Users)
 	}
 	return "", unproven
 }
 
-func (g *guard) check(c credential, req *sipgo.Request, users map[string]Password, now time.Time) verdict {
+func (g *guard) check(c credential, req *sipgo.Request, users map[string]Password) verdict {
 	password, exists := users[c.user]
 	if !exists {
 		password = g.dummy
@@ -144,7 +147,7 @@ func (g *guard) check(c credential, req *sipgo.Request, users map[string]Passwor
 	case !ours: // of our last life, perhaps
 		return stale
 	}
-	return g.spend(c, made, now)
+	return g.spend(c, made)
 }
 
 // sameCalled tells whether credentials were made for this request. Proxies on
@@ -159,11 +162,12 @@ func sameCalled(uri string, called *sipgo.Uri) bool {
 }
 
 // spend takes a count of a nonce that nobody used before.
-func (g *guard) spend(c credential, made, now time.Time) verdict {
+func (g *guard) spend(c credential, made time.Duration) verdict {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	now := g.uptime()
 	n := g.used[c.nonce]
-	if age := now.Sub(made); age > nonceLife || age < -time.Minute || n == nil && !made.After(g.floor) {
+	if now-made > nonceLife || n == nil && made <= g.floor {
 		return stale
 	}
 	if n == nil {
@@ -202,16 +206,16 @@ func (n *counts) take(count uint32) bool {
 }
 
 // shrink forgets nonces that are too old, and the oldest if there are too many.
-func (g *guard) shrink(now time.Time) {
+func (g *guard) shrink(now time.Duration) {
 	if len(g.used) <= maxNonces {
 		return
 	}
-	middle := g.floor
+	newest := g.floor
 	for nonce, n := range g.used {
-		if now.Sub(n.made) > nonceLife {
+		if now-n.made > nonceLife {
 			delete(g.used, nonce)
-		} else if middle.IsZero() || n.made.After(middle) {
-			middle = n.made
+		} else {
+			newest = max(newest, n.made)
 		}
 	}
 	if len(g.used) <= maxNonces {
@@ -219,24 +223,22 @@ func (g *guard) shrink(now time.Time) {
 	}
 	oldest := now
 	for _, n := range g.used {
-		if n.made.Before(oldest) {
-			oldest = n.made
-		}
+		oldest = min(oldest, n.made)
 	}
 	// The older half of the time they span goes.
-	limit := oldest.Add(middle.Sub(oldest) / 2)
+	limit := oldest + (newest-oldest)/2
 	for nonce, n := range g.used {
-		if !n.made.After(limit) {
+		if n.made <= limit {
 			delete(g.used, nonce)
 		}
 	}
 	g.floor = limit
 }
 
-// challenges asks somebody at source for credentials: one header field for each algorithm, best
-// first (RFC 8760 section 2.3).
-func (g *guard) challenges(algorithms []string, isStale bool, source netip.Addr, now time.Time) []sipgo.Header {
-	nonce := g.nonce(source, now)
+// challenges asks somebody at source for credentials: one header field for each
+// algorithm, best first (RFC 8760 section 2.3).
+func (g *guard) challenges(algorithms []string, isStale bool, source netip.Addr) []sipgo.Header {
+	nonce := g.nonce(source)
 	more := ""
 	if isStale {
 		more = ", stale=true"

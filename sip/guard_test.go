@@ -3,6 +3,7 @@ package sip
 import (
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,8 +36,9 @@ func TestGuardJudges(t *testing.T) {
 	t.Parallel()
 	alice := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"SHA-256", "MD5"}}
 	g, other := newGuard("riptide.example"), newGuard("riptide.example")
+	g.uptime = func() time.Duration { return 0 }
 	ask := func(g *guard, name string) sipgo.Header {
-		return g.challenges([]string{name}, false, loopback, dayOne)[0]
+		return g.challenges([]string{name}, false, loopback)[0]
 	}
 	for name, tc := range map[string]struct {
 		req  *sipgo.Request
@@ -60,7 +62,8 @@ func TestGuardJudges(t *testing.T) {
 		"count of nothing": {answerTo(t, ask(g, "MD5"), "alice", "secret", 0), 0, unproven},
 		"nothing":          {sipgo.NewRequest(sipgo.INVITE, sipgo.Uri{Scheme: "sip"}), 0, unproven},
 	} {
-		if _, got := g.judge(tc.req, alice, dayOne.Add(tc.at)); got != tc.want {
+		g.uptime = func() time.Duration { return tc.at }
+		if _, got := g.judge(tc.req, alice); got != tc.want {
 			t.Errorf("%s: %d, want %d", name, got, tc.want)
 		}
 	}
@@ -80,14 +83,14 @@ func TestGuardTakesWhatItOffered(t *testing.T) {
 		{"SHA-256-sess", []string{"MD5", "SHA-256"}, proven}, {"md5", []string{"MD5"}, proven}, {"SHA-512-256", []string{"SHA-512-256"}, proven},
 	} {
 		accept := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: tc.offered}
-		ask := g.challenges([]string{tc.answered}, false, loopback, dayOne)[0]
-		if _, got := g.judge(answerTo(t, ask, "alice", "secret", 1), accept, dayOne); got != tc.want {
+		ask := g.challenges([]string{tc.answered}, false, loopback)[0]
+		if _, got := g.judge(answerTo(t, ask, "alice", "secret", 1), accept); got != tc.want {
 			t.Errorf("%s where %v is offered: %d, want %d", tc.answered, tc.offered, got, tc.want)
 		}
 	}
-	ask := sipgo.NewHeader("x", strings.Replace(g.challenges([]string{"MD5"}, false, loopback, dayOne)[0].Value(), ", algorithm=MD5", "", 1))
+	ask := sipgo.NewHeader("x", strings.Replace(g.challenges([]string{"MD5"}, false, loopback)[0].Value(), ", algorithm=MD5", "", 1))
 	accept := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"SHA-256"}}
-	if _, got := g.judge(answerTo(t, ask, "alice", "secret", 1), accept, dayOne); got != unproven {
+	if _, got := g.judge(answerTo(t, ask, "alice", "secret", 1), accept); got != unproven {
 		t.Errorf("no algorithm, which is MD5, where SHA-256 is offered: %d", got)
 	}
 }
@@ -98,21 +101,21 @@ func TestGuardReplay(t *testing.T) {
 	t.Parallel()
 	g := newGuard("r")
 	alice := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"SHA-256", "MD5"}}
-	ask := g.challenges([]string{"SHA-256"}, false, loopback, dayOne)[0]
+	ask := g.challenges([]string{"SHA-256"}, false, loopback)[0]
 	for i, tc := range []struct {
 		count uint32
 		want  verdict
 	}{{1, proven}, {1, stale}, {3, proven}, {2, proven}, {2, stale}, {3, stale}, {70, proven}, {6, stale}, {7, proven}, {7, stale}, {4000, proven}, {70, stale}} {
-		if _, got := g.judge(answerTo(t, ask, "alice", "secret", tc.count), alice, dayOne); got != tc.want {
+		if _, got := g.judge(answerTo(t, ask, "alice", "secret", tc.count), alice); got != tc.want {
 			t.Errorf("%d: count %d: %d, want %d", i, tc.count, got, tc.want)
 		}
 	}
 	old := func(s string) string { // as RFC 2069 has it
 		return strings.Replace(s, `, qop="auth"`, "", 1)
 	}
-	once := sipgo.NewHeader("x", old(g.challenges([]string{"MD5"}, false, loopback, dayOne)[0].Value()))
+	once := sipgo.NewHeader("x", old(g.challenges([]string{"MD5"}, false, loopback)[0].Value()))
 	for i, want := range []verdict{proven, stale} {
-		if _, got := g.judge(answerTo(t, once, "alice", "secret", 0), alice, dayOne); got != want {
+		if _, got := g.judge(answerTo(t, once, "alice", "secret", 0), alice); got != want {
 			t.Errorf("without qop, time %d: %d, want %d", i, got, want)
 		}
 	}
@@ -124,12 +127,13 @@ func TestGuardStaysSmall(t *testing.T) {
 	t.Parallel()
 	g := newGuard("r")
 	alice := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"SHA-256", "MD5"}}
-	now := dayOne
+	var now time.Duration
+	g.uptime = func() time.Duration { return now }
 	var spent []*sipgo.Request
 	for i := range 3 * maxNonces {
-		now = now.Add(time.Duration(rand.IntN(20)) * time.Millisecond)
-		req := answerTo(t, g.challenges([]string{"MD5"}, false, loopback, now)[0], "alice", "secret", 1)
-		if _, v := g.judge(req, alice, now); v != proven {
+		now += time.Duration(rand.IntN(20)) * time.Millisecond
+		req := answerTo(t, g.challenges([]string{"MD5"}, false, loopback)[0], "alice", "secret", 1)
+		if _, v := g.judge(req, alice); v != proven {
 			t.Fatalf("nonce %d: %d", i, v)
 		}
 		if len(g.used) > maxNonces+1 {
@@ -140,9 +144,37 @@ func TestGuardStaysSmall(t *testing.T) {
 		}
 	}
 	for i, req := range spent {
-		if _, v := g.judge(req, alice, now); v != stale {
+		if _, v := g.judge(req, alice); v != stale {
 			t.Fatalf("replay %d: %d", i, v)
 		}
+	}
+}
+
+// TestLoginAfterTheClockIsSetBack: with so many logins that nonces have been
+// forgotten, new ones are good all the same, and old ones are not good again.
+func TestLoginAfterTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	var back atomic.Int64
+	a, p, d := registrar(t, func(c *Config) {
+		c.Now = func() time.Time { return time.Now().Add(-time.Duration(back.Load())) }
+	})
+	alice := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"MD5"}}
+	now := nonceLife
+	a.guard.uptime = func() time.Duration { return now }
+	var old *sipgo.Request
+	for range maxNonces + 1 {
+		now += 20 * time.Millisecond
+		old = answerTo(t, a.guard.challenges(alice.Algorithms, false, loopback)[0], "alice", "secret", 1)
+		if _, v := a.guard.judge(old, alice); v != proven {
+			t.Fatalf("verdict %d", v)
+		}
+	}
+	back.Store(int64(time.Hour))
+	if _, v := a.guard.judge(old, alice); v != stale {
+		t.Errorf("a replay: %d", v)
+	}
+	if res := d.prove("REGISTER", "alice", "secret", "Contact: <sip:alice@"+p.addr().String()+">"); res.StatusCode != 200 {
+		t.Errorf("%s", res)
 	}
 }
 

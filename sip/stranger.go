@@ -56,9 +56,8 @@ func (a *Agent) screen(msg sipgo.Message, callID string, f flow, t *trunk, broke
 	a.mu.Lock()
 	_, ours := a.boxes[callID]
 	a.mu.Unlock()
-	now := a.cfg.Now()
 	source := f.remote()
-	if ours || t.bindings.from(source, now) {
+	if ours || t.bindings.from(source, a.cfg.Now()) {
 		return true
 	}
 	req, ok := msg.(*sipgo.Request)
@@ -66,7 +65,7 @@ func (a *Agent) screen(msg sipgo.Message, callID string, f flow, t *trunk, broke
 		a.counts.strangers.Add(1)
 		return false
 	}
-	tried, back := a.guard.returned(req, source.Addr(), now)
+	tried, back := a.guard.returned(req, source.Addr())
 	if back {
 		return true
 	}
@@ -75,7 +74,7 @@ func (a *Agent) screen(msg sipgo.Message, callID string, f flow, t *trunk, broke
 		return false
 	}
 	res := newResponse(req, 401, "", nil)
-	for _, h := range a.guard.challenges(t.Accept.Algorithms, tried, source.Addr(), now) {
+	for _, h := range a.guard.challenges(t.Accept.Algorithms, tried, source.Addr()) {
 		res.AppendHeader(h)
 	}
 	if s := streamOf(f); s != nil {

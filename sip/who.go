@@ -57,8 +57,7 @@ func (m *mailbox) authenticate(req *sipgo.Request, s *serverTx, t *trunk) (user 
 		return "", true
 	}
 	a := m.agent
-	now := a.cfg.Now()
-	user, v := a.guard.judge(req, t.Accept, now)
+	user, v := a.guard.judge(req, t.Accept)
 	a.met(s.flow, t, v)
 	switch v {
 	case proven:
@@ -74,7 +73,7 @@ func (m *mailbox) authenticate(req *sipgo.Request, s *serverTx, t *trunk) (user 
 		}
 		s.refuse(refuse(403, ""))
 	default:
-		s.refuse(refuse(401, "", a.guard.challenges(t.Accept.Algorithms, v == stale, s.flow.remote().Addr(), now)...))
+		s.refuse(refuse(401, "", a.guard.challenges(t.Accept.Algorithms, v == stale, s.flow.remote().Addr())...))
 	}
 	return "", false
 }
