@@ -127,7 +127,10 @@ func (r *registrant) once(ctx context.Context) time.Duration {
 			}
 			return r.sorry(why, max(retryAfterOf(res), patienceWith(res.StatusCode)))
 		}
-		life = r.granted(res, f)
+		if life = r.granted(res, f); life == 0 {
+			r.forgotten()
+			return r.sorry(fmt.Sprintf("it answered %d, and keeps us for no time (Expires 0)", res.StatusCode), patienceWith(403))
+		}
 		r.welcome(res, to, f, life)
 		if !r.moved {
 			break
@@ -189,13 +192,13 @@ func (r *registrant) request(f flow, expires time.Duration) *sipgo.Request {
 	return req
 }
 
-// granted is how long the peer keeps us, and notes whether it sees us at
-// another address than before.
+// granted is how long the peer keeps us, 0 if it does not, and notes whether it
+// sees us at another address than before.
 func (r *registrant) granted(res *sipgo.Response, f flow) time.Duration {
 	o := f.self()
 	life := r.expires
-	if n, err := strconv.Atoi(strings.TrimSpace(first(headerValues(res, "Expires")))); err == nil {
-		life = time.Duration(n) * time.Second
+	if d, ok := parseExpires(first(headerValues(res, "Expires"))); ok {
+		life = d
 	}
 	for _, h := range res.GetHeaders("Contact") { // there may be others of the same user
 		c, ok := h.(*sipgo.ContactHeader)
@@ -203,8 +206,8 @@ func (r *registrant) granted(res *sipgo.Response, f flow) time.Duration {
 			continue
 		}
 		if v, ok := c.Params.Get("expires"); ok {
-			if n, err := strconv.Atoi(v); err == nil {
-				life = time.Duration(n) * time.Second
+			if d, ok := parseExpires(v); ok {
+				life = d
 			}
 		}
 	}
@@ -214,7 +217,23 @@ func (r *registrant) granted(res *sipgo.Response, f flow) time.Duration {
 	seen := received + ":" + rport
 	r.moved = r.seen != "" && r.seen != seen
 	r.seen = seen
+	if life == 0 {
+		return 0
+	}
 	return min(max(life, leastExpires), mostExpires)
+}
+
+// parseExpires reads a number of seconds. What is none says nothing.
+func parseExpires(s string) (time.Duration, bool) {
+	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 32)
+	return time.Duration(n) * time.Second, err == nil
+}
+
+// forgotten notes that the peer does not know us any more.
+func (r *registrant) forgotten() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.until = time.Time{}
 }
 
 // welcome notes that we are registered.

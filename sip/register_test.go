@@ -115,6 +115,52 @@ func TestRegistersRefused(t *testing.T) {
 	}
 }
 
+// TestRegisteredForNoTime: a peer that answers 200 and keeps us for no time does
+// not know us, and one that says nothing which makes sense keeps us for as long
+// as was asked for.
+func TestRegisteredForNoTime(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		headers []string
+		life    time.Duration // 0: not registered
+	}{
+		"Expires":                 {[]string{"Expires: 0"}, 0},
+		"the contact":             {[]string{"Contact: <sip:alice@HERE>;expires=0", "Expires: 600"}, 0},
+		"below nothing":           {[]string{"Contact: <sip:alice@HERE>;expires=-1"}, 600 * time.Second},
+		"no number":               {[]string{"Expires: soon"}, 600 * time.Second},
+		"nothing said":            {nil, 600 * time.Second},
+		"beyond all bounds":       {[]string{"Expires: 99999999999999999999"}, 600 * time.Second},
+		"long":                    {[]string{"Expires: 4294967295"}, mostExpires},
+		"the contact of somebody": {[]string{"Contact: <sip:bob@192.0.2.9>;expires=0", "Expires: 300"}, 300 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, p := registering(t)
+			req := p.request("REGISTER")
+			for i, h := range tc.headers {
+				tc.headers[i] = strings.Replace(h, "HERE", a.Addr().String(), 1)
+			}
+			p.respond(req, 200, "OK", "r", "", tc.headers...)
+			if tc.life == 0 {
+				await(t, "not registered", func() bool { return strings.Contains(errorText(a.Trunks()[0].Err), "keeps us for no time") })
+				if _, err := a.Dial(ctx, intent); !errors.Is(err, bridge.CauseUnreachable) {
+					t.Errorf("dialled: %v", err)
+				}
+				return
+			}
+			await(t, "registered", func() bool { return a.Trunks()[0].Registered })
+			r := a.byName["pbx"].registrant
+			r.mu.Lock()
+			left := time.Until(r.until)
+			r.mu.Unlock()
+			if left > tc.life || left < tc.life-patience {
+				t.Errorf("for %v, want %v", left, tc.life)
+			}
+			signsOff(t, a, p)
+		})
+	}
+}
+
 func errorText(err error) string {
 	if err == nil {
 		return ""
