@@ -8,18 +8,54 @@ import (
 )
 
 // discreet takes out of a text what the peer of a trunk is not to be told: what
-// went wrong on one trunk is said on another, and must not tell who is there.
+// went wrong on one trunk is said on another, and must not tell who is there. The
+// log has it all.
 func discreet(text, trunk string) string {
-	return withoutAddresses(otherTrunks.ReplaceAllStringFunc(text, func(name string) string {
+	if !strings.ContainsAny(text, ".:/\"") && !strings.Contains(text, "lookup ") {
+		return text
+	}
+	text = otherTrunks.ReplaceAllStringFunc(text, func(name string) string {
 		if name == fmt.Sprintf("trunk %q", trunk) {
 			return name
 		}
 		return "the other trunk"
-	}))
+	})
+	text = urls.ReplaceAllString(withoutAddresses(text), "(address)")
+	text = lookups.ReplaceAllString(text, "$1 (name)")
+	text = lookedUp.ReplaceAllString(text, "lookup (name)")
+	text = files.ReplaceAllString(text, "$1(file)")
+	text = dotted.ReplaceAllStringFunc(text, func(name string) string { return discreetName(name, trunk) })
+	return ports.ReplaceAllString(text, "(address)")
 }
 
-// otherTrunks finds the names of trunks as our texts have them.
-var otherTrunks = regexp.MustCompile(`trunk "[^"]*"`)
+// What may tell too much, as our texts and those of libraries have it.
+var (
+	otherTrunks = regexp.MustCompile(`trunk "[^"]*"`)
+	urls        = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>()]*[^\s"'<>().,:;]`)
+	lookups     = regexp.MustCompile(`\b(lookup|resolve|peer|name|host|node|of) "[^"]*"`)
+	lookedUp    = regexp.MustCompile(`\blookup [^\s:"(]+`)
+	files       = regexp.MustCompile(`(^|[\s"'(])/[^\s"'():]+`)
+	ports       = regexp.MustCompile(`\b[A-Za-z][A-Za-z0-9-]*:[0-9]{4,5}\b`)
+	dotted      = regexp.MustCompile(`[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+`)
+
+	// keys are those of the configuration that belong to no trunk.
+	keys = regexp.MustCompile(`^(?:sip\.(?:media|tls|listen|advertise|dns)|ript\.(?:key|tls|listen|authority|token-key)|identity\.(?:ca|roots)|limits\.calls|trunks\.NAME)(?:\.[a-z-]+)*$`)
+)
+
+// discreetName is what is said instead of a word with dots: a host's name, a key
+// of the configuration or, which tells nothing, a number of several parts.
+func discreetName(name, trunk string) string {
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	switch {
+	case name == trunk, name == "trunks."+trunk, strings.HasPrefix(name, "trunks."+trunk+"."), keys.MatchString(name):
+		return name
+	case strings.HasPrefix(name, "trunks."):
+		return "(key)"
+	case len(last) < 2 || strings.ContainsAny(last[:1], "0123456789-"):
+		return name
+	}
+	return "(name)"
+}
 
 func withoutAddresses(text string) string {
 	if !strings.ContainsAny(text, "0123456789:") {
