@@ -121,7 +121,7 @@ func (a *Agent) welcome(tcp net.Conn, at *socket, candidates []*trunk, stranger 
 	s.proven, s.leave = t.requires(), settle
 	if at.over.webSocket() {
 		var err error
-		if s.ws, err = acceptWebSocket(conn, t.asks()); err != nil {
+		if s.ws, err = acceptWebSocket(conn, t.asks(), func() bool { return a.hold(s) }); err != nil {
 			a.unwelcome(at, tcp, err)
 			return
 		}
@@ -255,7 +255,7 @@ func (a *Agent) open(ctx context.Context, t *trunk, over transport, peer netip.A
 		s.lent = true
 	}
 	if over.webSocket() {
-		if s.ws, err = dialWebSocket(ctx, conn, hostOf(t, peer), peer.Port()); err != nil {
+		if s.ws, err = dialWebSocket(ctx, conn, hostOf(t, peer), peer.Port(), func() bool { return a.hold(s) }); err != nil {
 			_ = conn.Close()
 			return nil, err
 		}

@@ -162,8 +162,8 @@ func (g *gate) sweep(now time.Time) {
 	}
 }
 
-// hold lets the reader of a connection wait until its peer may send more, which
-// TCP has the peer do in turn. It returns false if the connection ended.
+// hold lets the reader of a connection wait until its peer may send more, be it a
+// message or a keep-alive, which TCP has the peer do in turn. It returns false if the connection ended.
 func (a *Agent) hold(s *stream) bool {
 	for {
 		wait := a.gate.pass(s.trunk, s.peer, 1)

@@ -131,7 +131,7 @@ func (a *Agent) readBytes(s *stream) {
 				a.refuseFrame(buf[skip:], s, err)
 				return
 			}
-			if skip >= 4 && s.write([]byte("\r\n")) != nil { // RFC 5626 section 4.4.1: ping, pong
+			if skip >= 4 && (!a.hold(s) || s.write([]byte("\r\n")) != nil) { // RFC 5626 section 4.4.1: ping, pong
 				return
 			}
 			if size > 0 {

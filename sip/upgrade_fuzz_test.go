@@ -32,7 +32,7 @@ func FuzzUpgrade(f *testing.F) {
 				}
 			}
 		}()
-		ws, err := acceptWebSocket(ours, true)
+		ws, err := acceptWebSocket(ours, true, func() bool { return true })
 		if err == nil && ws.Subprotocol() != subprotocol {
 			t.Errorf("a WebSocket of %q", ws.Subprotocol())
 		}

@@ -30,7 +30,9 @@ const maxUpgrade = 8 << 10
 // browsers tell from programs by an Origin, are taken where a password is asked
 // for: an address says nothing of what is open in the browsers there (RFC 6455
 // section 10.2).
-func acceptWebSocket(conn net.Conn, pages bool) (*websocket.Conn, error) {
+//
+// pinged is asked before each ping is answered, and false ends that.
+func acceptWebSocket(conn net.Conn, pages bool, pinged func() bool) (*websocket.Conn, error) {
 	limited := &io.LimitedReader{R: conn, N: maxUpgrade}
 	in := bufio.NewReader(limited)
 	req, err := http.ReadRequest(in)
@@ -47,6 +49,8 @@ func acceptWebSocket(conn net.Conn, pages bool) (*websocket.Conn, error) {
 		Subprotocols: []string{subprotocol},
 		// Whose page it is matters no more: it knows a password or gets nothing.
 		InsecureSkipVerify: true,
+		OnPingReceived:     func(context.Context, []byte) bool { return pinged() },
+		OnPongReceived:     func(context.Context, []byte) { pinged() },
 	})
 	if err != nil {
 		return nil, err
@@ -60,7 +64,7 @@ func acceptWebSocket(conn net.Conn, pages bool) (*websocket.Conn, error) {
 }
 
 // dialWebSocket turns a connection that we made into a WebSocket.
-func dialWebSocket(ctx context.Context, conn net.Conn, host string, port uint16) (*websocket.Conn, error) {
+func dialWebSocket(ctx context.Context, conn net.Conn, host string, port uint16, pinged func() bool) (*websocket.Conn, error) {
 	used := false
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		if used {
@@ -72,7 +76,11 @@ func dialWebSocket(ctx context.Context, conn net.Conn, host string, port uint16)
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	// Plain from here on: conn has TLS already where it is wanted.
 	ws, _, err := websocket.Dial(ctx, "ws://"+net.JoinHostPort(host, portText(port))+wsPath, //nolint:bodyclose // the library's
-		&websocket.DialOptions{HTTPClient: client, Subprotocols: []string{subprotocol}})
+		&websocket.DialOptions{
+			HTTPClient: client, Subprotocols: []string{subprotocol},
+			OnPingReceived: func(context.Context, []byte) bool { return pinged() },
+			OnPongReceived: func(context.Context, []byte) { pinged() },
+		})
 	if err != nil {
 		return nil, err
 	}

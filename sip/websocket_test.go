@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"bytes"
 	"crypto/tls"
 	"io"
 	"net"
@@ -174,5 +175,48 @@ func TestWebSocketPages(t *testing.T) {
 				_ = ws.CloseNow()
 			}
 		}
+	}
+}
+
+// Keep-alives count like messages, whatever they look like: who sends more than
+// a trunk may is not read any faster.
+func TestKeepAlivesAreCounted(t *testing.T) {
+	t.Parallel()
+	ping := []byte{0x89, 0x80, 1, 2, 3, 4} // of a client, masked, and empty (RFC 6455 section 5.5.2)
+	for name, tc := range map[string]struct {
+		over  transport
+		open  string
+		alive []byte
+	}{
+		"line ends over TCP": {overTCP, "", []byte("\r\n\r\n")},
+		"WebSocket pings": {overWS, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" +
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\n\r\n", ping},
+		"WebSocket pongs": {overWS, "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" +
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\n\r\n", append([]byte{0x8a}, ping[1:]...)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, _ := tlsAgent(t, newAuthority(t), newAcceptor(), Trunk{Rate: 20})
+			conn, err := net.Dial("tcp", a.at(tc.over).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			if _, err := conn.Write([]byte(tc.open)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Write(bytes.Repeat(tc.alive, 200)); err != nil { // 40 may come at once
+				t.Fatal(err)
+			}
+			for pong := make([]byte, 2); tc.over == overTCP && a.Counts().Limited == 0; {
+				if _, err := conn.Write(tc.alive); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadFull(conn, pong); err != nil { // so each is read by itself
+					t.Fatal(err)
+				}
+			}
+			await(t, "the sender is held up", func() bool { return a.Counts().Limited > 0 })
+		})
 	}
 }
