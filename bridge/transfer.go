@@ -307,13 +307,7 @@ func (c *call) transferFailed(ctx context.Context, cause Cause) (over bool, _ Ca
 	t.stop()
 	c.log.Info("transfer failed", "by", t.from.party(), "target", t.target, "cause", cause.Code, "why", cause.Text)
 	c.fill()
-	if t.handing != nil {
-		c.unhand(ctx, t.handing, cause)
-	}
-	if t.leg != nil {
-		t.leg.Media().Join(nil)
-		c.dismiss(ctx, t.leg, cause)
-	}
+	c.letGo(ctx, t, cause)
 	refused := CauseTransferRefused.With("to %s: %v", t.target, cause)
 	refused.SIP, refused.Q850 = cause.SIP, cause.Q850Cause()
 	t.told(refused)
@@ -334,24 +328,28 @@ func (c *call) abortTransfer(ctx context.Context) {
 	c.moving, c.rec.Transfer = nil, nil
 	t.stop()
 	cause := CauseCancelled.With("the call that was to be transferred is over").EndedBy(ByBridge)
-	if t.leg != nil {
-		t.leg.Media().Join(nil)
-	}
+	c.letGo(ctx, t, cause)
+	t.told(CauseTransferRefused.With("to %s: the call is over", t.target))
+	c.left[t.from] = c.left[t.from] || t.left
+}
+
+// letGo ends the leg that a transfer was about, as far as there is one or will
+// be: a dialler that was asked to give up says yet what became of it.
+func (c *call) letGo(ctx context.Context, t *transfer, cause Cause) {
 	switch {
 	case t.handing != nil:
 		c.unhand(ctx, t.handing, cause)
 	case t.dialling != nil:
-		// The dialler was asked to give up, and says what became of it.
+		ctx = context.WithoutCancel(ctx)
 		c.dismissed.Go(func() {
 			if d := <-t.dialling; d.leg != nil {
 				c.sendOff(ctx, d.leg, cause)
 			}
 		})
-	default:
+	case t.leg != nil:
+		t.leg.Media().Join(nil)
 		c.dismiss(ctx, t.leg, cause)
 	}
-	t.told(CauseTransferRefused.With("to %s: the call is over", t.target))
-	c.left[t.from] = c.left[t.from] || t.left
 }
 
 // leaves takes note that who asked for the transfer under way has hung up.

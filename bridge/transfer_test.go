@@ -341,3 +341,30 @@ func TestCallEndsDuringTransfer(t *testing.T) {
 		})
 	}
 }
+
+// A target that is still being dialled when time is up is not waited for, and
+// what becomes of the dialling is ended: nobody would be connected to it.
+func TestTransferLateWhileDialling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newTransferRig(t, nil)
+		late := leg("telco", nil)
+		dial := make(chan struct{})
+		r.dialer.OnDial = func(context.Context, bridge.Intent) (bridge.Leg, error) {
+			<-dial // deaf: what it was asked to give up comes all the same
+			return late, nil
+		}
+		r.ask(r.a, target)
+		time.Sleep(2 * time.Minute)
+		r.refused("did not answer within")
+		close(dial)
+		if act := r.await(late, bridgetest.Finished); act.Cause.Code != "no-answer" {
+			t.Errorf("the late leg is ended with %v", act.Cause)
+		}
+		if !hears(r.a, r.b) {
+			t.Error("the parties do not hear each other")
+		}
+		r.a.HangUp(bridge.CauseNormal, nil)
+		r.await(r.b, bridgetest.Finished)
+		r.over("normal", 0)
+	})
+}
