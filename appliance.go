@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"time"
 
 	"riptide/bridge"
 	"riptide/bridge/store"
@@ -348,8 +349,23 @@ func hostOf(authority string) string {
 	return authority
 }
 
-// start runs every part. The channel gets the error of the first that fails.
+// restore takes up the calls of the process before this one. A store that cannot
+// say which there were does not keep us from taking new ones.
+func (a *appliance) restore(logger *slog.Logger) {
+	r, err := a.bridge.Restore(context.Background())
+	if err != nil {
+		logger.Error("the calls of before are not taken up again", "error", err)
+	}
+	if r.Resumed+r.Ended+r.Lost > 0 {
+		logger.Info("calls of before", "resumed", r.Resumed, "ended", r.Ended, "lost", r.Lost, "took", r.Took.Round(time.Millisecond))
+	}
+}
+
+// start takes up the calls there were, and runs every part: no edge reads a
+// request before it knows its calls. The channel gets the error of the first part
+// that fails.
 func (a *appliance) start(logger *slog.Logger) <-chan error {
+	a.restore(logger)
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel, a.running = cancel, make(chan struct{})
 	failed := make(chan error, 4)

@@ -192,6 +192,7 @@ func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
 		a:      leg,
 		toA:    newPump(leg.Media()),
 		stop:   make(chan Cause, 1),
+		leave:  make(chan struct{}, 1),
 		asked:  make(chan request, maxRequests),
 		hops:   d.Hops,
 
@@ -199,7 +200,7 @@ func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
 		rec: CallRecord{
 			Version: RecordVersion, ID: id, Node: b.cfg.Node, Epoch: 1,
 			State: StateNew, Created: now, Passport: passport, A: leg.Record(),
-			Others: others, Trace: trace, Facts: facts,
+			Others: others, Trace: trace, Facts: facts, Served: now, Hops: d.Hops, Identity: verdictWord(info.Identity),
 		},
 		summary: Summary{
 			ID: id, From: string(info.From), To: string(info.To), TrunkA: info.Trunk, TrunkB: d.Trunk,
@@ -249,9 +250,11 @@ func (b *Bridge) release(c *call) {
 }
 
 func (b *Bridge) ended(c *call) {
-	c.summary.logEnd(c.log)
-	if b.cfg.OnEnd != nil {
-		b.cfg.OnEnd(c.summary)
+	if !c.gone.Load() { // otherwise it goes on elsewhere
+		c.summary.logEnd(c.log)
+		if b.cfg.OnEnd != nil {
+			b.cfg.OnEnd(c.summary)
+		}
 	}
 	b.release(c)
 }
@@ -268,6 +271,33 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 		}
 	}
 	b.mu.Unlock()
+	if err := b.wait(ctx); err != nil {
+		return fmt.Errorf("end all calls: %w", err)
+	}
+	return nil
+}
+
+// Drain refuses new calls, and waits until those there are have ended by
+// themselves, or ctx ends.
+func (b *Bridge) Drain(ctx context.Context) error {
+	b.mu.Lock()
+	b.draining = true
+	b.mu.Unlock()
+	if err := b.wait(ctx); err != nil {
+		return fmt.Errorf("wait for the end of all calls: %w", err)
+	}
+	return nil
+}
+
+// Draining tells whether new calls are refused.
+func (b *Bridge) Draining() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.draining
+}
+
+// wait waits until there is no call left, or ctx ends.
+func (b *Bridge) wait(ctx context.Context) error {
 	over := make(chan struct{})
 	go func() {
 		b.done.Wait()
@@ -277,7 +307,7 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	case <-over:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("end all calls: %d are still there: %w", b.Active(), ctx.Err())
+		return fmt.Errorf("%d are still there: %w", b.Active(), ctx.Err())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"riptide/policy"
@@ -108,9 +109,11 @@ type call struct {
 	terms        Negotiation // who can do what; Called is not set
 	tuned        [2]tuning   // of the two sides
 	summary      Summary
-	places       [2]string    // trunks whose limit the call counts against
-	stop         chan Cause   // from Shutdown; one element
-	dialling     chan dialled // one element; nil once it was received
+	places       [2]string     // trunks whose limit the call counts against
+	stop         chan Cause    // from Shutdown; one element
+	leave        chan struct{} // from Leave; one element
+	gone         atomic.Bool   // another process has the call, or will have it: peers hear nothing of us
+	dialling     chan dialled  // one element; nil once it was received
 
 	decision   policy.Decision
 	next       []string // trunks of the route that were not tried yet
@@ -147,15 +150,29 @@ func (c *call) run(ctx context.Context, trunk Trunk, intent Intent) {
 		// The dialler was asked to give up, and says what became of it.
 		c.b = (<-c.dialling).leg
 	}
+	c.close(ctx, cause, last)
+}
+
+// close ends the call, or lets go of it.
+func (c *call) close(ctx context.Context, cause Cause, last *Event) {
+	if c.gone.Load() {
+		c.relinquish(ctx)
+		return
+	}
 	c.finish(ctx, cause, last)
 }
 
 // loop handles events until the call is over. It returns why, and which leg
 // needs not be told: its own Ended event, if it sent one.
 func (c *call) loop(ctx context.Context) (Cause, *Event) {
-	ring := time.NewTimer(c.bridge.cfg.RingTimeout)
-	defer ring.Stop()
+	tick := time.NewTimer(c.bridge.cfg.RingTimeout)
+	defer tick.Stop()
+	talking := false
 	for {
+		if !talking && c.rec.State == StateAnswered {
+			talking = true
+			tick.Reset(c.checkpoint())
+		}
 		var over bool
 		var cause Cause
 		var last *Event
@@ -181,16 +198,27 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 			if c.unwritten {
 				c.startWrite(ctx)
 			}
-		case <-ring.C:
-			over = c.rec.State != StateAnswered
-			cause = CauseNoAnswer.With("not answered within %v", c.bridge.cfg.RingTimeout).EndedBy(ByBridge)
+		case <-tick.C:
+			over, cause = c.ticked(ctx)
+			tick.Reset(c.checkpoint())
 		case cause = <-c.stop:
 			over, cause = true, cause.EndedBy(ByBridge)
+		case <-c.leave:
+			over, cause = true, c.leaving(ctx)
 		}
-		if over {
+		if over || c.gone.Load() {
 			return cause, last
 		}
 	}
+}
+
+// ticked gives up a call that nobody answers, and notes one that is answered.
+func (c *call) ticked(ctx context.Context) (over bool, cause Cause) {
+	if c.rec.State != StateAnswered {
+		return true, CauseNoAnswer.With("not answered within %v", c.bridge.cfg.RingTimeout).EndedBy(ByBridge)
+	}
+	c.note(ctx)
+	return false, Cause{}
 }
 
 // dialled takes the outcome of the dialling of leg B.
@@ -266,6 +294,9 @@ func (c *call) proceed(ctx context.Context, from side, ev Event, do action, next
 		c.store(ctx)
 	case changed:
 		c.note(ctx)
+	}
+	if c.gone.Load() {
+		return true, Cause{} // whoever has the call by now answers
 	}
 	stored(&ev)
 	err := c.act(ctx, do, ev)

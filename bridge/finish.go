@@ -20,6 +20,10 @@ func (c *call) finish(ctx context.Context, cause Cause, last *Event) {
 	c.bridge.disowned(c)
 	c.rec.Cause = &cause
 	c.store(ctx)
+	if c.gone.Load() {
+		c.relinquish(ctx)
+		return
+	}
 	stored(last)
 
 	c.unjoin()
@@ -59,6 +63,10 @@ func causeFor(c Cause, told Party, answered bool) Cause {
 func (c *call) endLeg(ctx context.Context, leg Leg, cause Cause) {
 	ctx, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
+	if c.gone.Load() {
+		abandon(leg)
+		return
+	}
 	if err := leg.End(ctx, cause); err != nil {
 		c.log.Warn("the peer may not know that the call is over", "leg", leg.Info().ID, "trunk", leg.Info().Trunk, "error", err)
 	}

@@ -162,6 +162,7 @@ func (c *call) give(g *giving) (over bool, cause Cause) {
 	}
 	c.unjoin()
 	c.given[far], c.left[far] = true, true
+	c.rec.Gave = far.party()
 	info := c.legOf(far).Info()
 	info.To = c.numbers[far]
 	c.taken = make(chan struct{})

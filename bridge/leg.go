@@ -48,6 +48,15 @@ type Adapter interface {
 	Adapt(ctx context.Context, o MediaOffer) error
 }
 
+// An Abandoner is a Leg that can be let go of.
+type Abandoner interface {
+	// Abandon lets go of the leg without a word to its peer: another process has
+	// it, or will have it soon. From its return on nothing is sent, signalling or
+	// media; Events is closed soon after. It may be called again, and by others
+	// than the call's goroutine.
+	Abandon()
+}
+
 // Dialer makes outgoing legs.
 type Dialer interface {
 	// Dial places the call and returns as soon as the peer has been asked; what
@@ -228,4 +237,8 @@ type LegRecord struct {
 	Incoming bool            `json:"incoming"`
 	Plan     *MediaPlan      `json:"plan,omitempty"`
 	State    json.RawMessage `json:"state,omitempty"` // the edge's own, versioned by a member "v"
+
+	// What the call knows of the leg besides its plan.
+	Held bool        `json:"held,omitempty"` // the peer wants to hear nothing
+	Can  *MediaOffer `json:"can,omitempty"`  // what it can send and receive, under the policy of its trunk
 }

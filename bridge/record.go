@@ -21,6 +21,7 @@ type CallRecord struct {
 	Created  time.Time  `json:"created"`
 	Answered time.Time  `json:"answered,omitzero"`
 	Ended    time.Time  `json:"ended,omitzero"`
+	Served   time.Time  `json:"served,omitzero"`    // last write: its owner was alive then
 	Passport string     `json:"passport,omitempty"` // sent to the called side
 	Others   []string   `json:"others,omitempty"`   // further PASSporTs that were sent along
 	Trace    Trace      `json:"trace,omitzero"`
@@ -29,6 +30,10 @@ type CallRecord struct {
 	A        LegRecord  `json:"a"`                    // the calling side
 	B        *LegRecord `json:"b,omitempty"`          // the called side, once dialled
 	Cause    *Cause     `json:"cause,omitempty"`
+	Identity string     `json:"identity,omitempty"` // Summary.Identity
+	Hops     int        `json:"hops,omitempty"`     // that a new leg may cross
+	Moves    []Move     `json:"moves,omitempty"`    // transfers that took place
+	Gave     Party      `json:"gave,omitempty"`     // whose leg is in another call by now
 
 	Transfer *TransferRecord `json:"transfer,omitempty"` // under way
 }

@@ -286,7 +286,8 @@ func (c *call) moved(ctx context.Context, plan MediaPlan, codecs []Codec, can Me
 	t.stop()
 	c.replaceLeg(t.from, t.leg, plan, codecs, can)
 	c.numbers[t.from] = t.target
-	c.summary.Moves = append(c.summary.Moves, Move{By: t.from.party(), Target: t.target, Trunk: t.leg.Info().Trunk, At: c.bridge.cfg.Now()})
+	c.rec.Moves = append(c.rec.Moves, Move{By: t.from.party(), Target: t.target, Trunk: t.leg.Info().Trunk, At: c.bridge.cfg.Now()})
+	c.summary.Moves = c.rec.Moves
 	c.store(ctx)
 	c.log.Info("call transferred", "by", t.from.party(), "target", t.target, "via", t.leg.Info().Trunk, "leg", t.leg.Info().ID)
 	t.told(nil)

@@ -40,13 +40,12 @@ func (c *call) note(ctx context.Context) {
 // call's own goroutine may look at it.
 func (c *call) startWrite(ctx context.Context) {
 	c.unwritten = false
+	c.rec.Served = c.bridge.cfg.Now()
 	if !c.given[sideA] {
-		c.rec.A = c.a.Record()
-		c.rec.A.Plan = c.planA
+		c.rec.A = c.recordOf(sideA)
 	}
 	if c.b != nil && !c.given[sideB] {
-		b := c.b.Record()
-		b.Plan = c.planB
+		b := c.recordOf(sideB)
 		c.rec.B = &b
 	}
 	value, err := c.rec.Encode()
@@ -63,6 +62,16 @@ func (c *call) startWrite(ctx context.Context) {
 	}()
 }
 
+// recordOf is the leg of a side as it is recorded.
+func (c *call) recordOf(s side) LegRecord {
+	r := c.legOf(s).Record()
+	r.Plan, r.Held = c.planOf(s), c.held[s]
+	if can := c.tuned[s].can; len(can.Speech) > 0 {
+		r.Can = &can
+	}
+	return r
+}
+
 // awaitWrite waits for the write that is under way, if there is one.
 func (c *call) awaitWrite() {
 	if c.writing != nil {
@@ -73,7 +82,10 @@ func (c *call) awaitWrite() {
 // wrote notes the outcome of a write.
 func (c *call) wrote(w written) {
 	c.writing, c.rev = nil, w.rev
-	if w.err != nil {
+	switch {
+	case errors.Is(w.err, errFenced):
+		c.fenced()
+	case w.err != nil:
 		c.bridge.storeFailed(w.err)
 		c.log.Error("the call goes on, but would not survive a crash: its record was not written", "state", c.rec.State, "error", w.err)
 	}
@@ -88,9 +100,11 @@ func (c *call) write(ctx context.Context, value []byte, rev uint64) (uint64, err
 	st := c.bridge.cfg.Store
 	next, err := st.Update(ctx, store.Calls, c.rec.ID, value, rev)
 	if errors.Is(err, store.ErrConflict) {
-		if now, ok := c.ours(ctx); ok {
-			next, err = st.Update(ctx, store.Calls, c.rec.ID, value, now)
+		now, e := c.ours(ctx)
+		if e != nil {
+			return rev, e
 		}
+		next, err = st.Update(ctx, store.Calls, c.rec.ID, value, now)
 	}
 	if err != nil {
 		return rev, err
@@ -98,12 +112,22 @@ func (c *call) write(ctx context.Context, value []byte, rev uint64) (uint64, err
 	return next, nil
 }
 
-// ours is the revision of the record, if it is this node's still.
-func (c *call) ours(ctx context.Context) (rev uint64, ok bool) {
+// errFenced says that another process has taken the call over.
+var errFenced = errors.New("another process has the call")
+
+// ours is the revision of the record, if it is this node's still. A record that
+// is gone is that of a call which its new owner has ended.
+func (c *call) ours(ctx context.Context) (rev uint64, err error) {
 	e, err := c.bridge.cfg.Store.Get(ctx, store.Calls, c.rec.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, errFenced
+	}
 	if err != nil {
-		return 0, false
+		return 0, err
 	}
 	rec, err := DecodeRecord(e.Value)
-	return e.Revision, err == nil && rec.Node == c.bridge.cfg.Node && rec.Epoch == c.rec.Epoch
+	if err == nil && (rec.Node != c.bridge.cfg.Node || rec.Epoch != c.rec.Epoch) {
+		err = errFenced
+	}
+	return e.Revision, err
 }

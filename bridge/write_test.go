@@ -115,9 +115,10 @@ func TestALostAcknowledgementIsNotTheEndOfTheRecord(t *testing.T) {
 	})
 }
 
-// TestARecordOfAnotherOwnerIsLeftAlone: whoever took the call over has raised
-// its epoch.
-func TestARecordOfAnotherOwnerIsLeftAlone(t *testing.T) {
+// TestACallOfAnotherOwnerIsLetGoOf: whoever took the call over has raised its
+// epoch. Its peers are his: they hear nothing more of us, not even the answer
+// that was under way.
+func TestACallOfAnotherOwnerIsLetGoOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newSlowRig(t, time.Millisecond)
 		a := leg("pbx", nil)
@@ -133,11 +134,21 @@ func TestARecordOfAnotherOwnerIsLeftAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.PickUp(plan)
-		r.await(a, bridgetest.Accepted)
-		if rec, _ := r.record(); rec.Node != "other" || r.bridge.StoreFailures() == 0 {
-			t.Errorf("on record: %+v, %d failures", rec, r.bridge.StoreFailures())
+		r.await(a, bridgetest.Abandoned)
+		r.await(b, bridgetest.Abandoned)
+		synctest.Wait()
+		for _, l := range []*bridgetest.Leg{a, b} {
+			for _, act := range l.Acts() {
+				if act.Kind == bridgetest.Accepted || act.Kind == bridgetest.Finished {
+					t.Errorf("leg %s: %+v", l.Info().ID, act)
+				}
+			}
 		}
-		a.HangUp(bridge.CauseNormal, nil)
-		r.summary()
+		if rec, ok := r.record(); !ok || rec.Node != "other" || rec.State == bridge.StateAnswered {
+			t.Errorf("on record: %+v", rec)
+		}
+		if n := r.bridge.Active(); n != 0 || len(r.ended) != 0 {
+			t.Errorf("%d calls, %d ended", n, len(r.ended))
+		}
 	})
 }

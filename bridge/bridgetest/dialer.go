@@ -50,9 +50,14 @@ func (d *Dialer) Resume(ctx context.Context, r bridge.Resumption) (bridge.Leg, e
 	if d.OnResume != nil {
 		return d.OnResume(ctx, r)
 	}
+	return d.hand(ResumedLeg(r))
+}
+
+// ResumedLeg is a leg with the facts of a record.
+func ResumedLeg(r bridge.Resumption) *Leg {
 	leg := NewLeg(bridge.LegInfo{ID: r.ID, Protocol: r.Protocol, Trunk: r.Trunk, From: r.From, To: r.To})
 	leg.state = r.LegRecord
-	return d.hand(leg)
+	return leg
 }
 
 func (d *Dialer) hand(leg *Leg) (bridge.Leg, error) {

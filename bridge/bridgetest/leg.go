@@ -29,6 +29,7 @@ const (
 	Accepted   ActKind = "answer"
 	Finished   ActKind = "end"
 	Adapted    ActKind = "adapt"
+	Abandoned  ActKind = "abandon"
 )
 
 // legEvents bounds the events a script may send ahead of the call.
@@ -182,6 +183,17 @@ func (l *Leg) End(ctx context.Context, c bridge.Cause) error {
 	return err
 }
 
+// Abandon records the act and closes the leg.
+func (l *Leg) Abandon() {
+	_ = l.act(context.Background(), Act{Kind: Abandoned}) // a script may have it fail, which nobody is told
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.over {
+		l.over = true
+		close(l.events)
+	}
+}
+
 // Adapt records the act. What the peer makes of it is the script's to Send.
 func (l *Leg) Adapt(ctx context.Context, o bridge.MediaOffer) error {
 	return l.act(ctx, Act{Kind: Adapted, Offer: o})
@@ -203,6 +215,7 @@ func (l *Leg) Record() bridge.LegRecord {
 }
 
 var (
-	_ bridge.Leg     = (*Leg)(nil)
-	_ bridge.Adapter = (*Leg)(nil)
+	_ bridge.Leg       = (*Leg)(nil)
+	_ bridge.Adapter   = (*Leg)(nil)
+	_ bridge.Abandoner = (*Leg)(nil)
 )

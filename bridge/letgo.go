@@ -1,0 +1,86 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+)
+
+// A call can be let go of in two ways: its node leaves it to the process that
+// follows, or another one has taken it over already. Its peers hear nothing of
+// either.
+
+// Leave lets go of all answered calls, for the process that follows here, and
+// ends the others. It refuses new ones, and returns when no call is left or ctx
+// ends.
+func (b *Bridge) Leave(ctx context.Context) error {
+	b.mu.Lock()
+	b.draining = true
+	for _, c := range b.calls {
+		select {
+		case c.leave <- struct{}{}:
+		default: // already told
+		}
+	}
+	b.mu.Unlock()
+	if err := b.wait(ctx); err != nil {
+		return fmt.Errorf("let go of all calls: %w", err)
+	}
+	return nil
+}
+
+// leaving lets go of the call if it can go on without this process. The cause is
+// why it cannot.
+func (c *call) leaving(ctx context.Context) Cause {
+	if c.rec.State != StateAnswered || c.moving != nil {
+		return CauseShuttingDown.With("node %q is going down", c.bridge.cfg.Node).EndedBy(ByBridge)
+	}
+	c.unjoin() // first, so that the record has the last numbers
+	c.store(ctx)
+	if !c.gone.Swap(true) {
+		c.log.Info("call left to the process that follows", "epoch", c.rec.Epoch)
+	}
+	return Cause{}
+}
+
+// fenced notes that another process has the call. Its legs are let go of at once:
+// what is under way here must not tell their peers anything.
+func (c *call) fenced() {
+	if c.gone.Swap(true) {
+		return
+	}
+	c.log.Warn("call fenced: another process has taken it over", "epoch", c.rec.Epoch)
+	c.abandonLegs()
+}
+
+// abandonLegs lets go of the legs that the call still has.
+func (c *call) abandonLegs() {
+	for _, s := range []side{sideA, sideB} {
+		if leg := c.legOf(s); leg != nil && !c.left[s] && !c.given[s] {
+			abandon(leg)
+		}
+	}
+}
+
+// relinquish is the end of a call that is not ours any more.
+func (c *call) relinquish(ctx context.Context) {
+	c.abandonLegs()
+	c.abortTransfer(ctx)
+	c.bridge.disowned(c)
+	c.unjoin()
+	c.awaitWrite()
+	for _, s := range []side{sideA, sideB} {
+		if leg := c.legOf(s); leg != nil && !c.left[s] && !c.given[s] {
+			c.waitClosed(leg)
+		}
+	}
+	c.dismissed.Wait()
+	c.awaitTaken()
+}
+
+// abandon lets go of a leg. One that cannot be let go of says and hears nothing
+// more of the bridge, and is its edge's.
+func abandon(leg Leg) {
+	if a, ok := leg.(Abandoner); ok {
+		a.Abandon()
+	}
+}
