@@ -58,7 +58,7 @@ func (s *session) wantVideo(wanted bool) {
 	if !wanted {
 		return
 	}
-	if err := s.port.OpenVideo(nil); err != nil {
+	if err := s.port.OpenVideo(nil, false); err != nil {
 		s.log.Warn("a call goes without its video", "error", err)
 	}
 }

@@ -84,8 +84,8 @@ type association struct {
 	cert        tls.Certificate
 	target      func() netip.AddrPort // where the peer should be
 	out         func(b []byte, to netip.AddrPort) error
-	keys        func(open, seal *srtp.Context, name string) // when the handshake is done
-	failed      func(err error, last bool)                  // an attempt came to nothing
+	keys        func(Exports) error        // when the handshake is done
+	failed      func(err error, last bool) // an attempt came to nothing
 
 	in     chan record
 	closed chan struct{}
@@ -212,16 +212,11 @@ func (a *association) extract(conn *dtls.Conn) error {
 	if err := c.ExtractSessionKeysFromDTLS(&state, a.active); err != nil {
 		return err
 	}
-	open, err := newProfile(c.Profile, c.Keys.RemoteMasterKey, c.Keys.RemoteMasterSalt, nil)
-	if err != nil {
-		return err
-	}
-	seal, err := newProfile(c.Profile, c.Keys.LocalMasterKey, c.Keys.LocalMasterSalt, nil)
-	if err != nil {
-		return err
-	}
-	a.keys(open, seal, "DTLS-"+c.Profile.String())
-	return nil
+	return a.keys(Exports{
+		Profile: uint16(c.Profile),
+		Ours:    slices.Concat(c.Keys.LocalMasterKey, c.Keys.LocalMasterSalt),
+		Theirs:  slices.Concat(c.Keys.RemoteMasterKey, c.Keys.RemoteMasterSalt),
+	})
 }
 
 // take hands a record to the handshake, or drops it: DTLS repeats what is lost.

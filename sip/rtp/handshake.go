@@ -1,6 +1,7 @@
 package rtp
 
 import (
+	"fmt"
 	"net/netip"
 	"sync"
 
@@ -16,6 +17,8 @@ type handshakes struct {
 	media   *association
 	reports *association
 	why     error // of the last failure
+
+	exported, exportedReports *Exports // the keys that came of them
 }
 
 // isDTLS tells records from media on one port (RFC 7983 section 7).
@@ -33,6 +36,7 @@ func (s *stream) associate(p sdp.Protection, muxed bool) {
 		return
 	}
 	h.media, h.reports, h.why = nil, nil, nil
+	h.exported, h.exportedReports = nil, nil
 	h.mu.Unlock()
 	for _, old := range []*association{media, reports} {
 		if old != nil {
@@ -42,17 +46,17 @@ func (s *stream) associate(p sdp.Protection, muxed bool) {
 	if p.Keying != sdp.DTLS {
 		return
 	}
-	media = s.newAssociation(p, s.mediaTarget, s.sendMedia, func(open, seal *srtp.Context, name string) { s.install(open, seal, name, true, muxed) })
+	media = s.newAssociation(p, s.mediaTarget, s.sendMedia, func(k Exports) error { return s.installKeys(k, true, muxed) })
 	reports = nil
 	if !muxed {
-		reports = s.newAssociation(p, s.reportsTarget, s.sendReport, func(open, seal *srtp.Context, name string) { s.install(open, seal, name, false, true) })
+		reports = s.newAssociation(p, s.reportsTarget, s.sendReport, func(k Exports) error { return s.installKeys(k, false, true) })
 	}
 	h.mu.Lock()
 	h.media, h.reports = media, reports
 	h.mu.Unlock()
 }
 
-func (s *stream) newAssociation(p sdp.Protection, target func() netip.AddrPort, out func([]byte, netip.AddrPort) error, keys func(open, seal *srtp.Context, name string)) *association {
+func (s *stream) newAssociation(p sdp.Protection, target func() netip.AddrPort, out func([]byte, netip.AddrPort) error, keys func(Exports) error) *association {
 	cert, err := s.port.pool.Certificate()
 	if err != nil {
 		s.handshakeFailed(err, true)
@@ -98,6 +102,35 @@ func (h *handshakes) trouble() string {
 		return ""
 	}
 	return h.why.Error()
+}
+
+// installKeys takes over the keys of a handshake, for media, reports or both.
+func (s *stream) installKeys(k Exports, media, reports bool) error {
+	profile := srtp.ProtectionProfile(k.Profile)
+	if len(k.Ours) != len(k.Theirs) {
+		return fmt.Errorf("keys of %d and %d bytes", len(k.Ours), len(k.Theirs))
+	}
+	size, err := profile.KeyLen()
+	if err != nil || len(k.Ours) < size {
+		return fmt.Errorf("SRTP profile %d with a key of %d bytes: no such profile", k.Profile, len(k.Ours))
+	}
+	open, err := newProfile(profile, k.Theirs[:size], k.Theirs[size:], nil)
+	if err != nil {
+		return err
+	}
+	seal, err := newProfile(profile, k.Ours[:size], k.Ours[size:], nil)
+	if err != nil {
+		return err
+	}
+	s.dtls.mu.Lock()
+	if media {
+		s.dtls.exported = &k
+	} else {
+		s.dtls.exportedReports = &k
+	}
+	s.dtls.mu.Unlock()
+	s.install(open, seal, "DTLS-"+profile.String(), media, reports)
+	return nil
 }
 
 // install takes over keys, for media, reports or both.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -69,7 +70,8 @@ func (p *Pool) Addr() netip.Addr { return p.addr }
 type Options struct {
 	Log     *slog.Logger  // carries the call and leg; nil = silent
 	CNAME   string        // RTCP name; "" = made up for this port (RFC 7022 section 4.2)
-	Restore *State        // continue the stream of a process that is gone, on the same port
+	Restore *State        // continue the stream of a process that is gone
+	Moved   bool          // not on the port where it was, but on another
 	Reports time.Duration // mean time between RTCP reports; 0 = 5 s
 }
 
@@ -90,15 +92,19 @@ func (p *Pool) Open(o Options) (*Port, error) {
 		port.reports = reportEvery
 	}
 	var err error
-	if port.audio, err = port.open(bridge.Audio, o.Restore); err != nil {
+	if port.audio, err = port.open(bridge.Audio, o.Restore, o.Moved); err != nil {
 		return nil, err
 	}
 	return port, nil
 }
 
 // open binds a pair for a stream of the port and starts to receive.
-func (p *Port) open(kind bridge.Kind, restore *State) (*stream, error) {
-	media, reports, err := p.pool.bind(restore)
+func (p *Port) open(kind bridge.Kind, restore *State, moved bool) (*stream, error) {
+	var at uint16
+	if restore != nil && !moved {
+		at = restore.Local.Port()
+	}
+	media, reports, err := p.pool.bind(at)
 	if err != nil {
 		return nil, err
 	}
@@ -109,6 +115,8 @@ func (p *Port) open(kind bridge.Kind, restore *State) (*stream, error) {
 	reports.class(kind)
 	if restore != nil {
 		s.tx.restored(*restore, p.now())
+		s.rx.restored(*restore)
+		s.kept = restore
 	}
 	s.engine = newGoroutines()
 	s.engine.add(s)
@@ -131,10 +139,11 @@ func (p *Pool) InUse() int {
 	return p.inUse
 }
 
-func (p *Pool) bind(restore *State) (media, reports *socket, err error) {
+// bind takes the pair of a port, or whichever is next for 0.
+func (p *Pool) bind(at uint16) (media, reports *socket, err error) {
 	switch {
-	case restore != nil:
-		media, reports, err = p.bindSame(restore.Local.Port())
+	case at != 0:
+		media, reports, err = p.bindSame(at)
 	case p.lo == 0:
 		media, reports, err = p.bindAny()
 	default:
@@ -224,15 +233,13 @@ func (p *Pool) exhausted(taken error) error {
 // not.
 func (p *Pool) bindSame(port uint16) (media, reports *socket, err error) {
 	p.mu.Lock()
-	for i, r := range p.free {
-		if r.port == port {
-			p.free = append(p.free[:i:i], p.free[i+1:]...)
-			break
-		}
+	at := slices.IndexFunc(p.free, func(r resting) bool { return r.port == port })
+	if at >= 0 {
+		p.free = slices.Delete(p.free, at, at+1)
 	}
 	p.mu.Unlock()
 	media, reports, err = p.bindPair(port)
-	if err != nil && p.owns(port) {
+	if err != nil && at >= 0 {
 		p.giveBack(port)
 	}
 	return media, reports, err

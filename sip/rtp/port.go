@@ -61,8 +61,8 @@ func (p *Port) VideoLocal() netip.AddrPort {
 
 // OpenVideo takes a second pair of ports from the pool, for video. If one is
 // open already, that is it. restore, if not nil, continues a stream of a process
-// that is gone.
-func (p *Port) OpenVideo(restore *State) error {
+// that is gone, moved on another port than before.
+func (p *Port) OpenVideo(restore *State, moved bool) error {
 	p.videoMu.Lock()
 	defer p.videoMu.Unlock()
 	if p.closed {
@@ -71,7 +71,7 @@ func (p *Port) OpenVideo(restore *State) error {
 	if p.video.Load() != nil {
 		return nil
 	}
-	v, err := p.open(bridge.Video, restore)
+	v, err := p.open(bridge.Video, restore, moved)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package rtp
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -60,11 +61,19 @@ type opener struct {
 	before  *srtp.Context // under the key until recently
 	until   time.Time     // how long it is good
 
+	resumed *Source // how far the peer had come under the key before this process; nil once it was heard
+
 	header rtp.Header // kept here so that a packet costs no allocation
 	plain  []byte     // made when there is a key
 }
 
-var errNoKey = errors.New("no key yet")
+var (
+	errNoKey    = errors.New("no key yet")
+	errReplayed = errors.New("a packet from before the record")
+)
+
+// seqHalf is how far apart two sequence numbers are at most without a roll-over.
+const seqHalf = 1 << 15
 
 // use takes over what was agreed on. The same key again leaves everything as it
 // is, with its roll-over counter and what was seen (RFC 3711 section 3.3.1);
@@ -72,7 +81,7 @@ var errNoKey = errors.New("no key yet")
 func (o *opener) use(p sdp.Protection, now time.Time) error {
 	switch p.Keying {
 	case sdp.Clear:
-		o.locked, o.key, o.ctx, o.reports, o.before = false, sdp.Crypto{}, nil, nil, nil
+		o.locked, o.key, o.ctx, o.reports, o.before, o.resumed = false, sdp.Crypto{}, nil, nil, nil, nil
 	case sdp.SDES:
 		if o.ctx != nil && o.key.Equal(p.Theirs) {
 			return nil
@@ -98,6 +107,9 @@ func (o *opener) install(ctx *srtp.Context, media, reports bool, now time.Time) 
 		o.plain = make([]byte, maxPacket+1)
 	}
 	if media {
+		if o.ctx != nil {
+			o.resumed = nil // it was under another key
+		}
 		o.before, o.until, o.ctx = o.ctx, now.Add(rekeyOverlap), ctx
 	}
 	if reports {
@@ -113,12 +125,42 @@ func (o *opener) rtp(b []byte, now time.Time) ([]byte, error) {
 	if o.ctx == nil {
 		return nil, errNoKey
 	}
+	if o.resumed != nil && len(b) >= headerSize && o.resumed.SSRC == binary.BigEndian.Uint32(b[8:]) {
+		return o.find(b)
+	}
 	// Not in place: a key that does not fit may leave nothing for the next try.
 	plain, err := o.ctx.DecryptRTP(o.plain[:0], b, &o.header)
 	if err != nil && o.overlap(now) {
 		return o.before.DecryptRTP(o.plain[:0], b, &o.header)
 	}
 	return plain, err
+}
+
+// find opens the first packet of a source that another process has heard before:
+// the tag tells which roll-over counter is the right one. What came before the
+// record is not heard a second time.
+func (o *opener) find(b []byte) ([]byte, error) {
+	seq, last := uint64(binary.BigEndian.Uint16(b[2:])), o.resumed.Index
+	near := last>>16 + 1 // so that none of the candidates is negative
+	switch diff := int32(seq) - int32(uint16(last)); {
+	case diff > seqHalf:
+		near--
+	case diff < -seqHalf:
+		near++
+	}
+	err := errReplayed
+	for _, cycle := range [...]uint64{near, near + 1, near - 1} {
+		if cycle == 0 || (cycle-1)<<16|seq <= last {
+			continue
+		}
+		o.ctx.SetROC(o.resumed.SSRC, uint32(cycle-1))
+		var plain []byte
+		if plain, err = o.ctx.DecryptRTP(o.plain[:0], b, &o.header); err == nil {
+			o.resumed = nil
+			return plain, nil
+		}
+	}
+	return nil, err
 }
 
 // rtcp is the same for reports.
@@ -150,7 +192,53 @@ type sealer struct {
 	ctx     *srtp.Context // nil while there is no key yet
 	reports *srtp.Context // the same for reports
 	name    string        // of the suite, for people
+	resumed *sealed       // where the first key goes on; nil = at the beginning
 	header  rtp.Header
+}
+
+// sealed is how far packets of ours had come under a key.
+type sealed struct{ ssrc, cycles, reports uint32 }
+
+// resumes makes the first key go on where another process has left it.
+func (s *sealer) resumes(ssrc, cycles, reports uint32) { s.resumed = &sealed{ssrc, cycles, reports} }
+
+// begin sets where a key goes on.
+func (s *sealer) begin(media, reports *srtp.Context) {
+	r := s.resumed
+	if r == nil {
+		return
+	}
+	if media != nil {
+		media.SetROC(r.ssrc, r.cycles)
+	}
+	if reports != nil {
+		reports.SetIndex(r.ssrc, r.reports)
+	}
+}
+
+// cycles is the roll-over counter of the highest packet that left, or of the next
+// one if none has yet.
+func (s *sealer) cycles(ssrc uint32) uint32 {
+	switch {
+	case s.ctx != nil:
+		roc, _ := s.ctx.ROC(ssrc)
+		return roc
+	case s.resumed != nil:
+		return s.resumed.cycles
+	}
+	return 0
+}
+
+// reported is the index of the last reports that left.
+func (s *sealer) reported(ssrc uint32) uint32 {
+	if s.reports == nil {
+		if s.resumed != nil {
+			return s.resumed.reports
+		}
+		return 0
+	}
+	index, _ := s.reports.Index(ssrc)
+	return index
 }
 
 // use takes over what was agreed on. Under the same key the roll-over counter
@@ -167,6 +255,9 @@ func (s *sealer) use(p sdp.Protection) error {
 		if err != nil {
 			return err
 		}
+		if s.ctx == nil {
+			s.begin(ctx, ctx)
+		}
 		*s = sealer{locked: true, key: p.Ours, ctx: ctx, reports: ctx, name: p.Ours.Suite}
 	default:
 		if p.Keying == sdp.Pending || !s.key.Equal(sdp.Crypto{}) {
@@ -181,9 +272,15 @@ func (s *sealer) use(p sdp.Protection) error {
 func (s *sealer) install(ctx *srtp.Context, name string, media, reports bool) {
 	s.locked = true
 	if media {
+		if s.ctx == nil {
+			s.begin(ctx, nil)
+		}
 		s.ctx, s.name = ctx, name
 	}
 	if reports {
+		if s.reports == nil {
+			s.begin(nil, ctx)
+		}
 		s.reports = ctx
 	}
 }

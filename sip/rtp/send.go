@@ -44,6 +44,9 @@ type sender struct {
 	sentBefore     uint64 // under others
 	sentAtLastRTCP uint64
 	lastSent       time.Time
+	firstSent      time.Time
+	left           uint16    // highest number that left under this SSRC
+	begun          bool      // one has
 	quietSince     time.Time // of the first agreement on what to send
 }
 
@@ -103,6 +106,7 @@ func (s *sender) reclock(clock uint32) {
 	}
 	s.ssrc = rand.Uint32()
 	s.line = newTimeline(clock, s.line.video)
+	s.begun = false
 	s.sentBefore, s.sentAtLastRTCP, s.octets = s.sent, s.sent, 0
 }
 
@@ -186,7 +190,12 @@ func (s *sender) leave(err error, n, payload int, now time.Time) {
 		s.dropped++
 		return
 	}
-	s.sent++
+	if s.sent++; s.firstSent.IsZero() {
+		s.firstSent = now
+	}
+	if !s.begun || int16(s.header.SequenceNumber-s.left) > 0 {
+		s.left, s.begun = s.header.SequenceNumber, true
+	}
 	s.octets += uint64(payload)
 	s.lastSent = now
 }

@@ -24,6 +24,7 @@ type stream struct {
 	rc control
 
 	dtls handshakes
+	kept *State // of the process that had the stream before; nil after the first agreement
 }
 
 // configure applies what was agreed on, and learns the peer's address again.
@@ -36,6 +37,12 @@ func (s *stream) configure(a sdp.Stream) {
 	}
 	s.rc.configure(a)
 	s.retarget()
+	if kept := s.kept; kept != nil {
+		s.kept = nil
+		if a.Protection.Keying == sdp.DTLS && s.resume(kept, a.RTCPMux) {
+			return // without another handshake
+		}
+	}
 	s.associate(a.Protection, a.RTCPMux)
 }
 

@@ -48,7 +48,7 @@ func videoAgreed(p, v *peer, codec bridge.Codec, feedback sdp.Feedback) sdp.Agre
 func openVideo(t *testing.T, codec bridge.Codec) (port *Port, rec *recorder, audio, video *peer) {
 	t.Helper()
 	port, rec, audio = openPort(t)
-	if err := port.OpenVideo(nil); err != nil {
+	if err := port.OpenVideo(nil, false); err != nil {
 		t.Fatal(err)
 	}
 	video = newPeer(t, port.VideoLocal())
@@ -146,7 +146,7 @@ func TestVideoAndAudioAreApart(t *testing.T) {
 func TestVideoIsSwitchedOff(t *testing.T) {
 	t.Parallel()
 	port, rec, _, video := openVideo(t, bridge.VP8)
-	if err := port.OpenVideo(nil); err != nil || port.pool.InUse() != 2 {
+	if err := port.OpenVideo(nil, false); err != nil || port.pool.InUse() != 2 {
 		t.Errorf("opened twice: %v, %d pairs", err, port.pool.InUse())
 	}
 	st, ok := port.VideoState()
@@ -166,13 +166,13 @@ func TestVideoIsSwitchedOff(t *testing.T) {
 	if st := port.Stats(); st.Received != 3 || st.SendDropped != 1 {
 		t.Errorf("%+v", st)
 	}
-	if err := port.OpenVideo(nil); err != nil {
+	if err := port.OpenVideo(nil, false); err != nil {
 		t.Fatal(err)
 	}
 	if st := port.Close(); st.Received != 3 || port.pool.InUse() != 0 {
 		t.Errorf("%+v, %d pairs", st, port.pool.InUse())
 	}
-	if err := port.OpenVideo(nil); err == nil {
+	if err := port.OpenVideo(nil, false); err == nil {
 		t.Error("opened after Close")
 	}
 }
@@ -186,7 +186,7 @@ func TestNoPortsForVideo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer port.Close()
-	if err := port.OpenVideo(nil); err == nil || port.VideoLocal().IsValid() {
+	if err := port.OpenVideo(nil, false); err == nil || port.VideoLocal().IsValid() {
 		t.Errorf("video on %v of a pool with one pair at %d: %v", port.VideoLocal(), base, err)
 	}
 }
