@@ -62,14 +62,17 @@ type Leg struct {
 	session sessionID
 	digits  []digit // to be sent by INFO; the first is on its way
 
-	terms      sessionTerms // of the session timer
-	minSE      int          // the interval on which the peer's network insists; 0 = not said
-	refreshing *time.Timer  // until our next refresh
-	expiry     *time.Timer  // until the call ends without one
-	updates    bool         // the peer takes UPDATE
+	terms       sessionTerms // of the session timer
+	minSE       int          // the interval on which the peer's network insists; 0 = not said
+	refreshing  *time.Timer  // until our next refresh
+	expiry      *time.Timer  // until the call ends without one
+	refreshedAt time.Time    // when that was last put off
+	updates     bool         // the peer takes UPDATE
 
 	spoke    time.Time // when the peer's last request in the dialog came
 	failures int       // probes without an answer, in a row
+
+	inviteSeq uint32 // of an INVITE that another process has sent or taken
 
 	invite *serverTx // incoming
 	last18 func()    // repeats the last provisional answer

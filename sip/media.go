@@ -24,6 +24,8 @@ type session struct {
 	id, version uint64
 	local       sdp.Description // ours, as last sent
 	remote      sdp.Description // the peer's, as last taken
+	settled     sdp.Description // ours, as last agreed on
+	answered    bool            // by our answering the peer's
 	offering    bool            // local is an offer that has no answer yet
 	agreed      *sdp.Agreed     // nil: nothing agreed yet
 	plan        *bridge.MediaPlan
@@ -139,6 +141,7 @@ func (s *session) answer(offer sdp.Description, plan bridge.MediaPlan) ([]byte, 
 		return nil, bridge.CauseMediaIncompatible.With("%v", err)
 	}
 	s.take(answer, offer, agreed, plan)
+	s.answered = true
 	return answer.Bytes(), nil
 }
 
@@ -169,6 +172,7 @@ func (s *session) accept(answer sdp.Description) error {
 	}
 	plan.Digits = s.dtmf.carries(plan.Digits)
 	s.take(s.local, answer, agreed, plan)
+	s.answered = false
 	return nil
 }
 
@@ -182,6 +186,7 @@ func (s *session) take(local, remote sdp.Description, agreed sdp.Agreed, plan br
 		s.video = plan.Video
 	}
 	s.local, s.remote, s.agreed, s.plan, s.offering = local, remote, &agreed, &plan, false
+	s.settled = local
 	s.port.Configure(agreed)
 	s.since = time.Now()
 	s.direct()
@@ -212,7 +217,7 @@ func (s *session) reanswer(offer sdp.Description, plan bridge.MediaPlan) ([]byte
 		answer, agreed, err := s.propose(offer, c)
 		if err == nil && bytes.Equal(answer.Bytes(), s.local.Bytes()) {
 			if agreed.Audio.SameWay(s.agreed.Audio) && agreed.Video.SameWay(s.agreed.Video) {
-				s.remote = offer
+				s.remote, s.settled, s.answered = offer, s.local, true
 				return answer.Bytes(), nil
 			}
 		}

@@ -204,6 +204,7 @@ func (l *Leg) keepAlive(s sessionTerms) {
 	if s.seconds == 0 {
 		return
 	}
+	l.refreshedAt = l.agent.cfg.Now()
 	refresh, end := s.due()
 	if s.ours {
 		l.refreshing = l.after(time.Duration(refresh)*l.trunk.second, l.refresh)
