@@ -26,6 +26,9 @@ type reinvite struct {
 	before  session // what to go back to
 	ack     func()  // repeats the ACK; nil before there is one
 	glares  int
+
+	moved    chan error // of a call that goes on elsewhere: told what became of it
+	refusals int        // to follow it there
 }
 
 var _ bridge.Adapter = (*Leg)(nil)
@@ -100,12 +103,17 @@ func (l *Leg) onReoffered(r *reinvite, res *sipgo.Response) {
 		l.onReaccepted(r, res)
 	case l.reinvite != r || l.muted:
 	case res.StatusCode == 481:
+		r.followed(errGone)
 		l.rollBack(r)
 		l.lost("a re-INVITE", "says that it knows of no such call (481)")
 	case res.StatusCode == 408:
+		r.followed(errGone)
 		l.rollBack(r)
 		l.lost("a re-INVITE", "is reported not to answer (408)")
 	case l.raise(r, res):
+	case r.moved != nil:
+		l.rollBack(r)
+		l.unmoved(r, res)
 	case r.refresh:
 		l.rollBack(r)
 		l.refreshed(res)
@@ -158,10 +166,12 @@ func (l *Leg) onReaccepted(r *reinvite, res *sipgo.Response) {
 	if err != nil {
 		// The peer has changed over to something that we cannot follow.
 		c := bridge.CauseMediaIncompatible.With("answer of trunk %q to our re-INVITE: %v", l.trunk.Name, err).EndedBy(l.peerParty())
+		r.followed(c)
 		l.ended(c, nil)
 		_ = l.bye(c)
 		return
 	}
+	r.followed(nil)
 	l.media.settle()
 	l.unchanged()
 	l.wish()
@@ -177,7 +187,10 @@ func (l *Leg) onUnoffered(r *reinvite, err error) {
 	case r.refresh:
 		l.notRefreshed(err)
 	case timedOut(err):
+		r.followed(errGone)
 		l.lost("a re-INVITE", "does not answer")
+	case r.moved != nil:
+		l.notMoved(r, err, movePause)
 	default:
 		l.unchanged()
 	}

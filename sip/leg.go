@@ -72,6 +72,7 @@ type Leg struct {
 	spoke    time.Time // when the peer's last request in the dialog came
 	failures int       // probes without an answer, in a row
 
+	resettled bool   // a description was sent again, since the last one's fate was not known
 	inviteSeq uint32 // of an INVITE that another process has sent or taken
 
 	invite *serverTx // incoming

@@ -314,5 +314,8 @@ func (m *mailbox) onResponse(res *sipgo.Response, f flow, broken error) {
 		c.deliver(res)
 		return
 	}
+	if m.strayAnswer(res) {
+		return
+	}
 	m.agent.counts.stray.Add(1)
 }

@@ -92,28 +92,29 @@ func (a *Agent) revive(t *trunk, rec *recorded, r bridge.Resumption, f flow) (l 
 
 // start makes a leg known to the network.
 func (l *Leg) start(ctx context.Context, rec *recorded, r bridge.Resumption, moved bool) error {
-	unanswered := rec.state == inviting || r.State != bridge.StateAnswered
 	var told chan error
-	var err error
+	way, err := l.wayOut(ctx, rec)
+	if err != nil {
+		l.drop()
+		return err
+	}
 	begin := func() {
 		if l.closed { // Shutdown was faster
 			err = bridge.CauseShuttingDown
 			return
 		}
 		l.box.legs = append(l.box.legs, l)
-		if unanswered {
-			err = l.unanswered2(ctx, rec)
+		if rec.state == inviting {
+			err = l.ready(rec, way)
 		} else {
-			told, err = l.goOn(rec, moved)
+			told, err = l.goOn(rec, moved && r.State == bridge.StateAnswered)
 		}
 		if err != nil {
 			l.over()
 		}
 	}
 	if doErr := l.enterBox(ctx, begin); doErr != nil {
-		l.agent.leave(l)
-		l.cancel()
-		l.media.port.Close()
+		l.drop()
 		return doErr
 	}
 	if err != nil || told == nil || !r.Moved {
@@ -125,6 +126,13 @@ func (l *Leg) start(ctx context.Context, rec *recorded, r bridge.Resumption, mov
 		err = bridge.CauseSignallingLost.With("the peer did not answer in time that the call has moved")
 	}
 	return err
+}
+
+// drop forgets a leg that nobody has heard of.
+func (l *Leg) drop() {
+	l.agent.leave(l)
+	l.cancel()
+	l.media.port.Close()
 }
 
 // enterBox runs f in the leg's mailbox, or in a new one where that has died.
@@ -143,10 +151,12 @@ func (l *Leg) enterBox(ctx context.Context, f func()) error {
 // knows where the call is now.
 func (l *Leg) goOn(rec *recorded, moved bool) (told chan error, err error) {
 	l.state = confirmed
-	if rec.state == answered && rec.invite != nil && l.incoming {
-		l.answerAgain(rec)
-	}
 	l.takeUpTimer(rec)
+	if rec.state == answered && rec.invite != nil && l.incoming {
+		if err := l.answerAgain(rec); err != nil {
+			return nil, err
+		}
+	}
 	l.watch()
 	l.mindMedia()
 	if moved {
@@ -182,6 +192,10 @@ func (l *Leg) takeUpTimer(rec *recorded) {
 // reviveMedia makes the media of a recorded leg. moved says that the peer has to
 // be told of it before anything can be sent: there are other ports, or no keys.
 func (a *Agent) reviveMedia(t *trunk, rec *recorded, r bridge.Resumption, shown origin) (s *session, moved bool, err error) {
+	sec := t.securityOver(rec.over)
+	if rec.Version < 2 && sec.travel && sec.policy != SRTPOff && sec.policy != SRTPDTLS {
+		return nil, false, bridge.CauseInternal.With("its record is of an older release, which kept no keys of SRTP")
+	}
 	agreed, answered, err := rec.agreed(func(g sdp.Agreed) bool {
 		plan, ok := rtp.PlanOf(g)
 		return ok && (r.Plan == nil || plan.Speech == r.Plan.Speech)
@@ -198,7 +212,7 @@ func (a *Agent) reviveMedia(t *trunk, rec *recorded, r bridge.Resumption, shown 
 		return nil, false, fmt.Errorf("open RTP port: %w", err)
 	}
 	s = &session{
-		port: port, log: a.cfg.Logger, advertise: shown.media, codecs: t.Codecs, dtmf: t.Media.DTMF, sec: t.securityOver(rec.over),
+		port: port, log: a.cfg.Logger, advertise: shown.media, codecs: t.Codecs, dtmf: t.Media.DTMF, sec: sec,
 		id: rec.Session, version: rec.SDP, informs: rec.Informs, deaf: rec.Deaf,
 		local: rec.local, settled: rec.local, remote: rec.remote, agreed: agreed, answered: answered,
 	}
@@ -207,7 +221,7 @@ func (a *Agent) reviveMedia(t *trunk, rec *recorded, r bridge.Resumption, shown 
 		port.Close()
 		return nil, false, fmt.Errorf("make a certificate for DTLS: %w", err)
 	}
-	moved = !there || rec.keyless(t, agreed)
+	moved = !there || rec.keyless(agreed)
 	s.takeUp(r.Plan, moved)
 	return s, moved, nil
 }
@@ -233,18 +247,14 @@ func reopen(pool *rtp.Pool, o rtp.Options, video *rtp.State) (port *rtp.Port, th
 	return port, !o.Moved, err
 }
 
-// keyless tells a protected call whose keys its record does not hold: those of
-// older releases do not even say whether it was one.
-func (r *recorded) keyless(t *trunk, a *sdp.Agreed) bool {
-	sec := t.securityOver(r.over)
-	if r.Version < 2 && sec.travel && t.Media.SRTP != SRTPOff && t.Media.SRTP != SRTPDTLS {
-		return true
-	}
+// keyless tells a call whose keys came of a handshake that its record does not
+// hold: there has to be another one.
+func (r *recorded) keyless(a *sdp.Agreed) bool {
 	if a == nil {
 		return false
 	}
 	lacks := func(s sdp.Stream, st *rtp.State) bool {
-		return s.Protection.Keying == sdp.DTLS && !st.Resumes(s.RTCPMux)
+		return s.Protection.Keying == sdp.DTLS && !st.Keyed(s.RTCPMux)
 	}
 	return lacks(a.Audio, &r.Media) || a.Video.Agreed() && r.Video != nil && lacks(a.Video, r.Video)
 }
@@ -265,7 +275,9 @@ func (s *session) takeUp(plan *bridge.MediaPlan, moved bool) {
 		s.plan, s.asked = &p, &p
 		s.video = p.Video
 	}
-	s.sec.keep(s.settled)
+	if !moved { // else the peer gets new ones with the new addresses
+		s.sec.keep(s.settled)
+	}
 	now := *s.agreed
 	if moved {
 		now.Audio.Direction, now.Video.Direction = now.Audio.Direction.And(sdp.RecvOnly), now.Video.Direction.And(sdp.RecvOnly)

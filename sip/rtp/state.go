@@ -191,8 +191,8 @@ func (s *stream) resume(st *State, muxed bool) bool {
 	return muxed || s.installKeys(*st.DTLSReports, false, true) == nil
 }
 
-// Resumes tells whether a stream of a record can go on with what was agreed on
-// then: whether its keys are there.
-func (st *State) Resumes(keyedByDTLS, muxed bool) bool {
-	return !keyedByDTLS || st.DTLS != nil && (muxed || st.DTLSReports != nil)
+// Keyed tells whether a stream of a record that was protected by DTLS can go on
+// without another handshake.
+func (st *State) Keyed(muxed bool) bool {
+	return st.DTLS != nil && (muxed || st.DTLSReports != nil)
 }

@@ -1,0 +1,80 @@
+package sip
+
+import (
+	"fmt"
+	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/bridge"
+)
+
+// A call whose addresses or keys are others than its peer knows is moved by a
+// re-INVITE: its Contact takes the dialog to us (RFC 3261 section 12.2.1.2), and
+// its description the media.
+
+const (
+	// moveRetries is how often a peer that will not follow is asked again.
+	moveRetries = 1
+	movePause   = 500 * time.Millisecond
+)
+
+// tellMoved asks the peer to follow. What is returned says what became of it.
+func (l *Leg) tellMoved() (chan error, error) {
+	if l.media.plan == nil {
+		return nil, bridge.CauseMediaIncompatible.With("nothing was agreed on yet that could be moved")
+	}
+	r := &reinvite{offer: offerOf(*l.media.plan), moved: make(chan error, 1)}
+	if err := l.reoffer(r); err != nil {
+		return nil, err
+	}
+	return r.moved, nil
+}
+
+// followed says what became of a move.
+func (r *reinvite) followed(err error) {
+	if r.moved == nil {
+		return
+	}
+	select {
+	case r.moved <- err:
+	default: // it was said already
+	}
+}
+
+// notMoved asks once more, and then gives the call up: the peer's media goes where
+// nobody takes it.
+func (l *Leg) notMoved(r *reinvite, why error, pause time.Duration) {
+	if r.refusals++; r.refusals <= moveRetries {
+		l.after(pause, func() {
+			if !l.mayOffer() {
+				r.refusals-- // something else is under way: after it
+				l.notMoved(r, why, movePause)
+				return
+			}
+			if err := l.reoffer(r); err != nil {
+				l.notMoved(r, err, movePause)
+			}
+		})
+		return
+	}
+	c := bridge.CauseSignallingLost.With("trunk %q at %s does not follow call %s to where it goes on: %v", l.trunk.Name, l.flow.remote(), l.info.ID, why).EndedBy(bridge.ByBridge)
+	r.followed(c)
+	l.ended(c, nil)
+	_ = l.bye(c)
+}
+
+// unmoved judges a refusal to follow.
+func (l *Leg) unmoved(r *reinvite, res *sipgo.Response) {
+	pause := movePause
+	switch {
+	case res.StatusCode == 491:
+		pause = l.glarePause()
+	case retryAfterOf(res) > 0:
+		pause = min(retryAfterOf(res), 10*time.Second)
+	}
+	l.notMoved(r, fmt.Errorf("it says %d %s", res.StatusCode, clip(res.Reason, 100)), pause)
+}
+
+// errGone says that the peer is not in the call any more.
+var errGone = bridge.CauseSignallingLost.With("the peer is in the call no more")

@@ -1,0 +1,112 @@
+package sip
+
+import (
+	"net"
+	"testing"
+
+	sipgo "github.com/emiago/sipgo/sip"
+
+	"riptide/bridge"
+	"riptide/sip/sdp"
+)
+
+// Where the ports are taken, or the call was another node's, the peer is told by a
+// re-INVITE; one that will not follow is asked once more, and then the call ends.
+func TestResumedElsewhere(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		answer []int // to the re-INVITEs
+	}{
+		{"followed", []int{200}},
+		{"followed at the second try", []int{500, 200}},
+		{"not followed", []int{500, 488}},
+		{"gone", []int{481}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			c, port := mediaSocket(t)
+			a, tr, d, l, body := callFor(t, "uas", port)
+			was, err := sdp.Parse(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rec := l.Record()
+			crash(t, a)
+			b := startAgent(t, newAcceptor(), tr)
+			type outcome struct {
+				leg bridge.Leg
+				err error
+			}
+			done := make(chan outcome, 1)
+			go func() {
+				l, err := b.Resume(ctx, bridge.Resumption{LegRecord: rec, State: bridge.StateAnswered, Moved: true})
+				done <- outcome{l, err}
+			}()
+			d.to = b.Addr()
+			var inv *sipgo.Request
+			for _, status := range tc.answer {
+				inv = d.request("INVITE")
+				now, err := sdp.Parse(inv.Body())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if now.Origin.ID != was.Origin.ID || now.Origin.Version <= was.Origin.Version || inv.Contact().Address.Port != int(b.Addr().Port()) || mediaOf(t, inv.Body()) == mediaOf(t, body) {
+					t.Errorf("%s", inv)
+				}
+				was = now
+				answer := ""
+				if status == 200 {
+					answer = offerSDP(2, port)
+				}
+				d.peer.respond(inv, status, "Whatever", "", answer)
+				d.request("ACK")
+			}
+			if tc.answer[len(tc.answer)-1] != 200 {
+				d.peer.respond(d.request("BYE"), 200, "OK", "", "")
+				if o := <-done; o.err == nil {
+					t.Error("no error")
+				}
+				return
+			}
+			o := <-done
+			if o.err != nil {
+				t.Fatal(o.err)
+			}
+			speak(o.leg, 1)
+			heard(t, c)
+			event(t, o.leg, bridge.MediaChanged)
+			d.uri = inv.Contact().Address.String()
+			hangUp(t, d, o.leg)
+		})
+	}
+}
+
+// Another program has the RTP port: the call goes on, on another.
+func TestResumedOnAnotherPort(t *testing.T) {
+	t.Parallel()
+	c, port := mediaSocket(t)
+	a, tr, d, l, body := callFor(t, "uac", port)
+	rec := l.Record()
+	crash(t, a)
+	other, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(mediaOf(t, body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	b := startAgent(t, newAcceptor(), tr, func(c *Config) { c.Listen = []string{a.Addr().String()} })
+	again, err := b.Resume(ctx, bridge.Resumption{LegRecord: rec, State: bridge.StateAnswered})
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv := d.request("INVITE")
+	if mediaOf(t, inv.Body()) == mediaOf(t, body) {
+		t.Errorf("%s", inv.Body())
+	}
+	d.peer.respond(inv, 200, "OK", "", offerSDP(2, port))
+	d.request("ACK")
+	event(t, again, bridge.MediaChanged)
+	speak(again, 1)
+	heard(t, c)
+	hangUp(t, d, again)
+}
