@@ -51,6 +51,7 @@ func (a *appliance) makeServer(ctx context.Context, cfg *configs.Config, verifie
 	}
 	sc := h3.ServerConfig{
 		Listen: cfg.RIPT.Listen.String(), Authority: cfg.RIPT.Authority, Certificate: *cfg.RIPT.TLS.Pair.Reveal(),
+		Renewed:  cfg.RIPT.Renewed(func(err error) { logger.Warn("the old certificate is shown on", "error", err) }),
 		TokenKey: cfg.RIPT.TokenKey.Reveal(),
 		Acceptor: a.admin.Count(a.bridge), OnRefuse: a.admin.Refused("ript"), Verifier: verifier, Store: a.store, Log: logger,
 		CustomerOAuth: cfg.RIPT.ClientKey.Reveal() != nil,

@@ -134,11 +134,16 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 const maxHeader = 32 << 10
 
 func (s *Server) tlsConfig(alpn ...string) *tls.Config {
-	return &tls.Config{
+	cfg := &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{s.cfg.Certificate},
 		NextProtos:   alpn,
 	}
+	if renewed := s.cfg.Renewed; renewed != nil {
+		cfg.Certificates = nil // GetCertificate comes second to them
+		cfg.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return renewed() }
+	}
+	return cfg
 }
 
 // Listen takes the UDP and the TCP port and loads the registered handlers. With

@@ -30,12 +30,15 @@ type ServerConfig struct {
 	Listen      string          // UDP and TCP address, "host:port"
 	Authority   string          // public "host" or "host:port": in every URI we hand out, never taken from a request
 	Certificate tls.Certificate // of that host
-	TGs         []TGConfig
-	Clients     []OAuthClient
-	Acceptor    bridge.Acceptor
-	Verifier    *stir.Verifier
-	CA          *stir.CA // issues the clients' certificates; nil = POST certs is not offered
-	Store       store.Store
+	// Renewed, if not nil, is asked for the certificate with each connection, so
+	// that a new one needs no restart. The keys below stay those of Certificate.
+	Renewed  func() (*tls.Certificate, error)
+	TGs      []TGConfig
+	Clients  []OAuthClient
+	Acceptor bridge.Acceptor
+	Verifier *stir.Verifier
+	CA       *stir.CA // issues the clients' certificates; nil = POST certs is not offered
+	Store    store.Store
 
 	// TokenKey signs access tokens. All nodes of one authority share it. Nil:
 	// derived from the certificate's key.

@@ -106,3 +106,19 @@ func touch(t *testing.T, name File, n int64) {
 		t.Fatal(err)
 	}
 }
+
+// TestRenewedForAnotherName: a new certificate of the RIPT server that peers
+// would not take for it is not shown to them.
+func TestRenewedForAnotherName(t *testing.T) {
+	t.Parallel()
+	certificate, key := writePair(t, t.TempDir(), 1)
+	d := &decoder{at: map[string]place{}, told: map[string]bool{}}
+	r := &RIPT{Authority: "another.example:443", TLS: TLS{Certificate: certificate, Key: key, Pair: NewSecret(d.loadPair("ript.tls", certificate, key))}}
+	var complaints []string
+	renewed := r.Renewed(func(err error) { complaints = append(complaints, err.Error()) })
+	touch(t, certificate, 2)
+	pair, err := renewed()
+	if err != nil || pair != r.TLS.Pair.Reveal() || len(complaints) != 1 || !strings.Contains(complaints[0], "not valid for another.example") {
+		t.Errorf("%v, complaints %q", err, complaints)
+	}
+}
