@@ -38,8 +38,9 @@ var (
 	ports       = regexp.MustCompile(`\b[A-Za-z][A-Za-z0-9-]*:[0-9]{4,5}\b`)
 	dotted      = regexp.MustCompile(`[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+`)
 
-	// keys are those of the configuration that belong to no trunk.
-	keys = regexp.MustCompile(`^(?:sip\.(?:media|tls|listen|advertise|dns)|ript\.(?:key|tls|listen|authority|token-key)|identity\.(?:ca|roots)|limits\.calls|trunks\.NAME)(?:\.[a-z-]+)*$`)
+	// keys are those of the configuration that tell nothing of another trunk.
+	keys = regexp.MustCompile(`^(?:sip\.(?:media|tls|listen|advertise|dns|srtp|srtp-keys|transport|peer|timer|dtmf|login|accept|identity|rate|match|number|numbers|register)` +
+		`|ript\.(?:key|tls|listen|authority|token-key|e2e-keys)|identity\.(?:ca|roots)|limits\.calls|trunks\.NAME)(?:\.[a-z-]+)*$`)
 )
 
 // discreetName is what is said instead of a word with dots: a host's name, a key

@@ -14,6 +14,7 @@ func TestDiscreet(t *testing.T) {
 		"number +12025550100 is not 3.14 of 10:30":         "number +12025550100 is not 3.14 of 10:30",
 		"trunks.pbx.sip: callers (add it)":                 "(key): callers (add it)",
 		"trunks.x.sip: callers (trunks.NAME.sip.peer)":     "trunks.x.sip: callers (trunks.NAME.sip.peer)",
+		"it has no SRTP (sip.srtp is dtls)":                "it has no SRTP (sip.srtp is dtls)",
 		"no certificate: key identity.ca":                  "no certificate: key identity.ca",
 		"G.722, SIP/2.0, e.g. 1.5s of v1.2":                "G.722, SIP/2.0, e.g. 1.5s of v1.2",
 		"lookup gw1 on 10.0.0.53:53: no such host":         "lookup (name) on (address): no such host",

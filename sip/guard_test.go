@@ -159,11 +159,11 @@ func TestLoginAfterTheClockIsSetBack(t *testing.T) {
 		c.Now = func() time.Time { return time.Now().Add(-time.Duration(back.Load())) }
 	})
 	alice := &Accept{Users: map[string]Password{"alice": "secret"}, Algorithms: []string{"MD5"}}
-	now := nonceLife
-	a.guard.uptime = func() time.Duration { return now }
+	var now atomic.Int64
+	a.guard.uptime = func() time.Duration { return time.Duration(now.Load()) }
 	var old *sipgo.Request
 	for range maxNonces + 1 {
-		now += 20 * time.Millisecond
+		now.Add(int64(20 * time.Millisecond))
 		old = answerTo(t, a.guard.challenges(alice.Algorithms, false, loopback)[0], "alice", "secret", 1)
 		if _, v := a.guard.judge(old, alice); v != proven {
 			t.Fatalf("verdict %d", v)
