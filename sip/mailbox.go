@@ -137,11 +137,17 @@ func (m *mailbox) leg(localTag, remoteTag string) *Leg {
 	return nil
 }
 
+// dropLeg forgets a leg, and in the end whatever INVITE of it has no answer.
 func (m *mailbox) dropLeg(l *Leg) {
 	for i, x := range m.legs {
 		if x == l {
 			m.legs = append(m.legs[:i], m.legs[i+1:]...)
-			return
+			break
+		}
+	}
+	for _, c := range m.client {
+		if len(m.legs) == 0 && c.req.IsInvite() && c.final == 0 {
+			c.forsake()
 		}
 	}
 }

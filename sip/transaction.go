@@ -201,6 +201,20 @@ func (m *mailbox) request(req *sipgo.Request, f flow, onResponse func(*sipgo.Res
 	return c, nil
 }
 
+// forsake ends a transaction that nobody waits for any more, if it has no final
+// answer by then: a peer that has said that it rings, and nothing after that,
+// would keep it for ever (RFC 3261 section 9.1).
+func (c *clientTx) forsake() {
+	time.AfterFunc(64*sipgo.T1, func() {
+		c.box.post(func() {
+			if c.final == 0 {
+				c.final = -1
+				c.tx.Terminate()
+			}
+		})
+	})
+}
+
 func (c *clientTx) ended(err error) {
 	delete(c.box.client, c.key)
 	if c.final != 0 {
