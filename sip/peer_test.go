@@ -216,9 +216,10 @@ type dlg struct {
 	local   string // From or To of the peer, with its tag
 	remote  string // the other, with the agent's tag once known
 	seq     int
-	branch  string   // of the INVITE
-	last    string   // of the last request by do
-	headers []string // of every request
+	branch  string     // of the INVITE
+	last    string     // of the last request by do
+	headers []string   // of every request
+	mu2     sync.Mutex // for tests that use it at many places at once
 }
 
 var branches struct {
