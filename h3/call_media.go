@@ -13,6 +13,7 @@ import (
 // against what our end can do.
 type terms struct {
 	handler string   // URI
+	advert  string   // what the handler says, for the record
 	media   []string // carriers that the client can use; empty: it does not say
 	client  advert.Advert
 	codecs  []bridge.Codec // our policy
@@ -22,7 +23,7 @@ type terms struct {
 // termsOf are the terms of a call on a TG under a handler.
 func (g *terminalGroup) termsOf(uri string, h *registration) terms {
 	return terms{
-		handler: uri, media: h.Handler.Media, client: agree.Only(h.adv, g.cfg.Reachable),
+		handler: uri, advert: h.Handler.Advertisement, media: h.Handler.Media, client: agree.Only(h.adv, g.cfg.Reachable),
 		codecs: g.cfg.Codecs, keyed: g.cfg.Keys != nil,
 	}
 }

@@ -78,6 +78,13 @@ type reverseByway struct {
 // newServerCall makes a call that is proceeding. Its port is set before anybody
 // else sees it.
 func newServerCall(desc CallDescription, info bridge.LegInfo, now func() time.Time) *serverCall {
+	c := blankServerCall(desc, info, now)
+	c.announce(Event{Type: eventProceeding})
+	return c
+}
+
+// blankServerCall makes a call of which nothing has been announced yet.
+func blankServerCall(desc CallDescription, info bridge.LegInfo, now func() time.Time) *serverCall {
 	c := &serverCall{
 		uri: desc.URI, desc: desc, info: info, now: now,
 		events: make(chan bridge.Event, 1+callEvents),
@@ -86,7 +93,6 @@ func newServerCall(desc CallDescription, info bridge.LegInfo, now func() time.Ti
 		told:   make(chan struct{}),
 		retire: func(*serverCall) {},
 	}
-	c.announce(Event{Type: eventProceeding})
 	c.lost = time.AfterFunc(signallingGrace, c.signallingLost)
 	return c
 }

@@ -59,6 +59,25 @@ func (t *callTable) add(c *serverCall) {
 	t.calls[c.id] = c
 }
 
+// enter puts a call in its place that another process had. There is room for
+// it whatever the limits say: it is no new call.
+func (t *callTable) enter(c *serverCall) error {
+	c.maxByways = t.limits.Byways
+	c.retire = t.retire
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.closed:
+		return bridge.CauseShuttingDown.With("the server is stopping")
+	case t.calls[c.id] != nil:
+		return bridge.CauseInternal.With("the call is here already")
+	}
+	t.placed++
+	t.calls[c.id] = c
+	delete(t.ended, c.id) // its name may stay in order, where it is harmless
+	return nil
+}
+
 // withdraw forgets a call that was refused before its client knew of it.
 func (t *callTable) withdraw(c *serverCall) {
 	t.mu.Lock()

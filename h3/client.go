@@ -270,9 +270,3 @@ func (c *Client) State() ClientState {
 	}
 	return s
 }
-
-// Resume will continue a leg of another process; taking calls over is not part
-// of this release. Its records hold what that needs.
-func (c *Client) Resume(_ context.Context, r bridge.Resumption) (bridge.Leg, error) {
-	return nil, bridge.CauseNotImplemented.With("trunk %q: call %s cannot be continued from its record in this release", r.Trunk, r.ID)
-}

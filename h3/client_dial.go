@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -231,23 +232,12 @@ func (t *trunk) accept(in bridge.Intent, k known, rep reply, jar *cookieJar, h *
 	if err != nil {
 		return nil, fail("call URI: %v", err)
 	}
-	l := &clientLeg{
-		t: t, tg: k.tg, jar: jar, uri: uri.String(), state: eventProceeding, lastGood: t.client.cfg.Now(),
-		info: bridge.LegInfo{
-			ID: uri.String(), Protocol: "ript", Trunk: t.cfg.Name, From: in.From, To: in.To,
-			Identity: bridge.Identity{Passport: in.Passport, Others: in.Others}, Media: in.Media, Hops: in.Hops,
-			Facts: in.Facts, Trace: in.Trace,
-		},
-		handler:     h,
-		keyed:       t.cfg.Keys != nil && !in.Media.Sealed,
-		adaptations: make(chan adapted, 1),
-
-		events: make(chan bridge.Event, eventQueue),
-		ending: make(chan bridge.Cause, 1),
-		done:   make(chan struct{}),
-
-		replies: make(chan error, 1),
-	}
+	l := t.newLeg(k.tg, uri.String(), jar, eventProceeding)
+	l.info, l.handler, l.keyed = bridge.LegInfo{
+		ID: uri.String(), Protocol: "ript", Trunk: t.cfg.Name, From: in.From, To: in.To,
+		Identity: bridge.Identity{Passport: in.Passport, Others: in.Others}, Media: in.Media, Hops: in.Hops,
+		Facts: in.Facts, Trace: in.Trace,
+	}, h, t.cfg.Keys != nil && !in.Media.Sealed
 	if l.desc, err = decode[CallDescription](t.cfg.Name, "description of call", at.String(), rep.Body); err == nil {
 		if l.desc.URI != "" && l.desc.URI != l.uri {
 			err = fail("Location and uri of the description differ")
@@ -264,6 +254,20 @@ func (t *trunk) accept(in bridge.Intent, k known, rep reply, jar *cookieJar, h *
 		return nil, err
 	}
 	return l, nil
+}
+
+// newLeg makes a leg to the call at uri.
+func (t *trunk) newLeg(tg *url.URL, uri string, jar *cookieJar, state string) *clientLeg {
+	return &clientLeg{
+		t: t, tg: tg, jar: jar, uri: uri, state: state, lastGood: t.client.cfg.Now(),
+		adaptations: make(chan adapted, 1),
+
+		events: make(chan bridge.Event, eventQueue),
+		ending: make(chan bridge.Cause, 1),
+		done:   make(chan struct{}),
+
+		replies: make(chan error, 1),
+	}
 }
 
 // told is what the peer may know of a call's facts. The caller's wish for

@@ -177,7 +177,7 @@ var commonOffers = []bridge.MediaOffer{
 
 // register makes a new set of handlers, with the most common ones in it.
 func (t *trunk) register(ctx context.Context, tg *url.URL) (*handlers, error) {
-	hs := &handlers{}
+	hs := t.handlersAt(tg)
 	for _, o := range commonOffers {
 		if o = o.Restrict(t.cfg.Codecs); len(o.Speech) == 0 {
 			continue // what this trunk speaks is registered with the first call

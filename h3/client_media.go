@@ -28,7 +28,7 @@ type callMedia struct {
 
 // openMedia makes the port. What is sent before there are carriers waits there.
 func (t *trunk) openMedia(l *clientLeg) *callMedia {
-	var cfg media.Config
+	cfg := media.Config{Resumed: l.resumed}
 	if l.keyed {
 		cfg.Keys = session(t.cfg.Keys, l.info.Trace, true)
 	}
@@ -182,9 +182,12 @@ func (t *trunk) rungs() []media.Rung {
 }
 
 // doc is the TG document as it was read last; of a TG that is gone, nothing.
+// Before the first is here, calls that go on have it as it was.
 func (t *trunk) doc() TG {
-	if k := t.snapshot(); k.doc != nil {
-		return k.doc.TG
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.known.doc != nil {
+		return t.known.doc.TG
 	}
-	return TG{}
+	return t.recalled.doc
 }

@@ -23,6 +23,7 @@ type trunk struct {
 
 	mu       sync.Mutex
 	known    known
+	recalled recalled                   // what records of calls say, until it is known
 	sessions map[string]*media.Sessions // by TG
 	err      error                      // of the last round of the loop; nil: all is well
 	rounds   int                        // of the loop, so far

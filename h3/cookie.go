@@ -92,6 +92,20 @@ func (j *cookieJar) Values(u *url.URL) map[string]string {
 	return out
 }
 
+// Restore takes the cookies of a record, within limits.
+func (j *cookieJar) Restore(u *url.URL, values map[string]string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var keep []*http.Cookie
+	for name, value := range values {
+		if len(name)+len(value) <= maxCookieSize && j.taken < maxCookies {
+			keep = append(keep, &http.Cookie{Name: name, Value: value, Path: "/", Secure: true})
+			j.taken++
+		}
+	}
+	j.jar.SetCookies(u, keep)
+}
+
 // site is what two URIs must have in common before the one may send us, and
 // our token, to the other: the registrable domain, or the very same authority
 // for addresses and names without one.

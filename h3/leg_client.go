@@ -2,7 +2,6 @@ package h3
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/url"
 	"strconv"
@@ -54,6 +53,8 @@ type clientLeg struct {
 	failures     int       // attempts to attach in a row that got no connection
 	flaps        int       // links in a row that did not last
 	acks         ackWatch
+
+	resumed bool // another process had it
 
 	keyed bool // we are an end of the call: sealed on the wire, clear at the bridge
 
@@ -111,43 +112,6 @@ func (l *clientLeg) End(ctx context.Context, c bridge.Cause) error {
 		return l.endErr
 	case <-ctx.Done():
 		return bridge.CausePeerTimeout.With("trunk %q: end call %s: the peer has not confirmed it yet: %v", l.info.Trunk, l.info.ID, context.Cause(ctx))
-	}
-}
-
-// legState is the protocol's part of the record.
-type legState struct {
-	Version          int               `json:"v"`
-	Call             string            `json:"call"` // URI, after migrations
-	TG               string            `json:"tg"`
-	Handler          string            `json:"handler"`
-	State            string            `json:"state"`
-	ClientDirectives string            `json:"clientDirectives"`
-	ServerDirectives string            `json:"serverDirectives"`
-	Cookies          map[string]string `json:"cookies,omitempty"`
-	Epoch            uint64            `json:"epoch"`
-	Sent             uint64            `json:"sent"` // seq of the last event
-}
-
-// Record is what another process needs to attach to this call.
-func (l *clientLeg) Record() bridge.LegRecord {
-	l.mu.Lock()
-	s := legState{
-		Version: 1, Call: l.uri, TG: l.tg.String(), Handler: l.desc.Handler, State: l.state,
-		ClientDirectives: l.desc.ClientDirectives, ServerDirectives: l.desc.ServerDirectives,
-		Epoch: l.epoch, Sent: l.sent,
-	}
-	l.mu.Unlock()
-	plan := l.first.plan
-	if l.media != nil {
-		_, plan = l.media.agreed.current()
-	}
-	if u, err := url.Parse(s.Call); err == nil {
-		s.Cookies = l.jar.Values(u)
-	}
-	state, _ := json.Marshal(s) // strings and numbers only
-	return bridge.LegRecord{
-		Protocol: l.info.Protocol, Trunk: l.info.Trunk, ID: l.info.ID,
-		From: l.info.From, To: l.info.To, Plan: &plan, State: state,
 	}
 }
 

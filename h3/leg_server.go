@@ -3,6 +3,7 @@ package h3
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"riptide/bridge"
 )
@@ -57,9 +58,17 @@ type serverLegState struct {
 	Early            bool   `json:"early,omitempty"`
 	SeqOut           uint64 `json:"seqOut"` // of the events we sent
 	SeqIn            uint64 `json:"seqIn"`  // highest of the client's
+
+	// From version 2 on.
+	Advert   string       `json:"advert,omitempty"` // of the handler, as it was when the agreement was made
+	Media    []string     `json:"media,omitempty"`  // carriers of the handler
+	Trace    bridge.Trace `json:"trace,omitzero"`   // as the client sent it: the keys of sealed media go by it
+	Facts    bridge.Facts `json:"facts,omitzero"`   // of the answer
+	Created  time.Time    `json:"created,omitzero"`
+	Answered time.Time    `json:"answered,omitzero"`
 }
 
-const serverLegStateVersion = 1
+const serverLegStateVersion = 2
 
 // Record is enough to serve the call's URI elsewhere.
 func (l serverLeg) Record() bridge.LegRecord {
@@ -71,11 +80,13 @@ func (l serverLeg) Record() bridge.LegRecord {
 		ClientDirectives: c.desc.ClientDirectives, ServerDirectives: c.desc.ServerDirectives,
 		State: c.desc.State, Early: c.last.Media,
 		SeqOut: c.seq, SeqIn: c.heard.highest,
+		Advert: c.terms.advert, Media: c.terms.media, Trace: c.info.Trace, Facts: c.desc.Facts,
+		Created: c.desc.Created, Answered: c.desc.Answered,
 	}
 	c.mu.Unlock()
 	raw, err := json.Marshal(st)
 	if err != nil {
-		raw = nil // strings and integers only: it cannot
+		raw = nil // strings, integers and times only: it cannot
 	}
 	return bridge.LegRecord{
 		Protocol: protocolRIPT, Trunk: c.info.Trunk, ID: c.uri, From: c.info.From, To: c.info.To,

@@ -229,7 +229,11 @@ func (c *Client) begin() {
 		}
 		c.opt.Seat.Release()
 	}
-	c.due = time.Now().Add(firstBudget)
+	budget := firstBudget
+	if c.opt.Epoch > 0 {
+		budget = dialBudget // the call runs, and somebody is listening to the silence
+	}
+	c.due = time.Now().Add(budget)
 	switch r, ok := c.better(time.Now()); {
 	case !ok || c.opt.Ladder.Verdict(c.authority, r) != Unknown:
 	case c.opt.Ladder.Probe(c.authority, r):

@@ -127,6 +127,38 @@ func (l *Ladder) Unanswered(authority string, r Rung) {
 	}
 }
 
+// Known is what is known of the rungs at an authority, by their names: whether
+// they work.
+func (l *Ladder) Known(authority string) map[string]bool {
+	var out map[string]bool
+	for r := PutGet + 1; int(r) < len(rungs); r++ {
+		v := l.Verdict(authority, r)
+		if v != Works && v != Fails {
+			continue
+		}
+		if out == nil {
+			out = map[string]bool{}
+		}
+		out[r.String()] = v == Works
+	}
+	return out
+}
+
+// Recall enters what Known told a former process, where nothing newer is known.
+// That something failed there is worth a try before long.
+func (l *Ladder) Recall(authority string, known map[string]bool) {
+	for name, works := range known {
+		r, ok := RungOf(name)
+		switch {
+		case !ok || r == PutGet || l.Verdict(authority, r) != Unknown:
+		case works:
+			l.Learn(authority, r, Works, worksFor)
+		default:
+			l.Learn(authority, r, Fails, unanswered)
+		}
+	}
+}
+
 // Renew makes the next call look anew for what has failed: there is a new
 // connection, which may lead elsewhere. A verdict that is new itself stays: a
 // pool that fills opens many connections, and all lead to the same place.

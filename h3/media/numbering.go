@@ -38,11 +38,17 @@ func elapsed(from, to time.Time, rate uint64) uint64 {
 	return d/second*rate + d%second*rate/second
 }
 
-// numbering gives the packets of successive sources one continuous numbering
-// from 1: gaps within a source stay gaps, a change of source leaves none. Times
+// firstAgain is the number with which a call goes on that another process had:
+// so far ahead of what that one used that nobody takes its packets for late ones,
+// or for loss.
+func firstAgain(now time.Time) uint64 { return uint64(now.UnixMilli()) << 10 }
+
+// numbering gives the packets of successive sources one continuous numbering,
+// from 1 where it is not told otherwise: gaps within a source stay gaps, a change of source leaves none. Times
 // are in units of the kind's base, what is added to them, too, so that a source
 // may change between clock rates.
 type numbering struct {
+	first   uint64 // number to begin with; 0 is 1
 	started bool
 	seq     uint64 // of the latest frame of the source
 	out     uint64 // what it was given
@@ -58,7 +64,7 @@ type numbering struct {
 func (n *numbering) next(c bridge.Codec, seq, ts uint64, now time.Time) (outSeq, outTS uint64, ok bool) {
 	mult := multiple(c)
 	if !n.started {
-		*n = numbering{started: true, seq: seq, out: 1, floor: seq, ts: ts / mult, rate: mult, at: now}
+		*n = numbering{started: true, seq: seq, out: max(n.first, 1), floor: seq, ts: ts / mult, rate: mult, at: now}
 		return n.out, ts, true
 	}
 	off := n.offset(c, ts/mult, mult, now)

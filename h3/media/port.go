@@ -58,6 +58,10 @@ type Config struct {
 	// sealed frames on.
 	Keys *seal.Session
 
+	// Resumed says that another process had the call before: its peer has heard
+	// packets of lower numbers.
+	Resumed bool
+
 	// Panic, at a server, hears that media cannot be sent because the client
 	// has parked no GET: the media-panic event. It is called at most once a
 	// second and must not block.
@@ -101,6 +105,9 @@ func NewPort(c Config) *Port {
 	p.out.origin = time.Now()
 	for k := range bridge.Kind(kinds) {
 		p.in.streams[k].kind, p.out.streams[k].kind = k, k
+		if c.Resumed {
+			p.out.streams[k].num.first = firstAgain(p.out.origin)
+		}
 	}
 	p.out.streams[bridge.Video].codec = bridge.H264 // until there is a packet
 	p.in.streams[bridge.Video].order = order{most: orderMostVideo, patient: true}
