@@ -83,6 +83,8 @@ func (m *callMedia) Attached(uri string, epoch uint64) {
 		m.epoch, m.left = epoch, false
 		m.carriers.Close()
 		m.carry(uri, m.carriers.Epoch()+1)
+	default:
+		m.Renumber()
 	}
 }
 

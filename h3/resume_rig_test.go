@@ -120,6 +120,13 @@ func (g *meter) Push(*bridge.Frame) {
 	g.last = now
 }
 
+// begin forgets what was before.
+func (g *meter) begin() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last, g.longest = time.Now(), 0
+}
+
 func (g *meter) gap() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()

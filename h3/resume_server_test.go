@@ -28,6 +28,8 @@ func TestServerKilledAndStartedAgain(t *testing.T) {
 			stopOut := talk(out.Media)
 			stopIn := talk(func() bridge.MediaPort { return serving.Load().(bridge.MediaPort) })
 			time.Sleep(500 * time.Millisecond)
+			atOut.begin()
+			atIn.begin()
 
 			r := again(in, bridge.StateAnswered)
 			m.crash()

@@ -157,7 +157,7 @@ func TestPlacedCall(t *testing.T) {
 	var state serverLegState
 	rec := leg.Record()
 	must(t, json.Unmarshal(rec.State, &state))
-	if rec.ID != d.URI || !rec.Incoming || state.Version != 1 || state.Client != testClient || state.Handler != d.Handler || state.SeqOut != 1 {
+	if rec.ID != d.URI || !rec.Incoming || state.Version != serverLegStateVersion || state.Client != testClient || state.Handler != d.Handler || state.SeqOut != 1 {
 		t.Errorf("record %+v, state %+v", rec, state)
 	}
 }

@@ -83,7 +83,7 @@ func (p *Port) attach(c carrier, epoch uint64, peer string) {
 	}
 	cs.changed()
 	cs.mu.Unlock()
-	p.renumber()
+	p.Renumber()
 }
 
 // detach takes a carrier back.
@@ -93,7 +93,7 @@ func (p *Port) detach(c carrier) {
 	cs.all = slices.DeleteFunc(cs.all, func(a attached) bool { return a.carrier == c })
 	cs.changed()
 	cs.mu.Unlock()
-	p.renumber()
+	p.Renumber()
 }
 
 // takeOver attaches a carrier of a server that the client has opened beside its

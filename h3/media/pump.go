@@ -252,9 +252,10 @@ func (p *Port) askSource(now time.Time) (wait time.Duration) {
 	return idleAfter
 }
 
-// renumber sends numbers in full again: behind the new carrier may be a peer
-// that knows none of the old ones, and sees no picture but the next keyframe.
-func (p *Port) renumber() {
+// Renumber sends numbers in full again: behind a new carrier, or a connection
+// that came back, may be a peer that knows none of the old ones, and sees no
+// picture but the next keyframe.
+func (p *Port) Renumber() {
 	o := &p.out
 	o.mu.Lock()
 	for kind := range o.streams {
@@ -284,6 +285,7 @@ func (p *Port) settle(m message, err error) {
 	} else {
 		o.dropped += uint64(m.packets)
 		s.outstanding.unsent(m.first, m.last)
+		s.fullUntil = s.outstanding.highest + 1 // who takes the next may not be who took the last
 		s.ask.want = s.ask.want || s.kind == bridge.Video
 	}
 	o.mu.Unlock()

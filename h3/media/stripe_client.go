@@ -134,6 +134,7 @@ func (s *clientStripes) keep(i int, request func(context.Context, int) error) {
 		case <-time.After(backoff):
 		}
 		backoff = min(2*backoff, stripeBackMax)
+		s.p.Renumber()
 	}
 }
 
