@@ -171,7 +171,7 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 	for {
 		if !talking && c.rec.State == StateAnswered {
 			talking = true
-			tick.Reset(c.checkpoint())
+			tick.Reset(firstCheckpoint + c.checkpoint()%firstCheckpoint)
 		}
 		var over bool
 		var cause Cause

@@ -25,6 +25,10 @@ const (
 	// numbering is continued from it.
 	checkpointEvery = time.Minute
 
+	// firstCheckpoint is when it is written for the first time, at least: by then
+	// the caller has acknowledged the answer, and media has begun.
+	firstCheckpoint = time.Second
+
 	// forsakenAfter is how long nobody may have served a call, beyond the age that
 	// its record has anyway, for it to go on.
 	forsakenAfter = time.Minute

@@ -92,7 +92,7 @@ func TestAnAnsweredCallOutlivesItsProcess(t *testing.T) {
 		if a == nil || b == nil {
 			t.Fatalf("legs %v", legs)
 		}
-		if how := s.how["a"]; how.State != bridge.StateAnswered || how.Moved || how.Idle != 3*time.Second || !how.Plan.Equal(plan) {
+		if how := s.how["a"]; how.State != bridge.StateAnswered || how.Moved || how.Idle < time.Second || how.Idle > 2*time.Second || !how.Plan.Equal(plan) {
 			t.Errorf("%+v", how)
 		}
 		if rec, _ := s.record(); rec.Epoch != 2 || rec.Node != "test" {
