@@ -53,6 +53,8 @@ type dialogState struct {
 	Local     string `json:"local,omitempty"`          // our description, as agreed on
 	Remote    string `json:"remote,omitempty"`         // the peer's
 	Answered  bool   `json:"answered,omitempty"`       // ours is the answer
+	// Keys are ours of SRTP, in the order of the suites, before a description has them.
+	Keys []rtp.Material `json:"keys,omitempty"`
 
 	Media rtp.State  `json:"media"`
 	Video *rtp.State `json:"video,omitempty"`
@@ -93,6 +95,8 @@ func (l *Leg) snapshot() dialogState {
 	switch m := l.media; {
 	case m.agreed != nil:
 		s.Local, s.Remote = string(m.settled.Bytes()), string(m.remote.Bytes())
+	case l.state == inviting && l.incoming && len(m.remote.Media) > 0:
+		s.Remote, s.Keys = string(m.remote.Bytes()), m.sec.keysOnRecord()
 	case l.state == answered && len(m.local.Media) > 0:
 		s.Local = string(m.local.Bytes()) // the ACK brings its answer
 	}
@@ -135,7 +139,7 @@ func (l *Leg) snapshotDialog(s *dialogState) {
 func headOf(invite *sipgo.Request) string {
 	var b strings.Builder
 	b.WriteString(invite.StartLine() + "\r\n")
-	for _, name := range []string{"Via", "Record-Route", "Route", "Max-Forwards", "From", "To", "Call-ID", "CSeq"} {
+	for _, name := range []string{"Via", "Record-Route", "Route", "Max-Forwards", "From", "To", "Call-ID", "CSeq", "Supported", "k", "Session-Expires", "x", "Min-SE"} {
 		for _, h := range invite.GetHeaders(name) {
 			b.WriteString(h.Name() + ": " + h.Value() + "\r\n")
 		}

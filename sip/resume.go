@@ -105,7 +105,9 @@ func (l *Leg) start(ctx context.Context, rec *recorded, r bridge.Resumption, mov
 		}
 		l.box.legs = append(l.box.legs, l)
 		if rec.state == inviting {
-			err = l.ready(rec, way)
+			if err = l.ready(rec, way); err == nil && l.incoming && r.State == bridge.StateAnswered && r.Plan != nil {
+				err = l.answerFirst(rec, *r.Plan)
+			}
 		} else {
 			told, err = l.goOn(rec, moved && r.State == bridge.StateAnswered)
 		}
@@ -217,6 +219,7 @@ func (a *Agent) reviveMedia(t *trunk, rec *recorded, r bridge.Resumption, shown 
 		local: rec.local, settled: rec.local, remote: rec.remote, agreed: agreed, answered: answered,
 	}
 	s.sec.renew()
+	s.sec.keepRecorded(rec.Keys)
 	if s.sec.certificate, err = pool.Fingerprint(); err != nil {
 		port.Close()
 		return nil, false, fmt.Errorf("make a certificate for DTLS: %w", err)
@@ -286,6 +289,30 @@ func (s *session) takeUp(plan *bridge.MediaPlan, moved bool) {
 	s.since = time.Now()
 	s.direct()
 	s.settle()
+}
+
+// keysOnRecord are our keys before there is a description that has them.
+func (s *security) keysOnRecord() (out []rtp.Material) {
+	for _, c := range slices.Concat(s.audio, s.video) {
+		out = append(out, rtp.Material(c.Key))
+	}
+	return out
+}
+
+// keepRecorded goes on with them.
+func (s *security) keepRecorded(keys []rtp.Material) {
+	if len(keys) != len(s.audio)+len(s.video) {
+		return
+	}
+	for i, k := range keys {
+		of, at := s.audio, i
+		if i >= len(s.audio) {
+			of, at = s.video, i-len(s.audio)
+		}
+		if len(k) == len(of[at].Key) {
+			of[at].Key = sdp.Secret(k)
+		}
+	}
 }
 
 // keep goes on with the keys of our own that a description has.

@@ -78,18 +78,41 @@ func (l *Leg) answerAgain(rec *recorded) error {
 		headers = append(headers, l.terms.header(!l.terms.ours))
 	}
 	l.accept(l.invite, body, headers)
+	l.bePatient()
+	return nil
+}
+
+// answerFirst answers a call that was on record as answered when our 200 was not
+// out yet, or only just: the same again, for all that is known of it.
+func (l *Leg) answerFirst(rec *recorded, plan bridge.MediaPlan) error {
+	if len(rec.remote.Media) > 0 {
+		l.invite.req.SetBody([]byte(rec.Remote))
+	}
+	if err := l.answer(plan, bridge.Facts{}); err != nil {
+		return err
+	}
+	if l.state == answered {
+		l.bePatient()
+	}
+	return nil
+}
+
+// bePatient does not end the call if nobody acknowledges the 200 that is under
+// way: the process before may have heard it. Where the ACK has to bring the answer
+// to our offer, there is no call without.
+func (l *Leg) bePatient() {
 	if l.media.offering {
-		return nil
+		return
 	}
 	p := l.pending
 	l.stop(p.limit)
 	p.limit = l.after(64*sipgo.T1, func() {
 		if l.pending == p {
 			l.settle()
+			l.confirm()
 			l.wish()
 		}
 	})
-	return nil
 }
 
 // strayAnswer acknowledges a 2xx whose transaction is gone: of another process, or

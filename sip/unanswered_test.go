@@ -144,3 +144,29 @@ func TestResumedBeforeTheAnswer(t *testing.T) {
 		})
 	}
 }
+
+// The call is on record as answered, but not that our 200 is out: it is answered,
+// under the keys that the peer may have heard of already.
+func TestResumedBetweenTheRecordAndTheAnswer(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t)
+	tr := secureTrunk(SRTPRequired, true)
+	tr.Peer = p.addr().String()
+	acc := newAcceptor()
+	a := startAgent(t, acc, tr)
+	d := p.caller(a)
+	d.invite(secureSDP(1, "RTP/SAVP", 'a'), "Supported: timer", "Session-Expires: 1800;refresher=uac")
+	l := acc.next(t)
+	rec := l.Record()
+	rec.Plan = &pcma
+	answer(t, l) // which nothing has on record
+	first := d.status(200, "INVITE")
+	d.learn(first)
+	d.ack("")
+	_, _, legs := reborn(t, a, tr, rec)
+	again := d.status(200, "INVITE")
+	if string(again.Body()) != string(first.Body()) || again.To().Value() != first.To().Value() || len(headerValues(again, "Session-Expires")) != 1 {
+		t.Errorf("%s\nis followed by\n%s", first, again)
+	}
+	hangUp(t, d, legs[0])
+}

@@ -62,6 +62,7 @@ type opener struct {
 	until   time.Time     // how long it is good
 
 	resumed *Source // how far the peer had come under the key before this process; nil once it was heard
+	unheard bool    // another process had the key, and had heard nothing when it wrote its record
 
 	header rtp.Header // kept here so that a packet costs no allocation
 	plain  []byte     // made when there is a key
@@ -81,7 +82,8 @@ const seqHalf = 1 << 15
 func (o *opener) use(p sdp.Protection, now time.Time) error {
 	switch p.Keying {
 	case sdp.Clear:
-		o.locked, o.key, o.ctx, o.reports, o.before, o.resumed = false, sdp.Crypto{}, nil, nil, nil, nil
+		o.locked, o.key, o.ctx, o.reports, o.before = false, sdp.Crypto{}, nil, nil, nil
+		o.resumed, o.unheard = nil, false
 	case sdp.SDES:
 		if o.ctx != nil && o.key.Equal(p.Theirs) {
 			return nil
@@ -108,7 +110,7 @@ func (o *opener) install(ctx *srtp.Context, media, reports bool, now time.Time) 
 	}
 	if media {
 		if o.ctx != nil {
-			o.resumed = nil // it was under another key
+			o.resumed, o.unheard = nil, false // it was under another key
 		}
 		o.before, o.until, o.ctx = o.ctx, now.Add(rekeyOverlap), ctx
 	}
@@ -125,7 +127,7 @@ func (o *opener) rtp(b []byte, now time.Time) ([]byte, error) {
 	if o.ctx == nil {
 		return nil, errNoKey
 	}
-	if o.resumed != nil && len(b) >= headerSize && o.resumed.SSRC == binary.BigEndian.Uint32(b[8:]) {
+	if len(b) >= headerSize && (o.unheard || o.resumed != nil && o.resumed.SSRC == binary.BigEndian.Uint32(b[8:])) {
 		return o.find(b)
 	}
 	// Not in place: a key that does not fit may leave nothing for the next try.
@@ -140,7 +142,11 @@ func (o *opener) rtp(b []byte, now time.Time) ([]byte, error) {
 // the tag tells which roll-over counter is the right one. What came before the
 // record is not heard a second time.
 func (o *opener) find(b []byte) ([]byte, error) {
-	seq, last := uint64(binary.BigEndian.Uint16(b[2:])), o.resumed.Index
+	from := Source{SSRC: binary.BigEndian.Uint32(b[8:])}
+	if !o.unheard {
+		from = *o.resumed
+	}
+	seq, last := uint64(binary.BigEndian.Uint16(b[2:])), from.Index
 	near := last>>16 + 1 // so that none of the candidates is negative
 	switch diff := int32(seq) - int32(uint16(last)); {
 	case diff > seqHalf:
@@ -153,10 +159,10 @@ func (o *opener) find(b []byte) ([]byte, error) {
 		if cycle == 0 || (cycle-1)<<16|seq <= last {
 			continue
 		}
-		o.ctx.SetROC(o.resumed.SSRC, uint32(cycle-1))
+		o.ctx.SetROC(from.SSRC, uint32(cycle-1))
 		var plain []byte
 		if plain, err = o.ctx.DecryptRTP(o.plain[:0], b, &o.header); err == nil {
-			o.resumed = nil
+			o.resumed, o.unheard = nil, false
 			return plain, nil
 		}
 	}

@@ -94,7 +94,7 @@ func (s *sender) restored(st State, now time.Time) {
 // restored waits for the peer where it was.
 func (r *receiver) restored(st State) {
 	r.latch = latch{sdp: st.Said, locked: st.Remote}
-	r.open.resumed = st.Peer
+	r.open.resumed, r.open.unheard = st.Peer, st.Peer == nil
 }
 
 // pace is how many packets a second leave at most. Speech comes in 20 ms, if not

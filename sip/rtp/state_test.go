@@ -94,6 +94,27 @@ func TestProtectedStreamGoesOnFromARecord(t *testing.T) {
 	}
 }
 
+// The record is from before the peer's first packet, whose numbers wrap before the
+// crash.
+func TestRecordOfBeforeThePeerSpoke(t *testing.T) {
+	t.Parallel()
+	for _, before := range []int{0, 50, 200} {
+		ours, theirs := key(aes80, 1), key(aes80, 2)
+		p := newPair(theirs, ours)
+		st := p.b.State()
+		p.a.audio.tx.line.seq = 1<<16 - 101
+		p.talk(before)
+		again := reborn(t, st, p.a.now, protected(agreed(said), ours, theirs))
+		heard := &counter{}
+		again.Join(heard)
+		p.ab.to = again
+		p.talk(30)
+		if heard.frames != 30 {
+			t.Errorf("after %d packets: %d heard, %+v", before, heard.frames, again.Stats())
+		}
+	}
+}
+
 // What was heard before the record is not heard again by the process that goes
 // on from it.
 func TestRecordKeepsOutWhatWasHeard(t *testing.T) {
