@@ -1,0 +1,45 @@
+// Package cluster says which node may touch which call, where several share one
+// store. It knows names of nodes and ids of calls, and nothing of what a call is.
+//
+//	          beats, 5 a second              claims
+//	node A <------------------> node B    A: "call 7, epoch 3, was C's?"
+//	   \                         /        B: "granted" | "C lives" | "is B's"
+//	    \------> node C <-------/         a majority of grants: A has it
+//
+// Four rules, of which the last three are a pure function of what was heard and
+// when (roll.go), so that a test can play every order of events to it:
+//
+//  1. A node holds its calls by a lease. Each node sends a beat every 200 ms,
+//     which says whose beats it heard; a node has the lease while a majority of
+//     the configured nodes has heard a beat that it sent in the last 1.5 s. It
+//     measures that by its own clock alone. Without the lease it lets go of
+//     nothing on record, but is silent: no media, no signalling.
+//  2. To touch a call that another process had, a node asks all nodes for the
+//     call at the next epoch, and needs the grants of a majority. A node grants
+//     an epoch of a call once.
+//  3. It grants only against an owner that is dead: it said goodbye, or its
+//     cluster address refuses connections (no process), or its beats have been
+//     missing for 3 s. From then on it confirms no beat of that owner's term any
+//     more. Since two majorities have a node in common, the owner lost its lease
+//     at least 1.5 s before anybody gets its calls.
+//  4. A lease that was lost comes back as a new term. What the node holds from
+//     before it claims again, like what others had, call by call: whoever gets
+//     the grants has it.
+//
+// A claim needs no write: it takes a few milliseconds also while the store
+// elects a leader (6 to 7 s). The write follows, and a record with a lower epoch
+// never wins over one with a higher.
+//
+// What it takes for granted: clocks that run at the same speed within a few per
+// cent; a firewall between nodes that drops what it does not want, since one
+// that answers with resets makes a living node look dead for the 1.5 s until it
+// is silent.
+//
+// For the bridge:
+//
+//	m, err := cluster.Join(cluster.Config{...})
+//	epoch, err := m.Claim(ctx, call, record.Node, record.Epoch+1) // also of our own, after a restart or a lost lease
+//	lease, changed := m.Lease()  // not Held: be silent; changed is closed at the next change
+//	m.Goodbye()                  // after the last call was let go
+//	m.Leave()
+package cluster
