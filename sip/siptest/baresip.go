@@ -29,6 +29,10 @@ type Baresip struct {
 	Manual bool    // do not answer by itself
 	SRTP   string  // "srtp" (may be refused), "srtp-mand" or "dtls_srtp"; "" = none
 	Mux    bool    // reports on the port of the media
+	Video  bool    // it films a still picture, in VP8
+
+	Registrar string // HOST:PORT where it registers, and sends its calls; "" = nowhere
+	Password  string // there
 }
 
 // BaresipRun is a baresip that runs.
@@ -149,8 +153,17 @@ func (b *Baresip) configure(t testing.TB, r *BaresipRun, control int) {
 	if b.Mux {
 		mux = "yes"
 	}
+	account := fmt.Sprintf("<%s>;regint=0", r.URI)
+	if b.Registrar != "" {
+		account = fmt.Sprintf("<sip:%s@%s>;auth_pass=%s;regint=600", b.User, b.Registrar, b.Password)
+	}
+	film := ""
+	if b.Video {
+		account += ";video_codecs=VP8"
+		film = "module vp8.so\nmodule fakevideo.so\nvideo_source fakevideo,nil\nvideo_display fakevideo,nil\nvideo_size 176x144\nvideo_bitrate 256000\nvideo_fps 15\n"
+	}
 	files := map[string]string{
-		"accounts": fmt.Sprintf("<%s>;regint=0;answermode=%s;audio_codecs=%s%s\n", r.URI, answer, codecs, security),
+		"accounts": fmt.Sprintf("%s;answermode=%s;audio_codecs=%s%s\n", account, answer, codecs, security),
 		"contacts": "",
 		// Without a terminal, stdio.so must not be loaded; aufile of this
 		// version only plays, so that sndfile records.
@@ -162,7 +175,7 @@ func (b *Baresip) configure(t testing.TB, r *BaresipRun, control int) {
 			"snd_path " + r.dir, "module_tmp account.so", "module_app menu.so", "module_app ctrl_tcp.so",
 			fmt.Sprintf("ctrl_tcp_listen 127.0.0.1:%d", control),
 			fmt.Sprintf("rtp_ports %d-%d", rtp, rtp+19), "rtcp_mux " + mux, "jitter_buffer_delay 2-5",
-		}, "\n") + "\n",
+		}, "\n") + "\n" + film,
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o600); err != nil {

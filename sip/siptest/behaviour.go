@@ -34,6 +34,8 @@ var Behaviours = []Behaviour{
 	{"digest", "digest authentication"},
 	{"failover", "another address, or another trunk, when one does not answer"},
 	{"redirect", "3xx answers"},
+	{"methods", "requests that are no calls (MESSAGE, SUBSCRIBE, unknown ones)"},
+	{"extensions", "extensions that are offered or required (preconditions, unknown ones)"},
 	{"limits", "limits of calls and of calls per second"},
 
 	{"hangup", "either side hangs up"},

@@ -17,8 +17,9 @@ import (
 // has one ordinary address besides 127.0.0.1. It has no name and leaves nothing
 // behind: it lives as long as one process in it.
 type Namespace struct {
-	Addr string // the ordinary address
-	pid  int
+	Addr   string // the ordinary address
+	pid    int
+	resolv string // its programs' /etc/resolv.conf; "" = the system's
 }
 
 // NewNamespace makes a namespace whose loopback interface has the address
@@ -85,7 +86,11 @@ func (n *Namespace) Join(t testing.TB, name, addr string, other *Namespace, othe
 
 // enter is the arguments of nsenter that run a program here.
 func (n *Namespace) enter(path string) []string {
-	return []string{"--target", strconv.Itoa(n.pid), "--net", "--", path}
+	args := []string{"--target", strconv.Itoa(n.pid), "--net", "--"}
+	if n.resolv != "" {
+		args = append(args, "unshare", "--mount", "--propagation", "private", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, n.resolv)
+	}
+	return append(args, path)
 }
 
 // Command is exec.Command in the namespace.

@@ -152,7 +152,7 @@ func tail(path string) string {
 // port: peers do not say when they are ready.
 func (p *Process) awaitPort(ctx context.Context, network string, port int) error {
 	table := fmt.Sprintf("/proc/%d/net/%s", p.PID(), network)
-	want := fmt.Sprintf(":%04X ", port)
+	want := fmt.Sprintf(":%04X", port)
 	for {
 		b, err := os.ReadFile(table)
 		if err == nil && boundTo(string(b), want) {
@@ -173,7 +173,7 @@ func (p *Process) awaitPort(ctx context.Context, network string, port int) error
 func boundTo(table, port string) bool {
 	for line := range strings.Lines(table) {
 		_, local, ok := strings.Cut(strings.TrimSpace(line), ": ")
-		if ok && len(local) > 14 && strings.Contains(local[:14], port) {
+		if addr, _, _ := strings.Cut(local, " "); ok && strings.HasSuffix(addr, port) {
 			return true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -68,6 +69,9 @@ func (s Sipp) Start(t testing.TB) *SippRun {
 		network := "udp"
 		if s.TCP {
 			network = "tcp"
+		}
+		if strings.Contains(s.Host, ":") {
+			network += "6"
 		}
 		if err := r.awaitPort(ctx, network, s.Port); err != nil {
 			t.Fatal(err)
@@ -131,6 +135,9 @@ func (s *Sipp) arguments(file string, r *SippRun) []string {
 	}
 	if s.AtOnce > 0 {
 		args = append(args, "-l", strconv.Itoa(s.AtOnce))
+	}
+	if s.Scenario == UACProves {
+		args = append(args, "-auth_uri", s.Service+"@"+s.Remote) // it would leave the user out
 	}
 	if s.Scenario.Caller() {
 		args = append(args, "-r", strconv.FormatFloat(s.Rate, 'f', -1, 64), s.Remote)

@@ -71,7 +71,7 @@ func TestScenariosAreXML(t *testing.T) {
 		if !isXML {
 			continue
 		}
-		for _, s := range []Script{{}, {MediaFile: "/x.raw", Payload: 8, Reason: "x", RingMS: 1, Headers: []string{"X: y"}}} {
+		for _, s := range []Script{{}, {MediaFile: "/x.raw", Payload: 8, Reason: "x", RingMS: 1, Headers: []string{"X: y"}, Rings: true, Offers: []Offer{{Method: "INVITE", Media: []string{"m=x"}, Answer: "x"}, {Method: "UPDATE", Status: 488}, {Method: "INVITE"}}}} {
 			text, err := Scenario(name).XML(s)
 			if err != nil {
 				t.Error(err)

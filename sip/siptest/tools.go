@@ -23,6 +23,7 @@ var packages = map[string]string{
 	"sox":       "sox",
 	"ip":        "iproute2",
 	"nsenter":   "util-linux",
+	"unshare":   "util-linux",
 	"nft":       "nftables",
 
 	"gcc":        "gcc libc6-dev",

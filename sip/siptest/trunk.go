@@ -20,6 +20,7 @@ type Provider struct {
 	User, Password string // of the trunk
 	Phone          string // HOST:PORT of the telephone
 	Relay          string // HOST:PORT of an rtpengine's control; "" = none
+	Digest         string // its algorithm: "MD5" or "SHA-256"; default MD5
 }
 
 // Start runs kamailio. It listens when Start returns.
