@@ -140,3 +140,45 @@ func TestFactsCrossBothBridges(t *testing.T) {
 		})
 	}
 }
+
+// TestDiversionsOfSipp: who was called before is told in the words of each trunk:
+// Diversion (RFC 5806) on one side, History-Info (RFC 7044) on the other.
+func TestDiversionsOfSipp(t *testing.T) {
+	t.Parallel()
+	siptest.Shows(t, "facts", "sipp")
+	s := startSBC(t, func(config string) string {
+		return replace(t, config, "  carrier:\n    sip:\n", "  carrier:\n    sip:\n      diversions: history-info\n")
+	})
+	const first = "+12025550111"
+	for _, way := range []struct {
+		name, line         string
+		from, to           *siptest.Namespace
+		remote, me, called string
+		arrives            []string
+	}{
+		{
+			"Diversion becomes History-Info", "Diversion: <sip:" + first + "@192.0.2.20>;reason=user-busy;counter=1",
+			s.pbx, s.carrier, s.inside, officeNumber, outsideNumber, []string{"History-Info: ", first, ";cause=486>"},
+		},
+		{
+			"History-Info becomes Diversion",
+			"History-Info: <sip:" + first + "@198.51.100.20?Reason=SIP%3Bcause%3D486>;index=1, <sip:" + officeNumber + "@198.51.100.10;cause=486>;index=1.1;mp=1",
+			s.carrier, s.pbx, s.outside, outsideNumber, officeNumber, []string{"Diversion: ", first, "reason=user-busy"},
+		},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			callee := siptest.Sipp{Scenario: siptest.UAS, Script: siptest.Script{RingMS: 20}, Netns: way.to, Port: 5060}.Start(t)
+			siptest.Sipp{
+				Scenario: siptest.UAC, Script: siptest.Script{From: way.me, HoldMS: 50, Headers: []string{way.line}}, Netns: way.from, Port: 5060, Remote: way.remote, Service: way.called,
+			}.Start(t).Check(t, 1)
+			callee.Check(t, 1)
+			m := callee.Messages()
+			for _, text := range way.arrives {
+				if !strings.Contains(m, text) {
+					t.Errorf("no %q:\n%s", text, m)
+				}
+			}
+		})
+	}
+	s.node.settle(t)
+}

@@ -41,16 +41,17 @@ func TestProviderWithKamailio(t *testing.T) {
 	for _, c := range []struct {
 		name, keys string
 		relay      bool
+		digest     string
 	}{
-		{"over UDP", "", false},
-		{"over TCP", "      transport: tcp\n", false},
-		{"with rtpengine", "      srtp: required\n      srtp-keys: clear\n", true},
+		{"over UDP", "", false, ""},
+		{"over TCP", "      transport: tcp\n", false, "SHA-256"},
+		{"with rtpengine", "      srtp: required\n      srtp-keys: clear\n", true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var provider siptest.Provider
 			s := startSBCWith(t, func(s *sbc) {
-				provider = siptest.Provider{Netns: s.carrier, Port: 5060, User: "4711", Password: "open sesame", Phone: s.carrier.Addr + ":5070"}
+				provider = siptest.Provider{Netns: s.carrier, Port: 5060, User: "4711", Password: "open sesame", Phone: s.carrier.Addr + ":5070", Digest: c.digest}
 				if c.relay {
 					provider.Relay = siptest.StartRTPEngine(t, s.carrier)
 				}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -294,4 +295,38 @@ func TestVideoIsSwitchedOffAndOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.settle()
+}
+
+// TestVideoOfBaresip: two telephones that nobody here wrote film and talk through
+// an SBC, and all of it arrives.
+func TestVideoOfBaresip(t *testing.T) {
+	t.Parallel()
+	siptest.Shows(t, "video", "baresip")
+	s := startSBC(t)
+	a := siptest.Baresip{Netns: s.pbx, Port: 5060, User: officeNumber, Hz: 620, Codec: "PCMU", Video: true}.Start(t)
+	b := siptest.Baresip{Netns: s.carrier, Port: 5060, User: outsideNumber, Hz: 1040, Codec: "PCMU", Video: true}.Start(t)
+	inside := siptest.Capture{Netns: s.pbx, Device: "wire"}.Start(t)
+	outside := siptest.Capture{Netns: s.carrier, Device: "wire"}.Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	s.connect(t, ctx, a, b)
+	time.Sleep(4 * time.Second)
+	if err := b.HangUp(); err != nil {
+		t.Fatal(err)
+	}
+	s.node.settle(t)
+	hearsTone(t, a, 1040)
+	hearsTone(t, b, 620)
+	for wire, streams := range map[string][]siptest.RTPStream{"192.0.2.": inside.Streams(t), "198.51.100.": outside.Streams(t)} {
+		arrived := 0
+		for _, r := range streams {
+			t.Logf("%+v", r)
+			if strings.HasPrefix(r.From, wire+"10:") && strings.HasPrefix(r.To, wire+"20:") && r.Packets > 30 && r.Lost == 0 {
+				arrived++
+			}
+		}
+		if arrived != 2 {
+			t.Errorf("%d whole streams arrived at %s20, want speech and video", arrived, wire)
+		}
+	}
 }
