@@ -48,7 +48,7 @@ func fault(number int, hurts string) complaint {
 }
 
 var threads = []complaint{
-	pain(1, "livekit/sip#611", "a private address in SDP, and no audio", "TestLatch"),
+	pain(1, "livekit/sip#611", "a private address in SDP, and no audio", "TestLatch", "TestNATOfBaresip"),
 	pain(2, "emiago/diago#100", "a private address in SDP, and no audio", "TestLatch"),
 	pain(3, "livekit/sip#597", "Contact shows an address of a container, and the BYE is lost", "TestPain03And04ShownAddressIsTheTrunks"),
 	pain(4, "livekit/sip#515", "the address in Contact is not the firewall's", "TestPain03And04ShownAddressIsTheTrunks"),
@@ -85,6 +85,8 @@ var threads = []complaint{
 	pain(35, "emiago/sipgo#349", "goroutines pile up", "TestNothingLeft", "TestSoakTenThousandCalls"),
 	pain(36, "kamailio/kamailio#3823", "memory grows with each reload of certificates"),
 	pain(37, "asterisk/asterisk#436", "a bad configuration at reload stops everything", "TestMistakes", "TestLimits"),
+	pain(40, "asterisk/asterisk#1271", "signed callers: ports of certificates, chains lost in caches, quotes, wrong keys, refusals that say nothing",
+		"TestCheckURL", "TestSourceKeeps", "TestIdentity", "TestNewSignerRefusals", "TestVerdicts", "TestIdentityAcceptedByOthers"),
 }
 
 var faults = []complaint{
