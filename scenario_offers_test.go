@@ -84,6 +84,9 @@ func TestCodecChangeOfSipp(t *testing.T) {
 	callee := s.server(t, 5060, siptest.UASFollows, siptest.Script{RingMS: 20, Payload: 8}, 1)
 	s.call(t, siptest.UACOffers, siptest.Script{HoldMS: 1000, Offers: []siptest.Offer{{Method: "INVITE", Media: aLaw, Answer: "RTP/AVP 8"}}}, 1)
 	callee.Check(t, 1)
+	if m := callee.Messages(); strings.Contains(m, "\nUPDATE sip:") {
+		t.Errorf("an offer went by UPDATE:\n%s", m)
+	}
 	s.node.settle(t)
 }
 
