@@ -24,20 +24,27 @@ const (
 func (o outcome) failed() bool { return strings.HasPrefix(string(o), failed) }
 
 // merge puts the records of a run of today into the matrix. A cell that several
-// tests show has passed if all of them have.
-func merge(cells map[cell]outcome, shown []siptest.Shown, today string) {
-	run := map[cell]bool{}
-	for _, s := range shown {
-		c := cell{s.Behaviour, s.Peer}
-		before, known := run[c]
-		run[c] = s.Passed && (before || !known)
-	}
-	for c, ok := range run {
-		mark := failed
-		if ok {
-			mark = passed
+// tests show has passed when all of them have: a run of only some of them can
+// take a tick away, and not give it a new date.
+func merge(s *source, cells map[cell]outcome, shown []siptest.Shown, today string) {
+	ran, wrong := map[cell]map[string]bool{}, map[cell]bool{}
+	for _, r := range shown {
+		c := cell{r.Behaviour, r.Peer}
+		if ran[c] == nil {
+			ran[c] = map[string]bool{}
 		}
-		cells[c] = outcome(mark + " " + today)
+		test, _, _ := strings.Cut(r.Test, "/")
+		ran[c][test] = true
+		wrong[c] = wrong[c] || !r.Passed
+	}
+	for c, tests := range ran {
+		missing := slices.ContainsFunc(s.shown[c], func(test string) bool { return !tests[test] })
+		switch {
+		case wrong[c]:
+			cells[c] = outcome(failed + " " + today)
+		case !missing:
+			cells[c] = outcome(passed + " " + today)
+		}
 	}
 }
 
@@ -69,7 +76,7 @@ func parseCells(doc string) map[cell]outcome {
 const heading = `# Interoperability
 
 Which behaviour was shown with which peer, and when. This document is written by ` + "`make interop`" + ` from what the tests record; there is no cell in it
-that somebody typed. A tick bears the date on which its tests last ran and passed. The peers are programs that nobody here wrote, as
+that somebody typed. A tick bears the date on which all its tests last ran and passed. The peers are programs that nobody here wrote, as
 ` + "`scripts/install-peers`" + ` installs them; *scripted* is a peer of our own, for what none of them does on demand. An empty cell is one that no test tries.
 
 `

@@ -49,7 +49,7 @@ func run(root, records string, tests bool) error {
 	if err != nil {
 		return err
 	}
-	merge(cells, shown, time.Now().UTC().Format(time.DateOnly))
+	merge(source, cells, shown, time.Now().UTC().Format(time.DateOnly))
 	if err := os.WriteFile(file, []byte(document(source, cells)), 0o644); err != nil {
 		return fmt.Errorf("write the document: %w", err)
 	}
