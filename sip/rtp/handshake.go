@@ -167,8 +167,9 @@ func (s *stream) sendReport(b []byte, to netip.AddrPort) error {
 	return s.rc.out.send(b, to)
 }
 
-// onDTLS takes a record from the socket of the media or of the reports.
-func (h *handshakes) onDTLS(b []byte, from netip.AddrPort, reports bool) {
+// onDTLS takes a record from the socket of the media or of the reports, and tells
+// whether keys are agreed on there at all.
+func (h *handshakes) onDTLS(b []byte, from netip.AddrPort, reports bool) (wanted bool) {
 	h.mu.Lock()
 	a := h.media
 	if reports {
@@ -178,6 +179,7 @@ func (h *handshakes) onDTLS(b []byte, from netip.AddrPort, reports bool) {
 	if a != nil {
 		a.take(b, from)
 	}
+	return a != nil
 }
 
 // endHandshakes stops the associations.

@@ -54,7 +54,9 @@ func (c *control) heard() (lost uint64, trip time.Duration) {
 // onReports takes a datagram of the socket of the reports.
 func (s *stream) onReports(b []byte, from netip.AddrPort, now time.Time) {
 	if isDTLS(b) {
-		s.dtls.onDTLS(b, from, true)
+		if !s.dtls.onDTLS(b, from, true) {
+			s.count(&s.rx.malformed)
+		}
 		return
 	}
 	s.onRTCP(b, from, now)
@@ -75,14 +77,14 @@ func (s *stream) onRTCP(b []byte, from netip.AddrPort, now time.Time) {
 	known = known || ip == c.said.Addr()
 	c.mu.Unlock()
 	if !known {
-		s.countReport(&s.rx.foreign)
+		s.count(&s.rx.foreign)
 		return
 	}
 	s.rx.mu.Lock()
 	b, err := s.rx.open.rtcp(b, now)
 	s.rx.mu.Unlock()
 	if err != nil {
-		s.countReport(&s.rx.undecrypted)
+		s.count(&s.rx.undecrypted)
 		return
 	}
 	if !eachReport(b, reportTaker{
@@ -91,7 +93,7 @@ func (s *stream) onRTCP(b []byte, from netip.AddrPort, now time.Time) {
 		},
 		request: s.onRequest,
 	}) {
-		s.countReport(&s.rx.malformed)
+		s.count(&s.rx.malformed)
 		return
 	}
 	c.mu.Lock()
@@ -99,7 +101,7 @@ func (s *stream) onRTCP(b []byte, from netip.AddrPort, now time.Time) {
 	c.mu.Unlock()
 }
 
-func (s *stream) countReport(n *uint64) {
+func (s *stream) count(n *uint64) {
 	s.rx.mu.Lock()
 	*n++
 	s.rx.mu.Unlock()

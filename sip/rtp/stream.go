@@ -109,7 +109,9 @@ func (s *stream) close() {
 // at a time, in the order of arrival.
 func (s *stream) onRTP(b []byte, from netip.AddrPort, now time.Time) {
 	if isDTLS(b) {
-		s.dtls.onDTLS(b, from, false)
+		if !s.dtls.onDTLS(b, from, false) {
+			s.count(&s.rx.malformed)
+		}
 		return
 	}
 	if s.rc.muxed.Load() && isRTCP(b) {
