@@ -116,6 +116,7 @@ func (p *Port) open(kind bridge.Kind, restore *State, moved bool) (*stream, erro
 	if restore != nil {
 		s.tx.restored(*restore, p.now())
 		s.rx.restored(*restore)
+		s.rc.inherits, s.rc.first = true, s.tx.line.seq+1
 		s.kept = restore
 	}
 	s.engine = newGoroutines()

@@ -26,6 +26,9 @@ type control struct {
 	peer     uint32         // SSRC of the reports heard last
 	lost     uint64         // packets of ours lost, of the peer's current count
 	lostPast uint64         // the same, of counts that began anew
+	inherits bool           // the peer's count still grows by what another process has sent
+	first    uint16         // number of our first packet then
+	before   uint64         // lost of what another process has sent
 	trip     time.Duration
 	fir      asked     // by the peer
 	firSent  uint8     // number of our last FIR
@@ -138,8 +141,15 @@ func (c *control) reception(from uint32, r rtcp.ReceptionReport, sent uint64, no
 	}
 	if from != c.peer {
 		c.lostPast += c.lost
-		c.lost, c.peer = 0, from
+		if c.lost, c.peer = 0, from; !c.inherits {
+			c.before = 0
+		}
 	}
+	if c.inherits {
+		c.before = lost
+		c.inherits = int16(uint16(r.LastSequenceNumber)-c.first) < 0
+	}
+	lost -= min(lost, c.before)
 	c.lost = min(lost, sent) // nobody loses more than was sent
 	if r.LastSenderReport == 0 {
 		return

@@ -31,6 +31,7 @@ func reborn(t *testing.T, st State, now func() time.Time, a sdp.Agreed) *Port {
 	p.audio.rc.out, p.audio.tx.out = full{}, full{}
 	p.audio.tx.restored(read, now())
 	p.audio.rx.restored(read)
+	p.audio.rc.inherits, p.audio.rc.first = true, p.audio.tx.line.seq+1
 	p.audio.kept = &read
 	p.Configure(a)
 	return p
@@ -112,6 +113,37 @@ func TestRecordOfBeforeThePeerSpoke(t *testing.T) {
 		if heard.frames != 30 {
 			t.Errorf("after %d packets: %d heard, %+v", before, heard.frames, again.Stats())
 		}
+	}
+}
+
+// The gap that a crash leaves is not loss of what the new process sends.
+func TestLossBeforeTheRecordIsNotOurs(t *testing.T) {
+	t.Parallel()
+	p := newPair(key(aes80, 1), key(aes80, 2))
+	p.talk(100)
+	st := p.a.State()
+	again := reborn(t, st, p.a.now, protected(agreed(said), key(aes80, 1), key(aes80, 2)))
+	p.a = again
+	p.a.audio.tx.out = p.ab
+	report := func() uint64 {
+		p.b.audio.rc.out = &crossing{to: p.a, from: said, now: &p.now, report: true}
+		p.b.audio.report(p.now)
+		return p.a.Stats().PeerLost
+	}
+	if lost := report(); lost != 0 { // it has not heard us yet
+		t.Errorf("%d lost before anything was sent", lost)
+	}
+	p.now = p.now.Add(time.Second)
+	p.talk(50)
+	if lost := report(); lost != 0 {
+		t.Errorf("%d lost by the gap", lost)
+	}
+	p.ab.drop = true
+	p.talk(10)
+	p.ab.drop = false
+	p.talk(1)
+	if lost := report(); lost != 10 {
+		t.Errorf("%d lost, want 10", lost)
 	}
 }
 
