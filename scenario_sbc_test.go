@@ -21,6 +21,7 @@ import (
 // PBX's and a carrier's, one box with a foot in each, and two SIP trunks.
 type sbc struct {
 	node         node
+	kill         func()             // kills the box
 	pbx, carrier *siptest.Namespace // where the peers are
 	inside       string             // riptide's SIP address as the PBX knows it
 	outside      string             // as the carrier does
@@ -55,9 +56,18 @@ func startSBCWith(t *testing.T, before func(*sbc), edit ...func(config string) s
 		t.Fatal(err)
 	}
 	before(s)
-	serveNode(t, s.node)
+	s.kill = serveNode(t, s.node)
 	s.node.awaitReady(t, "")
 	return s
+}
+
+// crash kills the box without warning, and starts it again.
+func (s *sbc) crash(t *testing.T) {
+	t.Helper()
+	s.kill()
+	s.node.log += "-again"
+	s.kill = serveNode(t, s.node)
+	s.node.awaitReady(t, "")
 }
 
 // TestSBCCalls: two SIP trunks and nothing between them but riptide. Calls end,

@@ -118,7 +118,9 @@ func replace(t testing.TB, s, old, by string) string {
 
 // serveNode runs `riptide serve` until the test ends, and shows its log if the
 // test failed.
-func serveNode(t testing.TB, n node) {
+//
+// What it returns kills it, and returns when it is gone.
+func serveNode(t testing.TB, n node) (kill func()) {
 	t.Helper()
 	out, err := os.Create(n.log)
 	if err != nil {
@@ -151,6 +153,10 @@ func serveNode(t testing.TB, n node) {
 			t.Logf("%s log (end):\n%s", n.name, tail(n.logText(t), 60))
 		}
 	})
+	return func() {
+		_ = cmd.Process.Kill() // fails only if it has ended
+		<-exited
+	}
 }
 
 func (n node) logText(t testing.TB) string {
