@@ -25,6 +25,7 @@ func overHTTP1(next http.Handler) http.Handler {
 			r.Body = http1Body{r.Body, x}
 		}
 		next.ServeHTTP(x, r)
+		x.hurry()
 	})
 }
 
@@ -32,8 +33,9 @@ func overHTTP1(next http.Handler) http.Handler {
 type http1Writer struct {
 	http.ResponseWriter
 
-	mu   sync.Mutex
-	read bool // the request's body is at its end
+	mu      sync.Mutex
+	read    bool // the request's body is at its end
+	hurried bool // or it has so much time left, and no more
 }
 
 // Unwrap is for http.ResponseController.
@@ -52,6 +54,31 @@ func (w *http1Writer) SetReadDeadline(at time.Time) error {
 	return http.NewResponseController(w.ResponseWriter).SetReadDeadline(at)
 }
 
+// hurry bounds the time that the rest of the body has. net/http reads it before
+// it sends the answer, and would wait for it as long as the client likes.
+func (w *http1Writer) hurry() {
+	w.mu.Lock()
+	done := w.hurried
+	w.hurried = true
+	w.mu.Unlock()
+	if !done {
+		_ = w.SetReadDeadline(time.Now().Add(bodyTime))
+	}
+}
+
+// WriteHeader begins the answer.
+func (w *http1Writer) WriteHeader(status int) {
+	if status >= 200 {
+		w.hurry()
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *http1Writer) Write(b []byte) (int, error) {
+	w.hurry()
+	return w.ResponseWriter.Write(b)
+}
+
 // atEnd notes that the body has been read.
 func (w *http1Writer) atEnd() {
 	w.mu.Lock()
@@ -64,6 +91,9 @@ func (w *http1Writer) atEnd() {
 // a body when the handler is done must not be taken for a request: the connection
 // has no other.
 func (w *http1Writer) EnableFullDuplex() error {
+	w.mu.Lock()
+	w.hurried = true
+	w.mu.Unlock()
 	w.Header().Set("Connection", "close")
 	return http.NewResponseController(w.ResponseWriter).EnableFullDuplex()
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"net/url"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,6 +67,37 @@ func TestHTTP1ConnectionGoesOn(t *testing.T) {
 			t.Errorf("%d connections for what two can do: some were lost", n)
 		}
 	})
+}
+
+// TestHTTP1AnswerDoesNotWaitForTheBody: net/http reads what a handler has left of
+// a body before it answers. Who promises a body and sends none must not keep the
+// connection, and the answer, for as long as it likes.
+func TestHTTP1AnswerDoesNotWaitForTheBody(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("a body has ten seconds")
+	}
+	r := newRig(t)
+	for line, status := range map[string]string{
+		"POST " + strings.TrimPrefix(testTG, "https://"+testAuthority) + "/calls": "401",
+		"GET " + wellKnownRIPT: "200",
+		"GET " + pathOpenAPI:   "200", // longer than what is held back
+		"POST /nowhere":        "401",
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			conn, err := tls.Dial("tcp", r.server.Addr().String(), &tls.Config{RootCAs: r.roots, ServerName: testAuthority, NextProtos: []string{"http/1.1"}})
+			must(t, err)
+			defer func() { _ = conn.Close() }()
+			must(t, conn.SetDeadline(time.Now().Add(2*bodyTime)))
+			_, err = io.WriteString(conn, line+" HTTP/1.1\r\nHost: "+testAuthority+"\r\nContent-Length: 100\r\n\r\n{")
+			must(t, err)
+			answer := make([]byte, 12)
+			if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "HTTP/1.1 "+status {
+				t.Errorf("%q %v", answer, err)
+			}
+		})
+	}
 }
 
 // http1Proxy is a balancer that speaks HTTP/1.1 on both sides and holds request
