@@ -21,8 +21,8 @@ import (
 
 // chaosCalls is how many there are, and chaosAtOnce how many of them at a time.
 const (
-	chaosCalls  = 400
-	chaosAtOnce = 50
+	chaosCalls  = 160
+	chaosAtOnce = 80
 )
 
 // chaos is the peer's side.

@@ -236,7 +236,9 @@ func newBranch() string {
 
 // caller makes a dialog for an INVITE from the peer to the agent.
 func (p *peer) caller(a *Agent) *dlg {
-	p.to = a.Addr()
+	if p.to != a.Addr() {
+		p.to = a.Addr()
+	}
 	return &dlg{
 		peer: p, uri: "sip:+12025550199@" + a.Addr().String(), callID: newBranch() + "@peer",
 		local: "<sip:+12025550100@peer.example>;tag=" + newBranch(), remote: "<sip:+12025550199@riptide.example>",
