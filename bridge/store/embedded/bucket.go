@@ -41,7 +41,8 @@ func maxStore() int64 {
 // openBucket makes or adapts the stream of a bucket. It is laid out as
 // JetStream's key-value buckets are, whose client we use; we make the stream
 // ourselves because that client would have every full bucket refuse writes.
-func openBucket(ctx context.Context, js jetstream.JetStream, b store.Bucket) (jetstream.KeyValue, error) {
+// Replicas is on how many nodes it is.
+func openBucket(ctx context.Context, js jetstream.JetStream, b store.Bucket, replicas int) (jetstream.KeyValue, error) {
 	bytes, full := size(b)
 	if _, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name:                   "KV_" + string(b),
@@ -53,10 +54,10 @@ func openBucket(ctx context.Context, js jetstream.JetStream, b store.Bucket) (je
 		MaxMsgSize:             store.MaxValue + 4096, // and the headers
 		MaxConsumers:           -1,
 		Storage:                jetstream.FileStorage,
-		Replicas:               1,
+		Replicas:               replicas,
 		Discard:                full,
-		Duplicates:             markerTTL, // we send no message ids; the server insists on a window
-		AllowDirect:            true,
+		Duplicates:             markerTTL,     // we send no message ids; the server insists on a window
+		AllowDirect:            replicas == 1, // of several any may answer, also one that lags behind
 		AllowRollup:            true,
 		DenyDelete:             true,
 		AllowMsgTTL:            true,

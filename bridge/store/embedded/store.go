@@ -21,8 +21,10 @@ import (
 type Store struct {
 	server  *server.Server
 	conn    *nats.Conn
+	streams jetstream.JetStream
 	buckets map[store.Bucket]jetstream.KeyValue
-	lock    *os.File
+	lock    *os.File // nil where somebody else keeps the store
+	late    error    // says why an answer may have been missing
 
 	// life ends with Close; closing guards the count of what it waits for.
 	life    context.Context
@@ -45,8 +47,8 @@ func Open(ctx context.Context, state string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{lock: lock, buckets: map[store.Bucket]jetstream.KeyValue{}}
-	s.life, s.end = context.WithCancel(context.Background())
+	s := newStore()
+	s.lock, s.late = lock, errNotWritten
 	if err := s.start(ctx, dir, log); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
@@ -54,9 +56,14 @@ func Open(ctx context.Context, state string, log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
+func newStore() *Store {
+	s := &Store{buckets: map[store.Bucket]jetstream.KeyValue{}}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
+}
+
 func (s *Store) start(ctx context.Context, dir string, log *slog.Logger) error {
-	bridge := &natsLog{log: log}
-	srv, err := server.NewServer(&server.Options{
+	err := s.run(&server.Options{
 		ServerName:             "riptide",
 		DontListen:             true,
 		NoSigs:                 true,
@@ -67,7 +74,28 @@ func (s *Store) start(ctx context.Context, dir string, log *slog.Logger) error {
 		SyncAlways:             true,
 		JetStreamMaxStore:      maxStore(),
 		JetStreamMaxMemory:     16 << 20, // consumers of watches only
-	})
+	}, log)
+	if err != nil {
+		return err
+	}
+	if s.conn, err = nats.Connect(nats.DefaultURL, append(connecting(log), nats.InProcessServer(s.server), nats.Name("riptide"))...); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	if s.streams, err = jetstream.New(s.conn); err != nil {
+		return err
+	}
+	for _, b := range store.Buckets {
+		if s.buckets[b], err = openBucket(ctx, s.streams, b, 1); err != nil {
+			return fmt.Errorf("bucket %s: %w (is there room on the disk of the state directory?)", b, err)
+		}
+	}
+	return nil
+}
+
+// run starts the server.
+func (s *Store) run(opts *server.Options, log *slog.Logger) error {
+	bridge := &natsLog{log: log}
+	srv, err := server.NewServer(opts)
 	if err != nil {
 		return err
 	}
@@ -80,25 +108,16 @@ func (s *Store) start(ctx context.Context, dir string, log *slog.Logger) error {
 	if !srv.ReadyForConnections(startTimeout) {
 		return errors.New("the store's server did not start")
 	}
-	if s.conn, err = nats.Connect(nats.DefaultURL,
-		nats.InProcessServer(srv),
-		nats.Name("riptide"),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(50*time.Millisecond),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Debug("store connection", "error", err) }),
-	); err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	js, err := jetstream.New(s.conn)
-	if err != nil {
-		return err
-	}
-	for _, b := range store.Buckets {
-		if s.buckets[b], err = openBucket(ctx, js, b); err != nil {
-			return fmt.Errorf("bucket %s: %w (is there room on the disk of the state directory?)", b, err)
-		}
-	}
 	return nil
+}
+
+// connecting is what all our connections to a server have in common.
+func connecting(log *slog.Logger) []nats.Option {
+	return []nats.Option{
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(50 * time.Millisecond),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Debug("store connection", "error", err) }),
+	}
 }
 
 // Close ends every watch, waits until the server has stopped, and lets the
@@ -133,7 +152,7 @@ func (s *Store) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// writeTimeout bounds one write. The server answers nothing to a write that the
+// writeTimeout bounds one write, and one read. The server answers nothing to a write that the
 // disk did not take, so without it a full disk would hold every call until its
 // own patience ends, and nobody would say why.
 const writeTimeout = 2 * time.Second
@@ -156,7 +175,7 @@ func (s *Store) wrap(ctx context.Context, err error, doing string, b store.Bucke
 	case s.life.Err() != nil:
 		err = store.ErrClosed
 	case errors.Is(err, context.DeadlineExceeded):
-		err = errNotWritten
+		err = s.late
 	}
 	if key == "" {
 		return fmt.Errorf("%s %s: %w", doing, b, err)
@@ -209,7 +228,9 @@ func (s *Store) Get(ctx context.Context, b store.Bucket, key string) (store.Entr
 	if err := errors.Join(store.Check(b, key), s.usable(ctx)); err != nil {
 		return store.Entry{}, err
 	}
-	e, err := s.buckets[b].Get(ctx, key)
+	limited, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	e, err := s.buckets[b].Get(limited, key)
 	if err != nil {
 		return store.Entry{}, s.wrap(ctx, err, "get", b, key)
 	}

@@ -1,0 +1,225 @@
+package embedded
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"riptide/bridge/store"
+)
+
+// Peers is the cluster that this node's server is part of.
+type Peers struct {
+	Node   string   // our name, which no other node has
+	Listen string   // host:port at which the others reach us
+	Others []string // host:port of the other nodes
+
+	// Certificate is ours, in both directions; Roots issued those of all nodes, and
+	// of nobody else: who has one may read and write everything.
+	Certificate func() (*tls.Certificate, error)
+	Roots       *x509.CertPool
+}
+
+// copies is how many nodes keep each value: the loss of one loses nothing, and
+// stops nothing.
+const copies = 3
+
+// OpenCluster opens the store of a node whose server is one of several. It waits
+// until a majority of them runs, or ctx ends.
+func OpenCluster(ctx context.Context, state string, peers Peers, log *slog.Logger) (*Store, error) {
+	dir := filepath.Join(state, "store")
+	lock, err := prepare(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := newStore()
+	s.lock, s.late = lock, errNoMajority
+	if err := s.startCluster(ctx, dir, peers, log); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("open the cluster's store in %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// Connect opens a store that somebody else's NATS servers keep. They need
+// JetStream, and should sync every write (sync_interval: always).
+func Connect(ctx context.Context, urls string, node string, certificates *tls.Config, log *slog.Logger) (*Store, error) {
+	s := newStore()
+	s.late = errNoMajority
+	var err error
+	s.conn, err = nats.Connect(urls, append(connecting(log), nats.Name(node), nats.Secure(certificates), nats.Timeout(5*time.Second))...)
+	if err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("connect to %s: %w (key cluster.nats)", urls, err)
+	}
+	if err := s.awaitBuckets(ctx, log); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("use the store at %s: %w", urls, err)
+	}
+	return s, nil
+}
+
+// errNoMajority is what a call gets instead of waiting.
+var errNoMajority = fmt.Errorf("not answered within %v (does a majority of the cluster's nodes run, and reach each other on their addresses in cluster.nodes? an election takes 7 s)", writeTimeout)
+
+func (s *Store) startCluster(ctx context.Context, dir string, peers Peers, log *slog.Logger) error {
+	host, port, err := net.SplitHostPort(peers.Listen)
+	if err != nil {
+		return err
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return err
+	}
+	var routes []*url.URL
+	for _, at := range peers.Others {
+		routes = append(routes, &url.URL{Scheme: "nats-route", Host: at})
+	}
+	// The server waits with its routes until it listens for clients. It does so for
+	// this process alone, on a port and with a password that nobody else knows.
+	password := rand.Text()
+	if err := s.run(&server.Options{
+		ServerName:             peers.Node,
+		Host:                   "127.0.0.1",
+		Port:                   server.RANDOM_PORT,
+		Username:               "riptide",
+		Password:               password,
+		NoSigs:                 true,
+		JetStream:              true,
+		DisableJetStreamBanner: true,
+		StoreDir:               dir,
+		SyncAlways:             true,
+		JetStreamMaxStore:      maxStore(),
+		JetStreamMaxMemory:     64 << 20, // consumers of watches, of the other nodes too
+		Routes:                 routes,
+		Cluster: server.ClusterOpts{
+			Name: "riptide", Host: host, Port: number, NoAdvertise: true,
+			TLSConfig: routeTLS(peers), TLSTimeout: 5,
+			// A node behind a wire that was cut is to be found quickly when it is mended.
+			PingInterval: time.Second, MaxPingsOut: 2,
+		},
+	}, log); err != nil {
+		return err
+	}
+	if s.conn, err = nats.Connect(nats.DefaultURL, append(connecting(log), nats.InProcessServer(s.server),
+		nats.Name(peers.Node), nats.UserInfo("riptide", password))...); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	return s.awaitBuckets(ctx, log)
+}
+
+// routeTLS is how nodes know each other: both sides show a certificate of the
+// cluster's own authority.
+func routeTLS(p Peers) *tls.Config {
+	return &tls.Config{
+		MinVersion:           tls.VersionTLS13,
+		RootCAs:              p.Roots,
+		ClientCAs:            p.Roots,
+		ClientAuth:           tls.RequireAndVerifyClientCert,
+		GetCertificate:       func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return p.Certificate() },
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.Certificate() },
+	}
+}
+
+// awaitBuckets opens the buckets once the cluster has a leader: until then every
+// answer is that there is none, or none.
+func (s *Store) awaitBuckets(ctx context.Context, log *slog.Logger) error {
+	var err error
+	if s.streams, err = jetstream.New(s.conn); err != nil {
+		return err
+	}
+	told := false
+	for _, b := range store.Buckets {
+		for {
+			limited, cancel := context.WithTimeout(ctx, writeTimeout)
+			s.buckets[b], err = openBucket(limited, s.streams, b, copies)
+			cancel()
+			if err == nil {
+				break
+			}
+			if !told {
+				log.Info("waiting for a majority of the cluster's nodes")
+				told = true
+			}
+			select {
+			case <-time.After(200 * time.Millisecond):
+			case <-ctx.Done():
+				return fmt.Errorf("bucket %s: %w: %w (are enough of the nodes in cluster.nodes up, do they reach each other, and does each have a certificate of cluster.tls.ca?)", b, ctx.Err(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// Publish is of cluster.Bus: it needs no leader.
+func (s *Store) Publish(subject string, data []byte) error {
+	if s.life.Err() != nil {
+		return store.ErrClosed
+	}
+	if err := s.conn.Publish(subject, data); err != nil {
+		return fmt.Errorf("publish to %s: %w", subject, err)
+	}
+	return nil
+}
+
+// What waits for one subscriber at most. What comes then is lost.
+const (
+	pendingMessages = 16 << 10
+	pendingBytes    = 16 << 20
+)
+
+// Subscribe is of cluster.Bus.
+func (s *Store) Subscribe(subject string, each func(data []byte)) (stop func(), err error) {
+	var mu sync.Mutex
+	stopped := false
+	sub, err := s.conn.Subscribe(subject, func(m *nats.Msg) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !stopped {
+			each(m.Data)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	stop = func() {
+		_ = sub.Unsubscribe() // an error says that the connection is closed
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+	}
+	if err := errors.Join(sub.SetPendingLimits(pendingMessages, pendingBytes), s.conn.FlushTimeout(writeTimeout)); err != nil {
+		stop()
+		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	return stop, nil
+}
+
+// Leader is the node that takes the writes of a bucket now; "" = none, or none
+// that is known here.
+func (s *Store) Leader(ctx context.Context, b store.Bucket) string {
+	limited, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	stream, err := s.streams.Stream(limited, "KV_"+string(b))
+	if err != nil {
+		return ""
+	}
+	if info := stream.CachedInfo(); info.Cluster != nil {
+		return info.Cluster.Leader
+	}
+	return ""
+}
