@@ -42,6 +42,7 @@ type Agent struct {
 	streams  map[streamKey]*stream
 	places   places
 	legs     map[*Leg]struct{}
+	left     map[string]struct{} // Call-IDs of legs that were let go of
 	draining bool
 	closed   bool
 	idle     chan struct{} // closed when draining and no leg is left
@@ -299,6 +300,7 @@ func (a *Agent) enter(l *Leg) error {
 		return cause
 	}
 	a.legs[l] = struct{}{}
+	delete(a.left, l.box.callID)
 	return nil
 }
 

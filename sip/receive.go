@@ -45,6 +45,9 @@ func (a *Agent) receive(b []byte, f flow, t *trunk) {
 		}
 		return
 	}
+	if a.hasLeft(callID) {
+		return
+	}
 	handle := func(m *mailbox) func() {
 		return func() {
 			if isRequest {

@@ -1,0 +1,55 @@
+package sip
+
+import (
+	"context"
+
+	"riptide/bridge"
+	"riptide/sip/sdp"
+)
+
+// maxLeft bounds the Call-IDs that are kept quiet about, besides those of a box
+// full of calls.
+const maxLeft = 4 * defaultMaxLegs
+
+var _ bridge.Abandoner = (*Leg)(nil)
+
+// Abandon implements bridge.Abandoner: the leg is over without a word. Neither
+// what waits for an answer of ours gets one, nor is anything of ours repeated, nor
+// what the peer sends from here on answered: whoever has the call next hears its
+// repetitions.
+func (l *Leg) Abandon() {
+	l.agent.leaves(l.box.callID)
+	_ = l.box.do(context.Background(), l.vanish) // fails if the mailbox is gone, and the leg with it
+}
+
+func (l *Leg) vanish() {
+	if l.referral != nil {
+		l.referral.over = true
+	}
+	l.changer = nil
+	if !l.closed {
+		l.media.port.Configure(sdp.Agreed{}) // so that nobody hears its goodbye
+	}
+	l.over()
+	if len(l.box.legs) == 0 {
+		l.box.clear()
+	}
+}
+
+// leaves notes that the call of a Call-ID is not ours.
+func (a *Agent) leaves(callID string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.left == nil || len(a.left) >= maxLeft {
+		a.left = map[string]struct{}{}
+	}
+	a.left[callID] = struct{}{}
+}
+
+// hasLeft tells whether the call of a Call-ID was let go of.
+func (a *Agent) hasLeft(callID string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, left := a.left[callID]
+	return left
+}
