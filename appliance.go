@@ -11,7 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"time"
+	"sync/atomic"
 
 	"riptide/bridge"
 	"riptide/bridge/store"
@@ -22,7 +22,6 @@ import (
 	"riptide/policy/stir"
 	"riptide/sip"
 	"riptide/sip/rtp"
-	"riptide/systemd"
 )
 
 // appliance is the parts of one running bridge. This file is the only place
@@ -36,13 +35,17 @@ type appliance struct {
 	client  *h3.Client
 	server  *h3.Server // nil where no RIPT address is configured
 
+	logger   *slog.Logger
+	draining atomic.Bool
+	drained  chan struct{} // closed when nothing is left to do
+
 	cancel  context.CancelFunc // ends the parts that run until told
 	running chan struct{}      // closed when all of them have ended
 }
 
 // newAppliance makes every part and opens every port, or none.
 func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (_ *appliance, err error) {
-	a := &appliance{}
+	a := &appliance{logger: logger, drained: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close(ctx))
@@ -79,7 +82,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 	if err := a.admin.Start(ctx); err != nil {
 		return nil, err
 	}
-	if a.control, err = ops.NewControl(ctx, cfg.State, ops.Orders{Migrate: a.migrate}, logger); err != nil {
+	if a.control, err = ops.NewControl(ctx, cfg.State, ops.Orders{Migrate: a.migrate, Drain: a.drain}, logger); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -233,19 +236,6 @@ func (a *appliance) trunks(cfg *configs.Config) map[string]bridge.Trunk {
 	return trunks
 }
 
-// resumer says which edge continues a leg.
-func (a *appliance) resumer(r bridge.LegRecord) bridge.Resumer {
-	switch {
-	case r.Protocol == "sip":
-		return a.sip
-	case r.Protocol == "ript" && !r.Incoming:
-		return a.client
-	case r.Protocol == "ript" && a.server != nil:
-		return a.server
-	}
-	return nil
-}
-
 // makePolicy is the configuration as policy sees it.
 func makePolicy(cfg *configs.Config) (*policy.Policy, error) {
 	p := &policy.Policy{Trunks: make(map[string]policy.Trunk, len(cfg.Trunks))}
@@ -347,112 +337,4 @@ func hostOf(authority string) string {
 		return host
 	}
 	return authority
-}
-
-// restore takes up the calls of the process before this one. A store that cannot
-// say which there were does not keep us from taking new ones.
-func (a *appliance) restore(logger *slog.Logger) {
-	r, err := a.bridge.Restore(context.Background())
-	if err != nil {
-		logger.Error("the calls of before are not taken up again", "error", err)
-	}
-	if r.Resumed+r.Ended+r.Lost > 0 {
-		logger.Info("calls of before", "resumed", r.Resumed, "ended", r.Ended, "lost", r.Lost, "took", r.Took.Round(time.Millisecond))
-	}
-}
-
-// start takes up the calls there were, and runs every part: no edge reads a
-// request before it knows its calls. The channel gets the error of the first part
-// that fails.
-func (a *appliance) start(logger *slog.Logger) <-chan error {
-	a.restore(logger)
-	ctx, cancel := context.WithCancel(context.Background())
-	a.cancel, a.running = cancel, make(chan struct{})
-	failed := make(chan error, 4)
-	ended := make(chan struct{}, 4)
-	run := func(part func(context.Context) error) {
-		go func() {
-			if err := part(ctx); err != nil && ctx.Err() == nil {
-				failed <- err
-			}
-			ended <- struct{}{}
-		}()
-	}
-	parts := 3
-	run(func(ctx context.Context) error {
-		return systemd.Watchdog(ctx, a.alive, func(err error) { logger.Warn("watchdog", "error", err) })
-	})
-	run(a.sip.Serve)
-	run(func(ctx context.Context) error { a.client.Run(ctx); return nil })
-	if a.server != nil {
-		parts++
-		run(a.server.Serve)
-	}
-	go func() {
-		for range parts {
-			<-ended
-		}
-		close(a.running)
-	}()
-	return failed
-}
-
-// alive takes the locks that calls take: where one is stuck, so is this, and the
-// service manager restarts us.
-func (a *appliance) alive(context.Context) error {
-	a.bridge.Active()
-	a.sip.Legs()
-	return nil
-}
-
-// ready says whether calls can be taken on every trunk.
-func (a *appliance) ready(cfg *configs.Config) error {
-	var errs []error
-	for _, t := range cfg.Trunks {
-		if t.RIPT != nil && t.RIPT.Connect != "" {
-			errs = append(errs, a.client.Ready(t.Name))
-		}
-	}
-	for _, t := range a.sip.Trunks() {
-		if t.Err != nil && (t.Registers || t.Probed) {
-			errs = append(errs, fmt.Errorf("trunk %q: %w", t.Name, t.Err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (a *appliance) riptAddr() net.Addr {
-	if a.server == nil {
-		return nil
-	}
-	return a.server.Addr()
-}
-
-// close ends every part there is, edges first, the store last.
-func (a *appliance) close(ctx context.Context) error {
-	var errs []error
-	if a.control != nil {
-		errs = append(errs, a.control.Close(ctx))
-	}
-	if a.sip != nil {
-		errs = append(errs, a.sip.Shutdown(ctx))
-	}
-	if a.server != nil {
-		errs = append(errs, a.server.Shutdown(ctx))
-	}
-	if a.cancel != nil {
-		a.cancel()
-		select {
-		case <-a.running:
-		case <-ctx.Done():
-			errs = append(errs, fmt.Errorf("some parts did not end: %w", ctx.Err()))
-		}
-	}
-	if a.admin != nil {
-		errs = append(errs, a.admin.Close(ctx))
-	}
-	if a.store != nil {
-		errs = append(errs, a.store.Close())
-	}
-	return errors.Join(errs...)
 }

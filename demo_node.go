@@ -85,8 +85,8 @@ func (n *demoNode) run(started chan<- error) {
 	n.cmd.Stdout, n.cmd.Stderr = out, out
 	n.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+n.notify)
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Pdeathsig: syscall.SIGTERM,
-		Setpgid:   true, // a Ctrl-C is for the parent, which then ends the children in order
+		Pdeathsig: syscall.SIGINT, // nobody follows it
+		Setpgid:   true,           // a Ctrl-C is for the parent, which then ends the children in order
 	}
 	if err := n.cmd.Start(); err != nil {
 		started <- err
@@ -123,9 +123,9 @@ func (n *demoNode) waitReady(ctx context.Context) error {
 	}
 }
 
-// stop ends the child, gracefully if it can.
+// stop ends the child and its calls, gracefully if it can.
 func (n *demoNode) stop() {
-	_ = n.cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
+	_ = n.cmd.Process.Signal(os.Interrupt) // fails only if it has ended
 	select {
 	case <-n.exited:
 	case <-time.After(demoStop):

@@ -20,7 +20,7 @@ func main() {
 	// A reader that goes away, of the log or of `riptide demo | head`, is no reason
 	// to drop calls, or to leave keys in a temporary directory.
 	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
 	if err := newApp().RunContext(ctx, os.Args); err != nil {
 		var exit cli.ExitCoder
@@ -31,6 +31,33 @@ func main() {
 			fmt.Fprintln(os.Stderr, msg)
 		}
 		os.Exit(exit.ExitCode())
+	}
+}
+
+// errTerminated is the cause of a context that SIGTERM ended.
+var errTerminated = errors.New("told to stop (SIGTERM)")
+
+// untilSignal is a context that SIGINT or SIGTERM ends.
+func untilSignal() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		defer close(done)
+		select {
+		case s := <-signals:
+			why := context.Canceled
+			if s == syscall.SIGTERM {
+				why = errTerminated
+			}
+			cancel(why)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		<-done
+		signal.Stop(signals)
 	}
 }
 
@@ -48,6 +75,7 @@ func newApp() *cli.App {
 			checkCommand(),
 			initCommand(),
 			demoCommand(),
+			drainCommand(),
 			migrateCommand(),
 			conformCommand(),
 		},

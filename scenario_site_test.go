@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"text/template"
 	"time"
@@ -141,11 +140,11 @@ func serveNode(t testing.TB, n node) (kill func()) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
+		_ = cmd.Process.Signal(os.Interrupt) // fails only if it has ended
 		select {
 		case <-exited:
 		case <-time.After(40 * time.Second):
-			t.Errorf("%s did not stop within 40 s of SIGTERM", n.name)
+			t.Errorf("%s did not stop within 40 s of SIGINT", n.name)
 			_ = cmd.Process.Kill()
 			<-exited
 		}

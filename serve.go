@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
@@ -23,9 +22,10 @@ func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
 		Usage: "run the bridge",
-		Description: "Listens for SIP and RIPT, peers with the configured trunks and bridges calls until it gets\n" +
-			"SIGTERM or SIGINT; then it ends the calls there are, with a cause, and exits. A configuration\n" +
-			"with a mistake starts nothing and exits with status 78.",
+		Description: "Listens for SIP and RIPT, peers with the configured trunks and bridges calls. SIGTERM leaves the\n" +
+			"answered calls to the process that follows within a minute, and so does a crash: it takes them up\n" +
+			"again. SIGINT ends them, with a cause; riptide drain waits for them first. A configuration with a\n" +
+			"mistake starts nothing and exits with status 78.",
 		Flags:  []cli.Flag{configFlag()},
 		Before: noArguments,
 		Action: func(c *cli.Context) error {
@@ -55,37 +55,46 @@ func serve(ctx context.Context, cfg *configs.Config) error {
 	if err != nil {
 		return err
 	}
-	failed := a.start(logger)
+	failed := a.start()
 	if err := systemd.Ready("taking calls"); err != nil {
 		logger.Warn("the service manager does not know that we are ready", "error", err)
 	}
 	logger.Info("riptide is up", "version", version, "sip", a.sip.Addr(), "ript", a.riptAddr(), "admin", a.admin.Addr())
 
+	leave := false
 	select {
 	case <-ctx.Done():
-		logger.Info("stopping", "calls", a.bridge.Active())
+		leave = errors.Is(context.Cause(ctx), errTerminated)
+		logger.Info("stopping", "calls", a.bridge.Active(), "left", leave)
+	case <-a.drained:
+		logger.Info("stopping, drained")
 	case err = <-failed:
+		leave = true // whoever restarts us
 		logger.Error("a part has failed, stopping", "error", err)
 	}
-	if err := systemd.Stopping("ending calls"); err != nil {
+	if err := systemd.Stopping("stopping"); err != nil {
 		logger.Warn("the service manager does not know that we are stopping", "error", err)
 	}
-	return errors.Join(err, a.stop(logger))
+	return errors.Join(err, a.stop(leave))
 }
 
-// stop ends calls and closes every part, each in its time.
-func (a *appliance) stop(logger *slog.Logger) error {
+// stop leaves the calls to the process that follows or ends them, and closes
+// every part, each in its time.
+func (a *appliance) stop(leave bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), endCalls)
 	defer cancel()
-	if err := a.bridge.Shutdown(ctx); err != nil {
-		logger.Warn("not every call could be ended cleanly", "error", err)
+	if leave {
+		if err := a.bridge.Leave(ctx); err != nil {
+			a.logger.Warn("not every call could be left on record as it was last", "error", err)
+		}
+	} else if err := a.bridge.Shutdown(ctx); err != nil {
+		a.logger.Warn("not every call could be ended cleanly", "error", err)
 	}
 	ctx, cancel = context.WithTimeout(context.Background(), endParts)
 	defer cancel()
-	err := a.close(ctx)
-	if err != nil {
+	if err := a.close(ctx); err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
-	logger.Info("stopped")
+	a.logger.Info("stopped")
 	return nil
 }

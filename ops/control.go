@@ -32,6 +32,22 @@ type Orders struct {
 	// Migrate asks the clients of all incoming RIPT calls to attach anew, at
 	// another origin unless that is "".
 	Migrate func(ctx context.Context, origin string) (Migrated, error)
+
+	// Drain refuses new calls, ends the process when those there are have ended by
+	// themselves, and ends what is left after a while. It goes on when ctx ends.
+	Drain func(ctx context.Context, within time.Duration) (Drained, error)
+}
+
+// DrainOrder is the body of POST /drain.
+type DrainOrder struct {
+	Within string `json:"within"` // a duration, such as "5m"
+}
+
+// Drained is the answer: how many calls there were, and how many of them had to
+// be ended.
+type Drained struct {
+	Calls int `json:"calls"`
+	Cut   int `json:"cut"`
 }
 
 // MigrateOrder is the body of POST /migrate.
@@ -86,13 +102,23 @@ func NewControl(ctx context.Context, state string, orders Orders, logger *slog.L
 			return
 		}
 		done, err := orders.Migrate(r.Context(), order.To)
-		if err != nil {
-			answer(w, http.StatusUnprocessableEntity, err.Error()+"\n")
+		if obeyed(w, done, err) {
+			logger.Info("clients were asked to attach anew", "asked", done.Asked, "attached", done.Attached, "ended", done.Ended, "to", order.To)
+		}
+	})
+	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, r *http.Request) {
+		var order DrainOrder
+		if !readOrder(w, r, &order) {
 			return
 		}
-		logger.Info("clients were asked to attach anew", "asked", done.Asked, "attached", done.Attached, "ended", done.Ended, "to", order.To)
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(done) // who asked may be gone
+		within, err := time.ParseDuration(order.Within)
+		if err != nil || within < 0 || within > MaxDrain {
+			answer(w, http.StatusBadRequest, fmt.Sprintf("within %q: want a duration up to %v, such as 5m\n", order.Within, MaxDrain))
+			return
+		}
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(within + controlLimit)) // a Unix socket has deadlines
+		done, err := orders.Drain(r.Context(), within)
+		obeyed(w, done, err)
 	})
 	c.http = http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: controlLimit,
@@ -104,6 +130,21 @@ func NewControl(ctx context.Context, state string, orders Orders, logger *slog.L
 		}
 	})
 	return c, nil
+}
+
+// MaxDrain is the longest that calls are waited for.
+const MaxDrain = 24 * time.Hour
+
+// obeyed answers an order, and tells whether it was carried out. Who asked may
+// be gone.
+func obeyed(w http.ResponseWriter, done any, err error) bool {
+	if err != nil {
+		answer(w, http.StatusUnprocessableEntity, err.Error()+"\n")
+		return false
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(done)
+	return true
 }
 
 // listenUnix makes a socket that nobody else may open. Until it is closed to
@@ -149,7 +190,8 @@ func (c *Control) Close(ctx context.Context) error {
 }
 
 // Order asks something of the process that serves with this state directory,
-// and reads its answer into into.
+// and reads its answer into into. It waits for two minutes, or until the deadline
+// of ctx if it has one.
 func Order(ctx context.Context, state, what string, order, into any) error {
 	path := ControlSocket(state)
 	body, err := json.Marshal(order)
@@ -157,7 +199,12 @@ func Order(ctx context.Context, state, what string, order, into any) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	var d net.Dialer
-	client := http.Client{Timeout: controlLimit, Transport: &http.Transport{
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, controlLimit)
+		defer cancel()
+	}
+	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return viaDir(path, func(short string) (net.Conn, error) { return d.DialContext(ctx, "unix", short) })

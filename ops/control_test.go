@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // control runs a control socket in a directory whose name is longer than a
@@ -41,7 +42,12 @@ func control(t *testing.T, o Orders) (state string) {
 
 func TestControl(t *testing.T) {
 	t.Parallel()
-	state := control(t, Orders{Migrate: func(_ context.Context, origin string) (Migrated, error) {
+	state := control(t, Orders{Drain: func(_ context.Context, within time.Duration) (Drained, error) {
+		if within != time.Minute {
+			return Drained{}, fmt.Errorf("%v is not enough", within)
+		}
+		return Drained{Calls: 5, Cut: 2}, nil
+	}, Migrate: func(_ context.Context, origin string) (Migrated, error) {
 		if origin != "https://b.example" {
 			return Migrated{}, fmt.Errorf("%q is elsewhere", origin)
 		}
@@ -54,6 +60,15 @@ func TestControl(t *testing.T) {
 	var done Migrated
 	if err := Order(t.Context(), state, "migrate", MigrateOrder{To: "https://b.example"}, &done); err != nil || done != (Migrated{3, 2, 1}) {
 		t.Errorf("%+v, %v", done, err)
+	}
+	var drained Drained
+	if err := Order(t.Context(), state, "drain", DrainOrder{Within: "1m"}, &drained); err != nil || drained != (Drained{5, 2}) {
+		t.Errorf("%+v, %v", drained, err)
+	}
+	for within, want := range map[string]string{"1s": "drain: 1s is not enough", "soon": `drain: within "soon"`, "-1s": `drain: within "-1s"`, "25h": `drain: within "25h"`} {
+		if err := Order(t.Context(), state, "drain", DrainOrder{Within: within}, &drained); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 	for what, order := range map[string]any{
 		`migrate: "https://c.example" is elsewhere`:                           MigrateOrder{To: "https://c.example"},
