@@ -50,6 +50,8 @@ type serverCall struct {
 	// events is to the bridge. The last place is kept for the end.
 	events chan bridge.Event
 	ended  chan struct{} // closed when the phase is over
+	left   chan struct{} // closed before, if the call goes on elsewhere
+	leave  func(*serverCall)
 
 	mu          sync.Mutex
 	phase       phase
@@ -89,6 +91,8 @@ func blankServerCall(desc CallDescription, info bridge.LegInfo, now func() time.
 		uri: desc.URI, desc: desc, info: info, now: now,
 		events: make(chan bridge.Event, 1+callEvents),
 		ended:  make(chan struct{}),
+		left:   make(chan struct{}),
+		leave:  func(*serverCall) {},
 		byways: map[*reverseByway]struct{}{},
 		told:   make(chan struct{}),
 		retire: func(*serverCall) {},

@@ -22,7 +22,8 @@ type callTable struct {
 	placed int // reserved or live
 	calls  map[string]*serverCall
 	ended  map[string]endedCall
-	order  []string // of ended, oldest first
+	left   map[string]struct{} // calls that go on elsewhere
+	order  []string            // of ended, oldest first
 }
 
 type endedCall struct {
@@ -53,7 +54,7 @@ func (t *callTable) reserve() error {
 // add puts a call in its place and arranges that it leaves it when it is over.
 func (t *callTable) add(c *serverCall) {
 	c.maxByways = t.limits.Byways
-	c.retire = t.retire
+	c.retire, c.leave = t.retire, t.leave
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.calls[c.id] = c
@@ -63,7 +64,7 @@ func (t *callTable) add(c *serverCall) {
 // it whatever the limits say: it is no new call.
 func (t *callTable) enter(c *serverCall) error {
 	c.maxByways = t.limits.Byways
-	c.retire = t.retire
+	c.retire, c.leave = t.retire, t.leave
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -74,6 +75,7 @@ func (t *callTable) enter(c *serverCall) error {
 	}
 	t.placed++
 	t.calls[c.id] = c
+	delete(t.left, c.id)
 	delete(t.ended, c.id) // its name may stay in order, where it is harmless
 	return nil
 }

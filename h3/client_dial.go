@@ -281,13 +281,15 @@ func (t *trunk) told(f bridge.Facts) bridge.Facts {
 // start opens a leg's media and byways.
 func (t *trunk) start(l *clientLeg) bool {
 	l.media = t.openMedia(l)
+	l.live(t.client.ctx)
 	t.count(func(t *trunk) { t.calls++ })
 	ok := t.client.spawn(func() {
 		defer t.count(func(t *trunk) { t.calls-- })
-		l.run(t.client.ctx)
+		l.run(l.ctx)
 	})
 	if !ok {
 		t.count(func(t *trunk) { t.calls-- })
+		l.cut()
 		l.media.Close()
 	}
 	return ok

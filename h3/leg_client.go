@@ -36,6 +36,10 @@ type clientLeg struct {
 	seat    *media.Seat // on a trunk session, if the call was made with one
 	callTag uint64      // of the call there
 
+	ctx  context.Context // of its life; Abandon cuts it short
+	cut  context.CancelFunc
+	left atomic.Bool // the call goes on elsewhere
+
 	events chan bridge.Event
 	ending chan bridge.Cause // the first End; further ones wait with it
 	done   chan struct{}
@@ -127,7 +131,7 @@ func (l *clientLeg) run(ctx context.Context) {
 		}
 		if out.over {
 			l.finish(out.cause)
-			k.close(true)
+			k.close(!l.left.Load())
 			return
 		}
 		k.close(false)
@@ -146,6 +150,7 @@ func (l *clientLeg) finish(c *bridge.Cause) {
 	}
 	close(l.events)
 	close(l.done)
+	l.cut()
 	l.give(l.held())
 	l.media.Close()
 }
@@ -197,8 +202,7 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 				return *out
 			}
 		case <-ctx.Done():
-			c := bridge.CauseShuttingDown.With("the RIPT client was stopped").EndedBy(bridge.ByBridge)
-			return outcome{over: true, cause: &c}
+			return l.cutOff()
 		}
 	}
 }
@@ -384,7 +388,6 @@ func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
 	case c := <-l.ending:
 		return l.hangUp(ctx, nil, c)
 	case <-ctx.Done():
-		c := bridge.CauseShuttingDown.With("the RIPT client was stopped").EndedBy(bridge.ByBridge)
-		return outcome{over: true, cause: &c}
+		return l.cutOff()
 	}
 }

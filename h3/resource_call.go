@@ -51,7 +51,7 @@ func (s *Server) getCall(ctx context.Context, tg, id, ifNoneMatch string) (*call
 	case ended != nil:
 		return describeCall(*ended, ifNoneMatch), nil
 	}
-	return nil, refuse(noCall())
+	return nil, s.absent(id)
 }
 
 // describeCall is the response that shows a call.
@@ -73,7 +73,7 @@ func (s *Server) updateCall(ctx context.Context, tg, id, ifMatch, epoch string, 
 	c, _ := s.calls.find(clientOf(ctx), tg, id, s.cfg.Now())
 	switch {
 	case c == nil:
-		return nil, refuse(noCall())
+		return nil, s.absent(id)
 	case req.Handler == "" && req.Session == "":
 		return nil, refuse(bridge.CauseBadRequest.With(`name a "handler", a "session", or both`))
 	case req.Handler != "" && ifMatch == "":
@@ -117,7 +117,7 @@ func (s *Server) changeHandler(ctx context.Context, c *serverCall, uri, ifMatch 
 	select {
 	case <-stored:
 	case <-c.ended:
-		return refuse(noCall())
+		return c.refusal()
 	case <-limit.C:
 	case <-ctx.Done():
 		return ctx.Err()
@@ -132,7 +132,7 @@ func (c *serverCall) pull(t terms, ifMatch string) (<-chan struct{}, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != live {
-		return nil, refuse(noCall())
+		return nil, c.refusal()
 	}
 	now, running := c.media.current()
 	d, plan, err := t.afresh(running, t.handler == c.desc.Handler)

@@ -16,7 +16,7 @@ import (
 func (s *Server) callAt(w http.ResponseWriter, r *http.Request) *serverCall {
 	c, _ := s.calls.find(clientOf(r.Context()), r.PathValue("tg"), r.PathValue("call"), s.cfg.Now())
 	if c == nil {
-		refuse(noCall()).write(w)
+		s.absent(r.PathValue("call")).write(w)
 	}
 	return c
 }
@@ -51,7 +51,7 @@ func (s *Server) serveGetEvents(w http.ResponseWriter, r *http.Request) {
 		if errors.Is(err, errBywayBehind) {
 			s.stats.count(func(st *ServerState) { st.CutByways++ })
 		}
-		panic(http.ErrAbortHandler) // so that it does not look like the end of the call
+		breakOff()
 	}
 }
 
@@ -72,6 +72,9 @@ func sendEvents(ctx context.Context, c *serverCall, b *reverseByway, out *bywayW
 		case <-b.behind:
 			return errBywayBehind
 		case <-c.ended:
+			if c.isLeft() {
+				return errLeft
+			}
 			return sendLast(b, out)
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -140,6 +143,9 @@ func (s *Server) servePutEvents(w http.ResponseWriter, r *http.Request) {
 	err := readCommands(r.Context(), c, in)
 	if n := in.Unknown(); n > 0 {
 		s.stats.count(func(st *ServerState) { st.UnknownEvents += n })
+	}
+	if c.isLeft() {
+		breakOff()
 	}
 	select {
 	case <-c.ended:

@@ -1,0 +1,110 @@
+package h3
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"riptide/bridge"
+)
+
+// A call that is let go of goes on in another process. To the peer it looks as
+// if this one had died: byways break off, and attempts to come back find nobody,
+// which is not the same as to find no such call.
+
+var (
+	_ bridge.Abandoner = serverLeg{}
+	_ bridge.Abandoner = (*clientLeg)(nil)
+)
+
+// maxLeft bounds the calls that are remembered as left.
+const maxLeft = 1 << 14
+
+// errLeft is why a byway breaks off.
+var errLeft = errors.New("the call goes on elsewhere")
+
+// Abandon implements bridge.Abandoner.
+func (l serverLeg) Abandon() { l.call.abandon() }
+
+func (c *serverCall) abandon() {
+	c.mu.Lock()
+	if c.phase == over {
+		c.mu.Unlock()
+		return
+	}
+	c.phase = over
+	c.lost.Stop()
+	close(c.left) // before ended: who looks at both breaks off
+	close(c.events)
+	close(c.ended)
+	c.settle()
+	c.mu.Unlock()
+	c.media.end()
+	c.media.port.Close()
+	c.leave(c)
+}
+
+// isLeft tells whether the call goes on elsewhere.
+func (c *serverCall) isLeft() bool {
+	select {
+	case <-c.left:
+		return true
+	default:
+		return false
+	}
+}
+
+// leave takes a call out of its place that is not ours any more.
+func (t *callTable) leave(c *serverCall) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.placed--
+	delete(t.calls, c.id)
+	if t.left == nil || len(t.left) >= maxLeft {
+		t.left = map[string]struct{}{}
+	}
+	t.left[c.id] = struct{}{}
+}
+
+// absent is the refusal of a request for a call that is not here.
+func (s *Server) absent(id string) *problemError {
+	s.calls.mu.Lock()
+	_, left := s.calls.left[id]
+	s.calls.mu.Unlock()
+	return refuseGone(left)
+}
+
+// refusal is that of a request which came when the call was over here.
+func (c *serverCall) refusal() *problemError { return refuseGone(c.isLeft()) }
+
+func refuseGone(left bool) *problemError {
+	if left {
+		return refuse(bridge.CauseShuttingDown.With("%v", errLeft))
+	}
+	return refuse(noCall())
+}
+
+// breakOff ends the response of a byway so that it does not look like the end
+// of the call.
+func breakOff() { panic(http.ErrAbortHandler) }
+
+// Abandon implements bridge.Abandoner.
+func (l *clientLeg) Abandon() {
+	l.left.Store(true)
+	l.cut()
+	l.media.Close()
+	<-l.done
+}
+
+// cutOff is the outcome of a leg whose context has ended: it was let go of, or
+// the client stops.
+func (l *clientLeg) cutOff() outcome {
+	if l.left.Load() {
+		return outcome{over: true}
+	}
+	c := bridge.CauseShuttingDown.With("the RIPT client was stopped").EndedBy(bridge.ByBridge)
+	return outcome{over: true, cause: &c}
+}
+
+// live begins the life of a leg, which Abandon cuts short.
+func (l *clientLeg) live(ctx context.Context) { l.ctx, l.cut = context.WithCancel(ctx) }
