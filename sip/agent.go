@@ -39,7 +39,9 @@ type Agent struct {
 
 	mu       sync.Mutex
 	boxes    map[string]*mailbox
-	streams  map[streamKey]*stream
+	streams  map[streamKey]*stream // by where they lead; a newer one may have taken the place of one that is still used
+	opened   map[*stream]struct{}  // all of them
+	dialling map[streamKey]*dialling
 	places   places
 	legs     map[*Leg]struct{}
 	left     map[string]struct{} // Call-IDs of legs that were let go of
@@ -69,7 +71,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, byName: map[string]*trunk{}, boxes: map[string]*mailbox{},
-		streams: map[streamKey]*stream{}, legs: map[*Leg]struct{}{}, idle: make(chan struct{}),
+		streams: map[streamKey]*stream{}, opened: map[*stream]struct{}{}, dialling: map[streamKey]*dialling{}, legs: map[*Leg]struct{}{}, idle: make(chan struct{}),
 		quiet: slog.New(slog.DiscardHandler), complaints: rate.NewLimiter(1, 10), asked: rate.NewLimiter(strangersAsked, strangersBurst),
 		gate: &gate{buckets: map[bucketKey]bucket{}, now: time.Now},
 	}
@@ -244,7 +246,7 @@ func (a *Agent) close() {
 	}
 	closeSockets(a.sockets)
 	a.mu.Lock()
-	for _, s := range a.streams {
+	for s := range a.opened {
 		s.shut()
 	}
 	a.mu.Unlock()

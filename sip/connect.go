@@ -162,6 +162,7 @@ func (a *Agent) enlist(s *stream) bool {
 		return false
 	}
 	a.streams[streamKey{s.over, s.peer, s.trunk}] = s
+	a.opened[s] = struct{}{}
 	return true
 }
 
@@ -174,6 +175,7 @@ func (a *Agent) attend(s *stream) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	delete(a.opened, s)
 	for _, key := range []streamKey{{s.over, s.peer, s.trunk}, {s.over, s.alias, s.trunk}} {
 		if a.streams[key] == s {
 			delete(a.streams, key)
@@ -204,26 +206,62 @@ func (a *Agent) reuse(s *stream, port uint16) {
 	}
 }
 
-// connect finds or makes the connection to a peer of a trunk.
+// connect finds or makes the connection to a peer of a trunk. Whoever needs one
+// that is being made waits for it: a burst of calls to a peer opens one.
 func (a *Agent) connect(ctx context.Context, t *trunk, over transport, peer netip.AddrPort) (*stream, error) {
+	key := streamKey{over, peer, t}
 	a.mu.Lock()
-	s := a.streams[streamKey{over, peer, t}]
-	a.mu.Unlock()
-	if s != nil && s.alive() {
+	if s := a.streams[key]; s != nil && s.alive() {
+		a.mu.Unlock()
 		return s, nil
 	}
-	if !a.places.takeOurs() {
-		return nil, fmt.Errorf("connect to trunk %q at %s: %d connections are open, the limit", t.Name, peer, maxStreams)
+	d := a.dialling[key]
+	if d == nil {
+		d = &dialling{done: make(chan struct{})}
+		if !a.work.Go(func() { a.dial(d, key) }) {
+			a.mu.Unlock()
+			return nil, fmt.Errorf("connect to trunk %q at %s: %w", t.Name, peer, net.ErrClosed)
+		}
+		a.dialling[key] = d
 	}
-	s, err := a.open(ctx, t, over, peer)
+	a.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.stream, d.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("connect to trunk %q at %s over %v: %w", t.Name, peer, over, context.Cause(ctx))
+	}
+}
+
+// dialling is a connection that is being made.
+type dialling struct {
+	done   chan struct{}
+	stream *stream // valid, as err, once done is closed
+	err    error
+}
+
+// dial makes a connection for whoever waits for it, and reads it until it ends.
+func (a *Agent) dial(d *dialling, key streamKey) {
+	d.stream, d.err = a.dialOne(key)
+	a.mu.Lock()
+	delete(a.dialling, key)
+	a.mu.Unlock()
+	close(d.done)
+	if d.err == nil {
+		defer a.places.leaveOurs()
+		a.attend(d.stream)
+	}
+}
+
+func (a *Agent) dialOne(key streamKey) (*stream, error) {
+	if !a.places.takeOurs() {
+		return nil, fmt.Errorf("connect to trunk %q at %s: %d connections are open, the limit", key.trunk.Name, key.peer, maxStreams)
+	}
+	s, err := a.open(a.base, key.trunk, key.over, key.peer)
 	if err != nil {
 		a.places.leaveOurs()
-		return nil, fmt.Errorf("connect to trunk %q at %s over %v: %w", t.Name, peer, over, err)
+		return nil, fmt.Errorf("connect to trunk %q at %s over %v: %w", key.trunk.Name, key.peer, key.over, err)
 	}
-	a.work.Go(func() {
-		defer a.places.leaveOurs()
-		a.attend(s)
-	})
 	return s, nil
 }
 
