@@ -29,6 +29,8 @@ type Baresip struct {
 	Manual bool    // do not answer by itself
 	SRTP   string  // "srtp" (may be refused), "srtp-mand" or "dtls_srtp"; "" = none
 	Mux    bool    // reports on the port of the media
+	Ptime  int     // milliseconds in a packet; 0 = its own, 20
+	Tone   int     // seconds after which it falls silent; default 120
 	Video  bool    // it films a still picture, in VP8
 
 	Registrar string // HOST:PORT where it registers, and sends its calls; "" = nowhere
@@ -59,7 +61,6 @@ type BaresipEvent struct {
 }
 
 const (
-	toneSeconds  = 120  // baresip falls silent where its file ends
 	maxReports   = 4096 // events kept
 	baresipReady = 15 * time.Second
 )
@@ -119,6 +120,9 @@ func (b *Baresip) defaults(t testing.TB) {
 	if b.Hz == 0 {
 		b.Hz = 440
 	}
+	if b.Tone == 0 {
+		b.Tone = 120
+	}
 	if b.Port == 0 {
 		b.Port = FreePorts(t, b.Netns, b.Netns.Addr, 2)
 	}
@@ -127,7 +131,7 @@ func (b *Baresip) defaults(t testing.TB) {
 func (b *Baresip) configure(t testing.TB, r *BaresipRun, control int) {
 	t.Helper()
 	tone := filepath.Join(r.dir, "tone.wav")
-	samples := transcode.NewTone(b.Hz, -10).Append(nil, toneSeconds*transcode.SampleRate)
+	samples := transcode.NewTone(b.Hz, -10).Append(nil, b.Tone*transcode.SampleRate)
 	if err := bridgetest.SaveWAV(tone, samples, transcode.SampleRate); err != nil {
 		t.Fatal(err)
 	}
@@ -146,9 +150,12 @@ func (b *Baresip) configure(t testing.TB, r *BaresipRun, control int) {
 	if b.Manual {
 		answer = "manual"
 	}
-	security, mux := "", "no"
+	params, mux := "", "no"
 	if b.SRTP != "" {
-		security = ";mediaenc=" + b.SRTP
+		params = ";mediaenc=" + b.SRTP
+	}
+	if b.Ptime > 0 {
+		params += fmt.Sprintf(";ptime=%d", b.Ptime)
 	}
 	if b.Mux {
 		mux = "yes"
@@ -163,7 +170,7 @@ func (b *Baresip) configure(t testing.TB, r *BaresipRun, control int) {
 		film = "module vp8.so\nmodule fakevideo.so\nvideo_source fakevideo,nil\nvideo_display fakevideo,nil\nvideo_size 176x144\nvideo_bitrate 256000\nvideo_fps 15\n"
 	}
 	files := map[string]string{
-		"accounts": fmt.Sprintf("%s;answermode=%s;audio_codecs=%s%s\n", account, answer, codecs, security),
+		"accounts": fmt.Sprintf("%s;answermode=%s;audio_codecs=%s%s\n", account, answer, codecs, params),
 		"contacts": "",
 		// Without a terminal, stdio.so must not be loaded; aufile of this
 		// version only plays, so that sndfile records.

@@ -22,8 +22,12 @@ type Phone struct {
 	User  string // of its address; default "phone"
 	Host  string // default 127.0.0.1, or the namespace's address
 	Netns *Namespace
+	Port  int    // of SIP; 0 = a free one
 	Video string // "H264" or "VP8"; "" = none
 	Fmtp  string // parameters of the video
+	SRTP  bool   // speech is protected, with keys in SDP; other calls are refused
+	Ptime int    // milliseconds of speech in a packet; 0 = it says nothing of that
+	Timer int    // seconds that a session is to last without Offer; 0 = for ever
 
 	// Audio, VideoRTP and VideoRTCP are its sockets.
 	Audio, VideoRTP, VideoRTCP *net.UDPConn
@@ -34,9 +38,11 @@ type Phone struct {
 	mu     sync.Mutex
 	peer   PhonePeer
 	dialog phoneDialog
+	key    phoneKey
 	more   chan struct{} // closed and replaced when something happened
 	talks  bool
 	over   bool
+	asked  int
 	failed error
 }
 
@@ -46,6 +52,7 @@ type PhonePeer struct {
 	Video     *net.UDPAddr // nil: it has no video in this call
 	VideoRTCP *net.UDPAddr
 	Payload   uint8  // number of the video
+	Key       []byte // of its speech, with the salt; nil = not protected
 	SDP       string // all of it
 }
 
@@ -71,8 +78,9 @@ func (p *Phone) Start(t testing.TB) *Phone {
 		}
 	}
 	p.more, p.done = make(chan struct{}), make(chan struct{})
+	p.key = newPhoneKey()
 	err := p.Netns.Do(func() (err error) {
-		if p.sip, err = p.listen(0); err != nil {
+		if p.sip, err = p.listen(p.Port); err != nil {
 			return err
 		}
 		if p.Audio, err = p.listen(0); err != nil {
@@ -119,8 +127,18 @@ func (p *Phone) Addr() string { return p.sip.LocalAddr().String() }
 // describe is its session description; the payload type numbers are those of
 // the offer, if there is one.
 func (p *Phone) describe(version int, video bool, number uint8) string {
-	s := fmt.Sprintf("v=0\r\no=phone 1 %d IN IP4 %s\r\ns=-\r\nc=IN IP4 %s\r\nt=0 0\r\nm=audio %d RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n",
-		version, p.Host, p.Host, portOf(p.Audio))
+	profile := "RTP/AVP"
+	if p.SRTP {
+		profile = "RTP/SAVP"
+	}
+	s := fmt.Sprintf("v=0\r\no=phone 1 %d IN IP4 %s\r\ns=-\r\nc=IN IP4 %s\r\nt=0 0\r\nm=audio %d %s 0\r\na=rtpmap:0 PCMU/8000\r\n",
+		version, p.Host, p.Host, portOf(p.Audio), profile)
+	if p.SRTP {
+		s += p.key.line()
+	}
+	if p.Ptime > 0 {
+		s += fmt.Sprintf("a=ptime:%d\r\n", p.Ptime)
+	}
 	if p.Video == "" && number == 0 {
 		return s
 	}
@@ -196,6 +214,14 @@ func (p *Phone) Peer() PhonePeer {
 	return p.peer
 }
 
+// Asked is how often the other end asked for a change of the call, or refreshed
+// its session.
+func (p *Phone) Asked() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
 func (p *Phone) await(ctx context.Context, what string, ok func() bool) error {
 	for {
 		p.mu.Lock()
@@ -221,6 +247,9 @@ func (p *Phone) request(method string, seq int, body string) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%s;rport\r\nMax-Forwards: 70\r\n", method, d.uri, p.Addr(), rand.Text())
 	fmt.Fprintf(&b, "From: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\nContact: <sip:%s@%s>\r\n", d.local, d.remote, d.id, seq, method, p.User, p.Addr())
+	if method == "INVITE" && p.Timer > 0 {
+		fmt.Fprintf(&b, "Supported: timer\r\nSession-Expires: %d;refresher=uac\r\n", p.Timer)
+	}
 	if body != "" {
 		b.WriteString("Content-Type: application/sdp\r\n")
 	}
@@ -292,6 +321,9 @@ func (p *Phone) takeRequest(m request, b []byte, from *net.UDPAddr) {
 	reply := func(status, tag, contact, sdp string) {
 		_, _ = p.sip.WriteToUDP(m.reply(status, tag, contact, sdp), from)
 	}
+	if m.toTag() != "" && (m.method == "INVITE" || m.method == "UPDATE") {
+		p.asked++
+	}
 	switch m.method {
 	case "INVITE":
 		number := p.learn(body(b))
@@ -338,6 +370,9 @@ func (p *Phone) learn(sdp string) uint8 {
 		switch m.MediaName.Media {
 		case "audio":
 			p.peer.Audio = &net.UDPAddr{IP: net.ParseIP(host), Port: at}
+			if p.SRTP && !p.learnKey(m) {
+				p.failed = fmt.Errorf("telephone %s was given no key for %s:\n%s", p.User, phoneSuite, sdp)
+			}
 		case "video":
 			number = p.takes(&d, m)
 			if at != 0 && p.Video != "" && number != 0 {

@@ -35,6 +35,7 @@ const (
 	UASReliable       Scenario = "uas-reliable"        // a reliable 183 with media, then pick up
 	UACChanges        Scenario = "uac-changes"         // refresh, hold, resume, re-INVITE without an offer (add Session-Expires: 90)
 	UASRefreshed      Scenario = "uas-refreshed"       // pick up, be refreshed by UPDATE, be hung up on
+	UASHearsKey       Scenario = "uas-hears-key"       // pick up, be told of Key by INFO, be hung up on
 	UACTransfers      Scenario = "uac-transfers"       // REFER to Target; Status is its answer: 202, or a refusal
 	UACLate           Scenario = "uac-late"            // as uac, but with its description in the ACK only
 	UACAsks           Scenario = "uac-asks"            // Method outside a dialog, answered with Status
@@ -65,6 +66,7 @@ type Script struct {
 	MediaFile string   // raw G.711 to play for ever; "" = none
 	Payload   int      // 0 (PCMU) or 8 (PCMA)
 	Target    string   // number of a transfer
+	Key       string   // a digit to press, as telephone events in RTP, or to be told of; needs root
 	Method    string   // of a request outside a dialog
 
 	User, Password string  // of digest
@@ -91,11 +93,16 @@ func (o Offer) Expected() int {
 // Refused tells offers that are to be refused.
 func (o Offer) Refused() bool { return o.Expected() >= 300 }
 
+// keyFiles are packets of telephone events, payload type 101, that come with
+// Debian's sip-tester: one file for each digit.
+const keyFiles = "/usr/share/sip-tester/dtmf_2833_"
+
 // view is a Script as the templates see it.
 type view struct {
 	Script
 	Codec     string
 	MediaPort string // sipp's keyword for it
+	KeyFile   string // with the events of Key
 	Back      int    // index of the command whose branch is used again
 
 	Seq               int    // CSeq of a change
@@ -153,6 +160,9 @@ func (s Scenario) XML(script Script) (string, error) {
 	}
 	if v.MediaFile != "" {
 		v.MediaPort = "rtpstream_audio_port"
+	}
+	if script.Key != "" {
+		v.KeyFile = keyFiles + script.Key + ".pcap"
 	}
 	file := "scenarios/" + string(s) + ".xml"
 	tmpl, err := template.New(string(s)+".xml").Funcs(sippParts).ParseFS(scenarioFiles, "scenarios/parts*.tmpl", file)
