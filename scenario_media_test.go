@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -31,19 +30,8 @@ table inet rtp {
 }
 `
 
-// countRTP installs the counters.
-func countRTP(t *testing.T, ns *siptest.Namespace) {
-	t.Helper()
-	siptest.Need(t, "nft")
-	cmd := ns.Command("nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(rtpCounters)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("nft: %v\n%s", err, out)
-	}
-}
-
-// countedRTP reads them.
-func countedRTP(t *testing.T, ns *siptest.Namespace) map[string]int {
+// kernelCounters reads the counters of a host's nftables.
+func kernelCounters(t *testing.T, ns *siptest.Namespace) map[string]int {
 	t.Helper()
 	out, err := ns.Command("nft", "-j", "list", "counters").Output()
 	if err != nil {
@@ -87,7 +75,7 @@ func heldCalls(t *testing.T, media string) {
 		calls, limit = size(4, 20), 0.01
 	}
 	ns := siptest.NewNamespace(t)
-	countRTP(t, ns)
+	addRules(t, ns, rtpCounters)
 	callee := siptest.Sipp{
 		Scenario: siptest.UAS, Host: ns.Addr, Port: 5080, Media: 40000, Calls: calls, Echo: true, Netns: ns, Timeout: hold + 2*time.Minute,
 	}.Start(t)
@@ -102,7 +90,7 @@ func heldCalls(t *testing.T, media string) {
 	p.settle()
 	time.Sleep(500 * time.Millisecond) // the last packets of sipp's threads
 
-	kernel := countedRTP(t, ns)
+	kernel := kernelCounters(t, ns)
 	office, telco := p.office.metrics(t), p.telco.metrics(t)
 	t.Logf("kernel: %v", kernel)
 	for _, way := range []struct {

@@ -41,11 +41,12 @@ func (j *junction) listen() string {
 // A crossing is how sipp and a trunk of the junction reach each other: straight,
 // or through a kamailio where sipp cannot speak the transport.
 type crossing struct {
-	trunk []string // keys of the trunk
-	dial  string   // HOST:PORT that sipp sends its calls to
-	host  string   // of sipp
-	port  int      // where it is called
-	tcp   bool     // it speaks TCP
+	trunk []string           // keys of the trunk
+	dial  string             // HOST:PORT that sipp sends its calls to
+	host  string             // of sipp
+	ns    *siptest.Namespace // of sipp, too
+	port  int                // where it is called
+	tcp   bool               // it speaks TCP
 }
 
 // cross makes one. The hosts, addresses of loopback, tell trunks apart.
@@ -133,6 +134,7 @@ func changingPair(t *testing.T, transport string) (nodes []node, from, to crossi
 // the other side, and a key, which the callee is told of exactly once. None fails,
 // over any transport, on one node between two SIP trunks and with RIPT between.
 func TestSoakChangingCalls(t *testing.T) {
+	besideOthers(t)
 	siptest.Shows(t, "udp", "sipp")
 	siptest.Shows(t, "tcp", "sipp")
 	siptest.Shows(t, "tls", "kamailio")
@@ -147,24 +149,75 @@ func TestSoakChangingCalls(t *testing.T) {
 	}{{"SIP to SIP", changingSBC}, {"SIP to RIPT to SIP", changingPair}} {
 		for _, transport := range []string{"udp", "tcp", "tls"} {
 			t.Run(over.name+" over "+transport, func(t *testing.T) {
+				besideOthers(t)
 				nodes, from, to := over.start(t, transport)
-				changingCalls(t, nodes, from, to, size(20, 1000), float64(size(10, 100)))
+				changingCalls(t, nodes, from, to, size(20, 1000), float64(size(10, 100)), 500)
 			})
 		}
 	}
 }
 
+// sipLoss has the kernel lose every fiftieth message of SIP that arrives at a
+// host, at random.
+const sipLoss = `
+table inet loss {
+	counter lost {}
+	counter seen {}
+	chain input {
+		type filter hook input priority 0;
+		udp dport 5060 counter name seen
+		udp dport 5060 numgen random mod 50 == 0 counter name lost drop
+	}
+}
+`
+
+// TestSoakChangesUnderLoss: the same over UDP where one SIP message in fifty is
+// lost, in every direction, on both sides of the box.
+func TestSoakChangesUnderLoss(t *testing.T) {
+	besideOthers(t)
+	siptest.Shows(t, "loss", "sipp")
+	s := startSBC(t, withKeys("carrier", "dtmf: info"))
+	hosts := []*siptest.Namespace{s.node.ns, s.pbx, s.carrier}
+	for _, ns := range hosts {
+		addRules(t, ns, sipLoss)
+	}
+	from, to := crossing{dial: s.inside, ns: s.pbx, port: 5060}, crossing{ns: s.carrier, port: 5060}
+	// Nothing is repeated by sipp after the longest wait of a message that was lost
+	// twice, so that the changes of a call are so far apart.
+	changingCalls(t, []node{s.node}, from, to, size(20, 1000), float64(size(10, 100)), 4000)
+	lost, seen := 0, 0
+	for _, ns := range hosts {
+		counted := kernelCounters(t, ns)
+		lost, seen = lost+counted["lost"], seen+counted["seen"]
+	}
+	t.Logf("%d of %d messages were lost", lost, seen)
+	if lost < size(1, seen/100) {
+		t.Errorf("%d of %d messages were lost: nothing is shown", lost, seen)
+	}
+}
+
+// addRules gives a host rules of nftables.
+func addRules(t *testing.T, ns *siptest.Namespace, rules string) {
+	t.Helper()
+	siptest.Need(t, "nft")
+	cmd := ns.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(rules)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("nft: %v\n%s", err, out)
+	}
+}
+
 // changingCalls places the calls, and says what there was.
-func changingCalls(t *testing.T, nodes []node, from, to crossing, calls int, rate float64) {
+func changingCalls(t *testing.T, nodes []node, from, to crossing, calls int, rate float64, holdMS int) {
 	t.Helper()
 	const key = "5"
 	limit := time.Duration(float64(calls)/rate)*time.Second + 2*time.Minute
 	callee := siptest.Sipp{
-		Scenario: siptest.UASHearsKey, Script: siptest.Script{RingMS: 50, Key: key}, Host: to.host, Port: to.port, TCP: to.tcp, Calls: calls, Timeout: limit,
+		Scenario: siptest.UASHearsKey, Script: siptest.Script{RingMS: 50, Key: key}, Host: to.host, Port: to.port, Netns: to.ns, TCP: to.tcp, Calls: calls, Timeout: limit,
 	}.Start(t)
 	caller := siptest.Sipp{
-		Scenario: siptest.UACChanges, Script: siptest.Script{From: officeNumber, HoldMS: 500, Key: key, Headers: []string{"Supported: timer", "Session-Expires: 90;refresher=uac"}},
-		Host: from.host, TCP: from.tcp, Remote: from.dial, Service: telcoNumber, Calls: calls, Rate: rate, Timeout: limit,
+		Scenario: siptest.UACChanges, Script: siptest.Script{From: officeNumber, HoldMS: holdMS, Key: key, Headers: []string{"Supported: timer", "Session-Expires: 90;refresher=uac"}},
+		Host: from.host, Netns: from.ns, TCP: from.tcp, Remote: from.dial, Service: telcoNumber, Calls: calls, Rate: rate, Timeout: limit,
 	}.Start(t)
 	r := caller.Check(t, calls)
 	callee.Check(t, calls)
