@@ -102,7 +102,7 @@ func (c *protectedCall) end(t *testing.T) {
 // both ends offer the same again and again meanwhile. Each packet arrives, once
 // and in its order, under the first key.
 func TestSoakRollover_rtpengine1443(t *testing.T) {
-	t.Parallel()
+	besideOthers(t)
 	siptest.Shows(t, "srtp", "scripted")
 	siptest.Shows(t, "reinvite", "scripted")
 	c := startProtectedCall(t)
@@ -154,11 +154,12 @@ func talkFast(t *testing.T, speech [2]*siptest.Speech, packets uint64) {
 	}
 }
 
-// TestSoakLongCall: twenty minutes with SRTP and sessions of 90 s, in packets of
+// TestSoakLongCall_pjproject2682: twenty minutes with SRTP and sessions of 90 s, in packets of
 // 10 ms, so that the numbers of RTP wrap more than once. On one call telephones of
 // ours count each packet, and the caller refreshes its leg; the other one is of
 // baresip, which knows no session timers and is refreshed by riptide.
-func TestSoakLongCall(t *testing.T) {
+func TestSoakLongCall_pjproject2682(t *testing.T) {
+	besideOthers(t)
 	long := time.Duration(size(10, 20*60)) * time.Second
 	t.Run("numbered", func(t *testing.T) {
 		t.Parallel()
@@ -237,7 +238,10 @@ func longBaresip(t *testing.T, long time.Duration) {
 	told := sum(m, "riptide_media_peer_lost_packets_total")
 	unopened := sum(m, "riptide_media_dropped_packets_total", `"undecrypted"`)
 	t.Logf("%d packets came, %d are missing, %d could not be opened; the telephones miss %d", received, lost, unopened, told)
-	if lost+unopened+told > 0 {
+	// A telephone that calls opens NATs by a packet from before it has keys, and
+	// the first from one that is called may overtake its answer. After a fault of
+	// the roll-over counter nothing would be opened any more.
+	if lost+told > 0 || unopened > 10 {
 		t.Errorf("%d packets are missing, %d could not be opened, and the telephones miss %d", lost, unopened, told)
 	}
 	if want := int(long/(10*time.Millisecond)) * 2 * 9 / 10; received < want {
