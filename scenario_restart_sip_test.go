@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,46 @@ func TestRestartedSBCIsHeard(t *testing.T) {
 			if log := s.node.logText(t); strings.Contains(log, "level=ERROR") || strings.Contains(log, "was lost") {
 				t.Errorf("it complains:\n%s", log)
 			}
+		})
+	}
+}
+
+// TestRestartOverConnections: calls whose connections die with the box go on over
+// new ones, with kamailio in the route of their dialogs: the box's requests get
+// there, and those of the other end get to the box, over TCP and TLS.
+func TestRestartOverConnections(t *testing.T) {
+	t.Parallel()
+	for _, hangs := range []struct {
+		up       string
+		uac, uas siptest.Scenario
+		caller   siptest.Script
+		callee   siptest.Script
+	}{
+		{"caller", siptest.UAC, siptest.UAS, siptest.Script{HoldMS: 9000}, siptest.Script{RingMS: 20}},
+		{"callee", siptest.UACHearsBye, siptest.UASHangsUp, siptest.Script{}, siptest.Script{RingMS: 20, HoldMS: 9000}},
+	} {
+		t.Run(hangs.up+" hangs up", func(t *testing.T) {
+			t.Parallel()
+			const ways = 2 // TCP and TLS; sipp would refuse what WebSocket needs
+			x := startTransports(t)
+			uas := siptest.Sipp{Scenario: hangs.uas, Script: hangs.callee, Port: portOf(t, x.callee), Calls: ways}.Start(t)
+			var uacs []*siptest.SippRun
+			hangs.caller.From = officeNumber
+			for digit := range ways {
+				uacs = append(uacs, siptest.Sipp{Scenario: hangs.uac, Script: hangs.caller, Remote: x.node.sip, Service: fmt.Sprintf("+1202555019%d", digit+1)}.Start(t))
+			}
+			x.node.awaitLogged(t, "call started", ways)
+			time.Sleep(2500 * time.Millisecond)
+			x.kill()
+			x.node.log += "-again"
+			x.kill = serveNode(t, x.node)
+			x.node.awaitReady(t, "")
+			x.node.awaitLog(t, fmt.Sprintf("resumed=%d ended=0 lost=0", ways))
+			for _, uac := range uacs {
+				uac.Check(t, 1)
+			}
+			uas.Check(t, ways)
+			x.node.settle(t)
 		})
 	}
 }

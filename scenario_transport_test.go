@@ -44,6 +44,7 @@ routes:
 // transports is a box between sipp on UDP and kamailio on everything else.
 type transports struct {
 	node      node
+	kill      func() // kills the box
 	tls       string // where the box listens for TLS
 	ca        *siptest.Authority
 	kamailio  *siptest.GatewayRun
@@ -68,7 +69,7 @@ func startTransports(t *testing.T) *transports {
 	if err := os.WriteFile(filepath.Join(x.node.dir, setup.ConfigFile), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	serveNode(t, x.node)
+	x.kill = serveNode(t, x.node)
 	x.node.awaitReady(t, "")
 	return x
 }

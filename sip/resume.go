@@ -164,6 +164,7 @@ func (l *Leg) goOn(rec *recorded, moved bool) (told chan error, err error) {
 	if moved {
 		return l.tellMoved()
 	}
+	l.reconnect()
 	if l.media.agreed != nil && l.media.held() {
 		l.unchanged() // of the held party's side, the call knows by events alone
 	}

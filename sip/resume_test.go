@@ -405,3 +405,48 @@ func TestResumedOverTCP(t *testing.T) {
 		})
 	}
 }
+
+// We do not listen for the transport of a connection that we had made: it is made
+// again at once, and the peer learns where it ends now.
+func TestResumedWithoutAListener(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	accepted := func() *peer {
+		c, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return newTCPPeer(t, c)
+	}
+	tr := Trunk{Peer: ln.Addr().String(), Transport: "tcp"}
+	udpOnly := func(addr string) func(c *Config) { return func(c *Config) { c.Listen = []string{"udp:" + addr} } }
+	a := startAgent(t, newAcceptor(), tr, udpOnly("127.0.0.1:0"))
+	leg, err := a.Dial(ctx, intent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := accepted()
+	inv := p.request("INVITE")
+	p.respond(inv, 200, "OK", "a", offerSDP(1, 40000))
+	p.request("ACK")
+	event(t, leg, bridge.Answered)
+	rec := leg.Record()
+	crash(t, a)
+	b := startAgent(t, newAcceptor(), tr, udpOnly(a.Addr().String()))
+	again, err := b.Resume(ctx, bridge.Resumption{LegRecord: rec, State: bridge.StateAnswered})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = accepted()
+	re := p.request("INVITE")
+	if re.Contact().Address.Port == inv.Contact().Address.Port || string(re.Body()) != string(inv.Body()) {
+		t.Errorf("%s", re)
+	}
+	p.respond(re, 200, "OK", "a", offerSDP(1, 40000))
+	p.request("ACK")
+	hangUp(t, calledBy(p, inv), again)
+}
