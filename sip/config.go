@@ -52,6 +52,11 @@ type Config struct {
 	// Acceptor is asked. It must not block.
 	OnRefuse func(bridge.Cause)
 
+	// Claim, if not nil, is asked when a request comes within a call that the
+	// agent does not know: it may be that of another node, to be taken over. It
+	// returns when the leg is resumed, or not to be had.
+	Claim func(ctx context.Context, callID string) bool
+
 	// DNS is the server (host:port) that is asked for names of peers; default:
 	// those of the system.
 	DNS string

@@ -30,6 +30,7 @@ type mailbox struct {
 	server map[string]*serverTx
 	client map[string]*clientTx
 	legs   []*Leg
+	claims *claiming // nil: nothing waits for a call of another node
 }
 
 type task struct {
@@ -93,7 +94,7 @@ func (m *mailbox) run() {
 		m.mu.Lock()
 		if len(m.queue) == 0 {
 			m.queue, m.running = nil, false
-			m.dead = len(m.server) == 0 && len(m.client) == 0 && len(m.legs) == 0
+			m.dead = len(m.server) == 0 && len(m.client) == 0 && len(m.legs) == 0 && m.claims == nil
 			dead := m.dead
 			m.room.Broadcast()
 			m.mu.Unlock()

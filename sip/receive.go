@@ -190,15 +190,19 @@ func (m *mailbox) onRequest(req *sipgo.Request, f flow, t *trunk, broken error) 
 		m.outOfDialog(req, s, t)
 		return
 	}
-	if l := m.leg(localTag, remoteTag); l != nil {
-		l.onRequest(req, s)
-		return
+	serve := func() {
+		switch l := m.leg(localTag, remoteTag); {
+		case l != nil:
+			l.onRequest(req, s)
+		case req.Method == sipgo.OPTIONS:
+			m.options(s, t) // some probe with tags of dialogs that are long gone
+		default:
+			s.refuse(refuse(481, ""))
+		}
 	}
-	if req.Method == sipgo.OPTIONS {
-		m.options(s, t) // some probe with tags of dialogs that are long gone
-		return
+	if m.claims == nil && m.leg(localTag, remoteTag) != nil || !m.claim(serve) {
+		serve()
 	}
-	s.refuse(refuse(481, ""))
 }
 
 func (s *serverTx) refuse(r *refusal) { s.respond(r.status, r.phrase, nil, r.headers...) }
