@@ -130,7 +130,7 @@ func sipConfig(cfg *configs.Config, logger *slog.Logger) (sip.Config, error) {
 	for _, t := range cfg.Trunks {
 		if t.SIP != nil {
 			trunks = append(trunks, sip.Trunk{
-				Login: loginOf(t.SIP.Login), Accept: acceptOf(t.SIP.Accept), Register: registerOf(t.SIP.Register), Probe: t.SIP.Probe, FollowRedirects: t.SIP.Redirects == "follow",
+				Login: loginOf(t.SIP.Login), Accept: acceptOf(t.SIP.Accept), Register: registerOf(t.SIP.Register), Probe: t.SIP.Probe, FollowRedirects: t.SIP.Redirects == "follow", Replaces: t.SIP.Moved == "replaces",
 				Name: t.Name, Codecs: codecsOf(t), Peer: t.SIP.Peer.String(), Transport: t.SIP.Transport, Match: t.SIP.Match,
 				Rate: t.SIP.Rate, TLS: trunkTLS(t.SIP.TLS, renewed), Listen: t.SIP.Listen.String(), Advertise: string(t.SIP.Advertise), AdvertiseMedia: t.SIP.MediaShown,
 				RingTimeout: t.SIP.RingTimeout, Media: trunkMedia(t.SIP), RequireIdentity: t.SIP.Identity == "required",

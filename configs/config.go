@@ -119,6 +119,7 @@ type SIPTrunk struct {
 	TLS       *SIPTLS       `yaml:"tls"`                             // nil: SIP.TLS, the system's roots, and the peer's own name
 	Probe     time.Duration `yaml:"probe"`                           // between OPTIONS that ask whether it lives; 0 = none
 	Redirects string        `yaml:"redirects" oneof:"refuse follow"` // 3xx to the trunk's own servers
+	Moved     string        `yaml:"moved" oneof:"reinvite replaces"` // how it is told that another node has its call
 
 	Login  *Login     `yaml:"login"`  // nil: a peer that asks who we are is told nothing
 	Accept *SIPAccept `yaml:"accept"` // nil: nobody is asked who they are
@@ -323,6 +324,7 @@ func (s *SIPTrunk) fill() {
 	s.Accept.fill()
 	s.Register.fill()
 	s.Redirects = cmp.Or(s.Redirects, "refuse")
+	s.Moved = cmp.Or(s.Moved, "reinvite")
 	s.Diversions = cmp.Or(s.Diversions, "diversion")
 	s.Numbers.fill()
 	if ip, err := netip.ParseAddr(s.Peer.Host); err == nil && len(s.Match) == 0 && !s.byCertificate() {

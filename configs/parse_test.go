@@ -61,6 +61,7 @@ trunks:
       timer-interval: 90s
       probe: 30s
       redirects: follow
+      moved: replaces
       register: {user: "4711", domain: pbx.example, expires: 10m, bulk: true}
       accept: {users: pbx.users, register: allow, from: match, algorithms: MD5, min-expires: 30s, max-expires: 2h}
     facts: {accept: all, send: [callerName, privacy], carry: [X-Account, Subject]}

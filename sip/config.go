@@ -98,6 +98,7 @@ type Trunk struct {
 
 	Media           TrunkMedia
 	Probe           time.Duration // between OPTIONS that ask whether the peer lives; 0 = none
+	Replaces        bool          // a call of another node goes on by an INVITE that replaces it (RFC 3891); else by a re-INVITE
 	FollowRedirects bool          // 3xx to the trunk's own servers; else they end the call
 	RingTimeout     time.Duration // of calls we place; default 180 s
 	ProbeAfter      time.Duration // a peer silent for so long in a call is asked whether it lives; default 5 min

@@ -1,7 +1,9 @@
 package sip
 
 import (
+	"fmt"
 	"net"
+	"strings"
 	"testing"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -109,4 +111,54 @@ func TestResumedOnAnotherPort(t *testing.T) {
 	speak(again, 1)
 	heard(t, c)
 	hangUp(t, d, again)
+}
+
+// A trunk whose dialogs stay where they are: the call is replaced by another one.
+func TestResumedByReplaces(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 481} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			c, port := mediaSocket(t)
+			a, tr, d, l, _ := callFor(t, "uas", port)
+			rec := l.Record()
+			crash(t, a)
+			tr.Replaces = true
+			b := startAgent(t, newAcceptor(), tr)
+			d.to = b.Addr()
+			type outcome struct {
+				leg bridge.Leg
+				err error
+			}
+			done := make(chan outcome, 1)
+			go func() {
+				l, err := b.Resume(ctx, bridge.Resumption{LegRecord: rec, State: bridge.StateAnswered, Moved: true})
+				done <- outcome{l, err}
+			}()
+			inv := d.request("INVITE")
+			_, theirs, _ := strings.Cut(d.local, "tag=")
+			_, ours, _ := strings.Cut(d.remote, "tag=")
+			if got := headerValues(inv, "Replaces"); len(got) != 1 || got[0] != rec.ID+";to-tag="+theirs+";from-tag="+ours || inv.To().Address.User != string(rec.From) {
+				t.Errorf("%s", inv)
+			}
+			if status != 200 {
+				d.peer.respond(inv, status, "No", "b", "")
+				if o := <-done; o.err == nil {
+					t.Error("no error")
+				}
+				return
+			}
+			d.peer.respond(inv, 200, "OK", "b", offerSDP(1, port))
+			d.request("ACK")
+			o := <-done
+			if o.err != nil {
+				t.Fatal(o.err)
+			}
+			speak(o.leg, 1)
+			heard(t, c)
+			again := calledBy(d.peer, inv)
+			again.local = inv.To().Value() + ";tag=b"
+			hangUp(t, again, o.leg)
+		})
+	}
 }

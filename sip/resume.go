@@ -52,6 +52,9 @@ func (a *Agent) Resume(ctx context.Context, r bridge.Resumption) (bridge.Leg, er
 	if rec.state == over {
 		return nil, bridge.Cause{Code: "call-ended"}.With("call %s of trunk %q was over", r.ID, t.Name)
 	}
+	if r.Moved && t.Replaces && rec.state != inviting && r.State == bridge.StateAnswered {
+		return a.replaceCall(ctx, t, &rec, r)
+	}
 	f, err := a.wayBack(t, &rec, r.Moved)
 	if err != nil {
 		return nil, bridge.CauseUnreachable.With("call %s cannot go on: %v", r.ID, err)
