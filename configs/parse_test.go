@@ -115,7 +115,7 @@ func TestParseEveryKey(t *testing.T) {
 				Anonymous: "allow", Number: "+12025550100", Diversions: "history-info",
 				Numbers: Numbers{"44", "00", "0", "e164", "pbx.example", "national", []Rewrite{{"9", ""}, {"*1", "+4420"}}},
 				Login:   &Login{User: "alice", Password: "/etc/riptide/pbx.password", Realm: "pbx.example"}, Reliable: "require", Timer: "require", TimerEvery: 90 * time.Second,
-				Probe: 30 * time.Second, Redirects: "follow",
+				Probe: 30 * time.Second, Redirects: "follow", Moved: "replaces",
 				Register: &SIPRegister{User: "4711", Domain: "pbx.example", Expires: 10 * time.Minute, Bulk: "true"},
 				Accept:   &SIPAccept{Users: "/etc/riptide/pbx.users", Register: "allow", From: "match", Algorithms: []string{"MD5"}, MinExpires: 30 * time.Second, MaxExpires: 2 * time.Hour}},
 				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},
