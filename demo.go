@@ -29,6 +29,10 @@ func demoCommand() *cli.Command {
 			&cli.StringFlag{Name: "to", Usage: "`ADDR` of a SIP peer behind the telco that gets the calls (default: a built-in answerer that plays a tone and echoes)"},
 			&cli.StringFlag{Name: "from", Usage: "`ADDR` of a SIP peer behind the office that gets calls made the other way (default: as above)"},
 			&cli.BoolFlag{Name: "call", Usage: "place one call in each direction, judge what was heard, and exit"},
+			&cli.BoolFlag{Name: "failover", Usage: "place calls, do them harm (--fault), print for how long each end heard nothing, and exit"},
+			&cli.IntFlag{Name: "calls", Value: 1, Usage: "how many `CALLS` --failover places"},
+			&cli.StringFlag{Name: "fault", Value: faultServer, Usage: "what --failover does: " + faultWords()},
+			&cli.BoolFlag{Name: "json", Usage: "write the outcome of --failover as JSON"},
 			&cli.BoolFlag{Name: "tcp", Usage: "reach --to and --from over TCP"},
 			&cli.StringFlag{Name: "media", Value: "auto", Usage: "how media cross HTTP/3: `auto` (the best that works), trunk, webtransport, striped or put-get"},
 			&cli.StringFlag{Name: "dir", Usage: "make keys, configurations and logs in `DIR` and leave them there (default: a temporary directory, removed)"},
@@ -49,6 +53,10 @@ type demo struct {
 }
 
 func runDemo(c *cli.Context) (err error) {
+	f, err := failoverFlags(c)
+	if err != nil {
+		return err
+	}
 	d, err := newDemo(c)
 	if err != nil {
 		return err
@@ -59,6 +67,9 @@ func runDemo(c *cli.Context) (err error) {
 	defer d.stop()
 	if err := d.start(c.Context); err != nil {
 		return err
+	}
+	if c.Bool("failover") {
+		return d.failover(c.Context, f)
 	}
 	d.explain()
 	if c.Bool("call") {

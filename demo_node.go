@@ -45,6 +45,7 @@ func startNode(ctx context.Context, dir, name string) (*demoNode, error) {
 		notify: filepath.Join(dir, "notify"),
 		exited: make(chan struct{}),
 	}
+	_ = os.Remove(n.notify) // of the process before
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: n.notify, Net: "unixgram"})
 	if err != nil {
 		return nil, fmt.Errorf("listen for %s to become ready: %w", name, err)
@@ -75,7 +76,7 @@ func (n *demoNode) run(started chan<- error) {
 		started <- err
 		return
 	}
-	out, err := os.Create(n.log)
+	out, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		started <- err
 		return
@@ -131,6 +132,23 @@ func (n *demoNode) stop() {
 	case <-time.After(demoStop):
 		_ = n.cmd.Process.Kill()
 		<-n.exited
+	}
+}
+
+// kill is what kill -9 does.
+func (n *demoNode) kill() {
+	_ = n.cmd.Process.Kill() // fails only if it has ended
+	<-n.exited
+}
+
+// leave is what systemctl restart does first: its calls are left to the process
+// that follows.
+func (n *demoNode) leave() {
+	_ = n.cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
+	select {
+	case <-n.exited:
+	case <-time.After(demoStop):
+		n.kill()
 	}
 }
 

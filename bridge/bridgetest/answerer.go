@@ -17,7 +17,9 @@ type Heard struct {
 	Samples []int16       // what came, at 8000 Hz
 	Digits  string
 	Media   bridge.MediaStats
-	Cause   bridge.Cause // how it ended
+	Silence time.Duration // the longest without sound between two sounds
+	Quiet   time.Duration // how long no sound had come when the call was over at this end
+	Cause   bridge.Cause  // how it ended
 }
 
 // Answerer is the person who picks up: it rings, answers, plays a tone, listens,
@@ -111,6 +113,7 @@ func (a *Answerer) run(leg bridge.Leg, plan bridge.MediaPlan, stop <-chan struct
 	if heard.Cause.Code == "" {
 		heard.SetUp = time.Since(start)
 		heard.Cause = a.talk(ctx, leg, plan, sink, stop)
+		heard.Silence, heard.Quiet = sink.Silence()
 	}
 	heard.Samples, heard.Digits = sink.Samples(), sink.Digits()
 	heard.Tone, heard.Media = sink.Heard(), leg.Media().Stats()

@@ -25,7 +25,15 @@ type ToneSink struct {
 	event   uint64 // timestamp of the last telephone event
 	event0  bool   // there was one
 	codecs  map[bridge.Codec]uint64
+
+	spoke   time.Time     // when sound came last
+	silence time.Duration // the longest without
+	decoded []int16
 }
+
+// soundLevel is what a sample reaches in a frame of sound, about -30 dBm0: more
+// than any comfort noise, less than speech.
+const soundLevel = 1000
 
 // NewToneSink makes an empty recorder.
 func NewToneSink() *ToneSink { return &ToneSink{codecs: map[bridge.Codec]uint64{}} }
@@ -39,6 +47,7 @@ func (s *ToneSink) Push(f *bridge.Frame) {
 	switch f.Codec {
 	case bridge.PCMU, bridge.PCMA:
 		s.record(f)
+		s.listen(f)
 	case bridge.TelephoneEvent:
 		s.digit(f)
 	}
@@ -60,6 +69,35 @@ func (s *ToneSink) record(f *bridge.Frame) {
 		s.samples = append(s.samples, make([]int16, end-len(s.samples))...)
 	}
 	lawOf(f.Codec).Decode(s.samples[at:at:end], f.Payload)
+}
+
+// listen notes when sound comes.
+func (s *ToneSink) listen(f *bridge.Frame) {
+	s.decoded = lawOf(f.Codec).Decode(s.decoded[:0], f.Payload)
+	for _, v := range s.decoded {
+		if v > soundLevel {
+			now := time.Now()
+			s.silence = max(s.silence, s.quiet(now))
+			s.spoke = now
+			return
+		}
+	}
+}
+
+// quiet is how long no sound has come, beyond the length of a frame.
+func (s *ToneSink) quiet(now time.Time) time.Duration {
+	if s.spoke.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(s.spoke)-frameTime)
+}
+
+// Silence is the longest time without sound between two sounds, and how long none
+// has come by now, as a clock on the wall shows it.
+func (s *ToneSink) Silence() (longest, now time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.silence, s.quiet(time.Now())
 }
 
 // digit notes an event once, at whichever of its packets comes first: all of
