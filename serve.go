@@ -84,6 +84,9 @@ func (a *appliance) stop(leave bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), endCalls)
 	defer cancel()
 	if leave {
+		if a.server != nil {
+			a.server.Close() // at once: its clients look for the next process from now on
+		}
 		if err := a.bridge.Leave(ctx); err != nil {
 			a.logger.Warn("not every call could be left on record as it was last", "error", err)
 		}

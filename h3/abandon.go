@@ -17,6 +17,20 @@ var (
 	_ bridge.Abandoner = (*clientLeg)(nil)
 )
 
+// Close ends the server at once, without a word about its calls: another process
+// will have them. Their clients see the connections end, and look for it. Calls
+// that are still here can be recorded and let go of; Shutdown ends the rest.
+func (s *Server) Close() {
+	s.starting.Lock()
+	s.once.Do(func() { close(s.drained) })
+	s.starting.Unlock()
+	if s.tcp != nil {
+		_ = s.h2.Close()
+		s.closeSockets()
+		s.conns.Wait()
+	}
+}
+
 // maxLeft bounds the calls that are remembered as left.
 const maxLeft = 1 << 14
 

@@ -310,14 +310,19 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = s.h2.Close()
 	}
 	cancel()
-	_ = s.tcp.Close()
-	_ = s.ln.Close()
-	_ = s.h3.Close()
-	_ = s.udp.Close()
-	_ = s.udp.Conn.Close()
+	s.closeSockets()
 	s.conns.Wait()
 	if err != nil {
 		return fmt.Errorf("stop RIPT server: %w", err)
 	}
 	return nil
+}
+
+// closeSockets ends every connection that is left.
+func (s *Server) closeSockets() {
+	_ = s.tcp.Close()
+	_ = s.ln.Close()
+	_ = s.h3.Close()
+	_ = s.udp.Close()
+	_ = s.udp.Conn.Close()
 }
