@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"riptide/bridge"
+	nodes "riptide/bridge/cluster"
 	"riptide/bridge/store"
 	"riptide/configs"
 	"riptide/h3"
@@ -28,6 +29,7 @@ import (
 // that knows them all.
 type appliance struct {
 	store   store.Store
+	members *nodes.Members // nil without a cluster
 	admin   *ops.Server
 	control *ops.Control
 	bridge  *bridge.Bridge
@@ -54,10 +56,11 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 	if err := a.makeAdmin(ctx, cfg, logger); err != nil {
 		return nil, err
 	}
-	kept, err := openStore(ctx, cfg, logger)
+	kept, members, err := openStore(ctx, cfg, logger)
 	if err != nil {
 		return nil, err
 	}
+	a.members = members
 	a.store = a.admin.Measure(kept)
 	calls, err := makePolicy(cfg)
 	if err != nil {

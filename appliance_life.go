@@ -83,7 +83,7 @@ func (a *appliance) alive(context.Context) error {
 
 // ready says whether calls can be taken on every trunk.
 func (a *appliance) ready(cfg *configs.Config) error {
-	var errs []error
+	errs := []error{hears(a.members)}
 	if a.bridge.Draining() {
 		errs = append(errs, errors.New("draining: no new calls are taken"))
 	}
@@ -129,6 +129,9 @@ func (a *appliance) close(ctx context.Context) error {
 	}
 	if a.admin != nil {
 		errs = append(errs, a.admin.Close(ctx))
+	}
+	if a.members != nil {
+		a.members.Leave()
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())

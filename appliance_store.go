@@ -2,26 +2,98 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
+	"time"
 
+	nodes "riptide/bridge/cluster"
 	"riptide/bridge/store"
 	"riptide/bridge/store/embedded"
+	"riptide/bridge/store/replica"
 	"riptide/bridge/store/sealed"
 	"riptide/configs"
 )
 
-// openStore opens the store of this node. The key is made by whoever holds the
-// state directory, so the store comes first.
-func openStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (store.Store, error) {
+// openStore opens the store of this node, or joins that of its cluster; members
+// is nil without one. The key of a single node is made by whoever holds the state
+// directory, so the store comes first.
+func openStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (store.Store, *nodes.Members, error) {
+	if cfg.Cluster != nil {
+		return openShared(ctx, cfg, logger)
+	}
 	disk, err := embedded.Open(ctx, cfg.State, logger)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ring, err := sealed.LoadOrCreate(filepath.Join(cfg.State, sealed.File))
 	if err != nil {
-		return nil, errors.Join(err, disk.Close())
+		return nil, nil, errors.Join(err, disk.Close())
 	}
-	return sealed.New(disk, ring), nil
+	return sealed.New(disk, ring), nil, nil
+}
+
+// joinTime is how long a node waits at its start for a majority of the others.
+const joinTime = time.Minute
+
+func openShared(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (store.Store, *nodes.Members, error) {
+	joining, cancel := context.WithTimeout(ctx, joinTime)
+	defer cancel()
+	shared, err := openSharedStore(joining, cfg, logger)
+	if err != nil {
+		return nil, nil, err
+	}
+	m := nodes.Config{Node: cfg.Node, Bus: shared, Logger: logger}
+	addresses := map[string]string{}
+	for _, n := range cfg.Cluster.Nodes {
+		m.Nodes = append(m.Nodes, n.Name)
+		addresses[n.Name] = n.Address.String()
+	}
+	if len(cfg.Cluster.NATS) == 0 { // otherwise no process is behind these addresses
+		m.Refused = nodes.Dial(addresses)
+	}
+	members, err := nodes.Join(m)
+	if err != nil {
+		return nil, nil, errors.Join(err, shared.Close())
+	}
+	return sealed.New(replica.New(shared, shared, logger), *cfg.Cluster.Ring.Reveal()), members, nil
+}
+
+func openSharedStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*embedded.Store, error) {
+	c := cfg.Cluster
+	certificate := configs.Renewed(c.TLS.Certificate, c.TLS.Key, c.TLS.Pair.Reveal(), func(err error) { logger.Warn("the old certificate is shown on", "error", err) })
+	if len(c.NATS) > 0 {
+		return embedded.Connect(ctx, strings.Join(c.NATS, ","), cfg.Node, &tls.Config{
+			MinVersion: tls.VersionTLS12, RootCAs: c.TLS.Roots.Pool,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate() },
+		}, logger)
+	}
+	peers := embedded.Peers{Node: cfg.Node, Listen: c.Bind(cfg.Node), Certificate: certificate, Roots: c.TLS.Roots.Pool}
+	for _, n := range c.Nodes {
+		if n.Name != cfg.Node {
+			peers.Others = append(peers.Others, n.Address.String())
+		}
+	}
+	return embedded.OpenCluster(ctx, cfg.State, peers, logger)
+}
+
+// errMinority is why a node of a cluster takes no new calls.
+var errMinority = errors.New("this node hears no majority of its cluster")
+
+// hears tells whether this node is part of a majority, if there is one to be
+// part of.
+func hears(m *nodes.Members) error {
+	if m == nil || m.Held() {
+		return nil
+	}
+	var missing []string
+	for _, n := range m.Nodes() {
+		if !n.Alive {
+			missing = append(missing, n.Name)
+		}
+	}
+	return fmt.Errorf("%w; not heard: %s", errMinority, strings.Join(missing, ", "))
 }

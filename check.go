@@ -53,6 +53,10 @@ func checkCommand() *cli.Command {
 func printCheck(ctx context.Context, w io.Writer, path string, cfg *configs.Config) error {
 	fmt.Fprintf(w, "%s is good.\n\n", path)
 	fmt.Fprintf(w, "node %s, state in %s, admin on http://%s\n", cfg.Node, cfg.State, cfg.Admin)
+	printCluster(w, cfg)
+	if cfg.Witness() {
+		return nil
+	}
 	for _, l := range cfg.SIP.Listen {
 		fmt.Fprintf(w, "SIP on %s\n", l.Say())
 	}

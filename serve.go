@@ -51,6 +51,9 @@ func serve(ctx context.Context, cfg *configs.Config) error {
 	if err != nil {
 		return err
 	}
+	if cfg.Witness() {
+		return serveWitness(ctx, cfg, logger)
+	}
 	a, err := newAppliance(ctx, cfg, logger)
 	if err != nil {
 		return err

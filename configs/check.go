@@ -23,6 +23,7 @@ func (d *decoder) check(c *Config) {
 	}
 	d.checkTrunks(c)
 	d.checkRoutes(c)
+	d.checkCluster(c)
 }
 
 func (d *decoder) checkNode(c *Config) {

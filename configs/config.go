@@ -26,6 +26,7 @@ type Config struct {
 	Trunks   []Trunk        `yaml:"trunks" keyed:"Name"` // in the file's order
 	Routes   []Route        `yaml:"routes"`              // in the file's order
 	Limits   Limits         `yaml:"limits"`
+	Cluster  *Cluster       `yaml:"cluster"` // nil: this box has its store to itself
 }
 
 // Log says how to log.
@@ -235,6 +236,7 @@ func defaultStateDir() string {
 
 // fill gives keys that were not written the defaults that follow from others.
 func (c *Config) fill() {
+	c.Cluster.fill()
 	c.SIP.fill(c.Trunks)
 	if l := c.RIPT.Listen; c.RIPT.Authority == "" && l.IsValid() && !l.Addr().IsUnspecified() && l.Port() != 0 {
 		c.RIPT.Authority = l.String()

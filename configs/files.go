@@ -53,6 +53,7 @@ func (d *decoder) loadFiles(c *Config) {
 		c.Identity.Anchors = d.loadAnchors("identity.roots", c.Identity.Roots)
 	}
 	d.loadSIPTLS(c)
+	d.loadCluster(c)
 	for _, t := range c.Trunks {
 		if t.SIP != nil {
 			d.loadSIPTrunk("trunks."+t.Name+".sip", t.SIP)

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -95,6 +96,26 @@ func (k kit) fill() {
 	k.write("client.key", 0o600, pkcs8(k.t, key))
 	k.write("telco.pub", 0o644, publicPEM(k.t, key.Public()))
 	k.write("office.pub", 0o644, publicPEM(k.t, key.Public()))
+	k.write("node.key", 0o600, pkcs8(k.t, key))
+	node := nodeCertificate(k.t, key, "192.0.2.11", "192.0.2.12", "192.0.2.13")
+	k.write("node.crt", 0o644, node)
+	k.write("nodes-ca.crt", 0o644, node)
+	k.write("cluster.key", 0o600, []byte("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"))
+}
+
+// nodeCertificate is good at some addresses, and its own authority.
+func nodeCertificate(t *testing.T, key crypto.Signer, addresses ...string) []byte {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "node"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	for _, a := range addresses {
+		template.IPAddresses = append(template.IPAddresses, net.ParseIP(a))
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 func TestExamplesLoad(t *testing.T) {

@@ -17,6 +17,12 @@ const full = `
 node: office
 state: /tmp/riptide
 admin: 127.0.0.1:0
+cluster:
+  nodes: {office: {address: 192.0.2.11:6222}, b: {address: b.example:6222}, w: {address: 192.0.2.13:6222, witness: true}}
+  listen: 0.0.0.0:6222
+  tls: {certificate: node.crt, key: node.key, ca: nodes-ca.crt}
+  key: cluster.key
+  nats: tls://nats.example:4222
 log: {level: debug, format: json}
 sip:
   listen: [0.0.0.0:5060, "tls:[::]:5061"]
@@ -131,6 +137,12 @@ func TestParseEveryKey(t *testing.T) {
 			{From: "telco", To: "+1*", Trunk: []string{"pbx", "telco"}, NextOn: []policy.Status{"404", "5xx"}, AfterMedia: "true"},
 		},
 		Limits: Limits{7},
+		Cluster: &Cluster{
+			Nodes:  []ClusterNode{{"office", HostPort{"192.0.2.11", 6222}, "false"}, {"b", HostPort{"b.example", 6222}, "false"}, {"w", HostPort{"192.0.2.13", 6222}, "true"}},
+			Listen: netip.MustParseAddrPort("0.0.0.0:6222"),
+			TLS:    ClusterTLS{Certificate: "/etc/riptide/node.crt", Key: "/etc/riptide/node.key", CA: "/etc/riptide/nodes-ca.crt"},
+			Key:    "/etc/riptide/cluster.key", NATS: []string{"tls://nats.example:4222"},
+		},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -142,7 +154,7 @@ func TestFullNamesEveryKey(t *testing.T) {
 	_, d := parse("x.yaml", []byte(full))
 	seen := map[string]bool{}
 	for key := range d.at {
-		key = strings.NewReplacer("trunks.pbx", "trunks.NAME", "trunks.telco", "trunks.NAME", "routes[0]", "routes[]", "routes[1]", "routes[]", "rewrite[0]", "rewrite[]").Replace(key)
+		key = strings.NewReplacer("trunks.pbx", "trunks.NAME", "trunks.telco", "trunks.NAME", "routes[0]", "routes[]", "routes[1]", "routes[]", "rewrite[0]", "rewrite[]", "nodes.office", "nodes.NAME", "nodes.w", "nodes.NAME").Replace(key)
 		seen[key] = true
 	}
 	for _, key := range Keys() {
