@@ -35,6 +35,9 @@ type conn struct {
 	sessions  int
 	draining  bool // takes no new requests
 	idleSince time.Time
+
+	pulse       pulse
+	wasDraining bool // before it fell silent
 }
 
 // dial connects over QUIC, or over TCP where QUIC does not answer. A peer whose
@@ -61,6 +64,11 @@ func (a *authority) dialQUIC(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.dialAny(ctx, addrs)
+}
+
+// dialEach tries one address after the other.
+func (a *authority) dialEach(ctx context.Context, addrs []netip.AddrPort) (*conn, error) {
 	var errs []error
 	for _, addr := range addrs {
 		c, err := a.dialAddr(ctx, addr)
@@ -137,6 +145,7 @@ func (a *authority) dialAddr(ctx context.Context, addr netip.AddrPort) (*conn, e
 	a.pool.wg.Go(func() {
 		<-qc.Context().Done()
 		a.remove(c)
+		a.lost(c, context.Cause(qc.Context()))
 		_ = wt.Close()
 		closeAll()
 	})

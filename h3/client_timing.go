@@ -39,6 +39,18 @@ func repeatPause(n int) time.Duration {
 	return jittered(50 * time.Millisecond << min(n-1, maxPosts))
 }
 
+// reconnectPause is the pause after the n-th attempt in a row that failed. In the
+// first second they are many: a server that is started again, or a balancer that
+// has not yet noticed, is what a call has to wait for most of the time, and every
+// tenth of a second is heard.
+func reconnectPause(n int, most time.Duration) time.Duration {
+	return jittered(min(20*time.Millisecond<<min(n-1, 10), most))
+}
+
+// refusedPause is the longest pause between requests that are answered, but not
+// served.
+const refusedPause = 250 * time.Millisecond
+
 // flapLimit is how long a link must last for the next loss to be a new one.
 const flapLimit = 2 * time.Second
 

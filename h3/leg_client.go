@@ -369,11 +369,10 @@ func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
 		// is the longest pause.
 		l.failures++
 		l.media.Leave()
-		wait = jittered(min(minBackoff<<min(l.failures-1, 4), 2*minBackoff))
+		wait = reconnectPause(l.failures, 2*minBackoff)
 	case cause.Code != "":
-		l.failures++
-		if l.failures > 1 {
-			wait = jittered(max(cause.RetryAfter, 250*time.Millisecond))
+		if l.failures++; l.failures > 1 {
+			wait = max(jittered(cause.RetryAfter), reconnectPause(l.failures, refusedPause))
 		}
 	}
 	if l.t.client.cfg.Now().Add(wait).Sub(l.lastGood) > holdLimit {

@@ -104,6 +104,7 @@ func newPool(cfg poolConfig) *pool {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &pool{cfg: cfg, ctx: ctx, cancel: cancel, authorities: map[string]*authority{}}
 	p.wg.Go(p.reap)
+	p.wg.Go(p.watch)
 	return p
 }
 
@@ -375,6 +376,14 @@ func (a *authority) startDial() {
 }
 
 func (a *authority) dialed(c *conn, tcp *http.Transport, err error) {
+	for _, silent := range a.dialedTo(c, tcp, err) {
+		silent.hangUp()
+	}
+}
+
+// dialedTo enters the outcome of a dial, and returns the connections that have
+// proved to lead nowhere.
+func (a *authority) dialedTo(c *conn, tcp *http.Transport, err error) (silent []*conn) {
 	p := a.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -389,6 +398,7 @@ func (a *authority) dialed(c *conn, tcp *http.Transport, err error) {
 			tcp.CloseIdleConnections()
 		}
 	case c != nil:
+		silent = a.silent()
 		a.conns = append(a.conns, c)
 		a.dropTCP()
 		p.cfg.Connected(a.addr)
@@ -404,6 +414,7 @@ func (a *authority) dialed(c *conn, tcp *http.Transport, err error) {
 		a.dialErr = err
 		a.dropTCP()
 	}
+	return silent
 }
 
 // dropTCP lets requests under way over TCP finish and sends the next over QUIC.

@@ -385,14 +385,11 @@ func (c *Client) lost() {
 	c.now = nil
 	r, lasted := was.rung(), time.Since(was.since)
 	c.due = time.Now()
-	if retry := &c.retry[r]; r != Trunk || lasted < deadCarrier {
-		if lasted > retryLast {
-			retry.wait = 0
-		}
+	if retry := &c.retry[r]; lasted < deadCarrier {
 		retry.wait = min(max(retryFirst, 2*retry.wait), retryLast)
 		retry.at = time.Now().Add(retry.wait)
 	} else {
-		c.due = time.Now().Add(dialBudget) // the next session is on its way for all
+		retry.wait = 0 // its connection is gone: the next one is as good as this was
 	}
 	if best, ok := c.better(time.Now()); ok && c.opt.Ladder.Verdict(c.authority, best) == Works {
 		c.due = time.Now().Add(dialBudget)

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	stripeBackoff = 100 * time.Millisecond // before a stripe is opened anew
+	stripeBackoff = 25 * time.Millisecond // before a stripe is opened anew
 	stripeBackMax = 2 * time.Second
-	stripeRetries = 3           // in a row, of one that has worked; one that has not gets none
+	stripeRetries = 5           // in a row, of one that has worked; one that has not gets none
 	endWait       = time.Second // for the server to end its side of the stripes
 )
 

@@ -1,0 +1,178 @@
+package h3
+
+import (
+	"errors"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/quic-go/quicvarint"
+)
+
+// QUIC notices a peer that is gone when its idle timeout has passed, ten seconds,
+// or by a stateless reset (RFC 9000 section 10.3), if something is sent and
+// somebody is there to answer. Whoever holds a telephone notices at once. So the
+// pool looks after the connections that carry something:
+//
+//	silent  ──> poked ──> suspect: takes no new requests, another is dialled
+//	                         ├─ something comes: it is as good as before
+//	                         └─ the other one is there: the peer can be reached,
+//	                            and this connection does not lead to it: closed
+//
+// Of a peer that is merely slow nothing is closed: no other connection comes
+// into being either.
+const (
+	watchConns   = 50 * time.Millisecond
+	silentConn   = 150 * time.Millisecond // while what we send asks for an answer
+	answerWithin = 100 * time.Millisecond // and two round trips: to a poke
+)
+
+// pulse is what the watch remembers of a connection, guarded by pool.mu.
+type pulse struct {
+	received uint64    // packets
+	sent     uint64    // packets, when the last one had come
+	heard    time.Time // that one
+	poked    time.Time
+	suspect  bool
+}
+
+// watch looks after all connections until the pool is closed.
+func (p *pool) watch() {
+	tick := time.NewTicker(watchConns)
+	defer tick.Stop()
+	last := p.cfg.Now()
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		// Who was not running himself has heard nobody, whatever they said.
+		now := p.cfg.Now()
+		late := now.Sub(last) > 2*watchConns
+		last = now
+		for _, c := range p.listen(now, late) {
+			c.poke()
+		}
+	}
+}
+
+// listen returns the connections to poke. Where one is silent all are asked:
+// those that carry nothing at the moment are about to be used in its place.
+func (p *pool) listen(now time.Time, late bool) (poke []*conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.authorities {
+		silent := false
+		for _, c := range a.conns {
+			silent = c.listen(now, late) || silent
+		}
+		if !silent {
+			continue
+		}
+		for _, c := range a.conns {
+			if c.pulse.poked.IsZero() {
+				c.pulse.poked = now
+				poke = append(poke, c)
+			}
+		}
+	}
+	return poke
+}
+
+// listen looks at one connection, and tells whether it is silent.
+func (c *conn) listen(now time.Time, late bool) (silent bool) {
+	st, pl := c.quic.ConnectionStats(), &c.pulse
+	if st.PacketsReceived != pl.received || st.PacketsSent == pl.sent && pl.poked.IsZero() || late {
+		if pl.suspect && st.PacketsReceived != pl.received {
+			c.trust()
+		}
+		suspect := pl.suspect
+		*pl = pulse{received: st.PacketsReceived, sent: st.PacketsSent, heard: now, suspect: suspect}
+		return false
+	}
+	switch {
+	case pl.poked.IsZero():
+		// An acknowledgement asks for no answer: only now something does.
+		return now.Sub(pl.heard) >= silentConn
+	case !pl.suspect && now.Sub(pl.poked) > answerWithin+2*st.SmoothedRTT:
+		c.doubt()
+	}
+	return false
+}
+
+// doubt takes a connection out of use until something comes. The caller holds
+// pool.mu.
+func (c *conn) doubt() {
+	c.pulse.suspect, c.wasDraining = true, c.draining
+	c.draining = true
+	if c.a.dialing == 0 {
+		c.a.startDial()
+	}
+}
+
+func (c *conn) trust() {
+	c.pulse.suspect, c.draining = false, c.wasDraining
+	c.a.wake()
+}
+
+// silent takes the connections that do not lead to the peer any more, now that
+// another one does. The caller holds pool.mu.
+func (a *authority) silent() (gone []*conn) {
+	for _, c := range a.conns {
+		if !c.pulse.suspect {
+			continue
+		}
+		if c.quic.ConnectionStats().PacketsReceived != c.pulse.received {
+			c.trust()
+		} else {
+			gone = append(gone, c)
+		}
+	}
+	return gone
+}
+
+// lost is for a connection whose peer is gone without a goodbye: so may be that
+// of the others. They are asked at once, and used again if they answer.
+func (a *authority) lost(c *conn, why error) {
+	var reset *quic.StatelessResetError
+	var idle *quic.IdleTimeoutError
+	if !errors.As(why, &reset) && !errors.As(why, &idle) {
+		return
+	}
+	p := a.pool
+	p.mu.Lock()
+	var others []*conn
+	for _, o := range a.conns {
+		if o != c && !o.pulse.suspect && !p.closed {
+			st := o.quic.ConnectionStats()
+			o.pulse = pulse{received: st.PacketsReceived, heard: p.cfg.Now(), poked: p.cfg.Now()}
+			o.doubt()
+			others = append(others, o)
+		}
+	}
+	p.mu.Unlock()
+	for _, o := range others {
+		o.poke()
+	}
+}
+
+// poke sends something that the peer has to acknowledge, and that means nothing:
+// a stream of a type reserved for that (RFC 9114 section 6.2.3), long enough that
+// one who does not know the connection answers with a stateless reset.
+func (c *conn) poke() {
+	str, err := c.quic.OpenUniStream()
+	if err != nil {
+		return // as many as it allows are open: enough is on its way
+	}
+	_ = str.SetWriteDeadline(time.Now().Add(watchConns))
+	_, _ = str.Write(append(quicvarint.Append(nil, reservedStream), make([]byte, 62)...))
+	_ = str.Close()
+}
+
+const reservedStream = 0x1f*2 + 0x21
+
+// hangUp ends a connection that leads nowhere.
+func (c *conn) hangUp() {
+	_ = c.quic.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "silent")
+}
