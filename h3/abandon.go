@@ -80,23 +80,25 @@ func (t *callTable) leave(c *serverCall) {
 	t.left[c.id] = struct{}{}
 }
 
-// absent is the refusal of a request for a call that is not here.
-func (s *Server) absent(id string) *problemError {
-	s.calls.mu.Lock()
-	_, left := s.calls.left[id]
-	s.calls.mu.Unlock()
-	return refuseGone(left)
+// goneOn tells whether a call that is not here goes on elsewhere.
+func (t *callTable) goneOn(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, left := t.left[id]
+	return left
 }
 
 // refusal is that of a request which came when the call was over here.
-func (c *serverCall) refusal() *problemError { return refuseGone(c.isLeft()) }
-
-func refuseGone(left bool) *problemError {
-	if left {
-		return refuse(bridge.CauseShuttingDown.With("%v", errLeft))
+func (c *serverCall) refusal() *problemError {
+	if c.isLeft() {
+		return refuse(goneOn())
 	}
 	return refuse(noCall())
 }
+
+// goneOn refuses a request of a call that goes on in another process: to be told
+// that there is none, its client would end it.
+func goneOn() bridge.Cause { return bridge.CauseShuttingDown.With("%v", errLeft) }
 
 // breakOff ends the response of a byway so that it does not look like the end
 // of the call.

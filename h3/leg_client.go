@@ -3,6 +3,7 @@ package h3
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/url"
 	"strconv"
 	"sync"
@@ -350,6 +351,19 @@ func (l *clientLeg) ping(k *link) {
 	k.post(ev)
 }
 
+// leavePlace lets the balancer choose another node, where the one that the
+// call's cookies lead to does not serve it.
+func (l *clientLeg) leavePlace(err error) {
+	var e *requestError
+	switch {
+	case !errors.As(err, &e) || e.Status < http.StatusInternalServerError:
+	case l.failures == 2:
+		l.migrate("")
+	default:
+		l.jar.Empty()
+	}
+}
+
 // betweenLinks waits until the next link may be opened, or finds that the call
 // is over.
 func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
@@ -372,6 +386,7 @@ func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
 		wait = reconnectPause(l.failures, 2*minBackoff)
 	case cause.Code != "":
 		if l.failures++; l.failures > 1 {
+			l.leavePlace(out.err)
 			wait = max(jittered(cause.RetryAfter), reconnectPause(l.failures, refusedPause))
 		}
 	}

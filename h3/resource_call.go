@@ -44,14 +44,16 @@ func (s *Server) addCall(api huma.API) {
 }
 
 func (s *Server) getCall(ctx context.Context, tg, id, ifNoneMatch string) (*callBody, error) {
-	c, ended := s.calls.find(clientOf(ctx), tg, id, s.cfg.Now())
+	c, ended, err := s.find(ctx, tg, id)
 	switch {
+	case err != nil:
+		return nil, refuse(bridge.CauseOf(err))
 	case c != nil:
 		return describeCall(c.describe(), ifNoneMatch), nil
 	case ended != nil:
 		return describeCall(*ended, ifNoneMatch), nil
 	}
-	return nil, s.absent(id)
+	return nil, refuse(noCall())
 }
 
 // describeCall is the response that shows a call.
@@ -70,10 +72,12 @@ func (s *Server) updateCall(ctx context.Context, tg, id, ifMatch, epoch string, 
 	if err != nil {
 		return nil, err
 	}
-	c, _ := s.calls.find(clientOf(ctx), tg, id, s.cfg.Now())
+	c, _, err := s.find(ctx, tg, id)
 	switch {
+	case err != nil:
+		return nil, refuse(bridge.CauseOf(err))
 	case c == nil:
-		return nil, s.absent(id)
+		return nil, refuse(noCall())
 	case req.Handler == "" && req.Session == "":
 		return nil, refuse(bridge.CauseBadRequest.With(`name a "handler", a "session", or both`))
 	case req.Handler != "" && ifMatch == "":

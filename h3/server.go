@@ -39,6 +39,7 @@ type Server struct {
 	replays   *idempotency
 	customers *customers
 	grants    *grants
+	claims    claims
 	published Published
 	paces     map[string]pace // by client
 	media     *media.Server

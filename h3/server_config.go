@@ -2,6 +2,7 @@ package h3
 
 import (
 	"cmp"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/tls"
@@ -50,6 +51,12 @@ type ServerConfig struct {
 	// CustomerOAuth says that we have a key to log in at the servers of peers:
 	// they may register a TG without a token.
 	CustomerOAuth bool
+
+	// Claim, if not nil, is asked to take up the call of a URI that is not known
+	// here, because another process had it. When it returns true the call has been
+	// given to Resume. An error says that this could not be found out. It is asked
+	// by one request of a call at a time; the others wait for it, within limits.
+	Claim func(ctx context.Context, callURI string) (found bool, err error)
 
 	// OnRefuse, if not nil, is told of every call that is refused before the
 	// Acceptor is asked. It must not block.

@@ -14,9 +14,13 @@ import (
 // callAt finds the live call of a request, or refuses it: a byway to a call
 // that has ended is 404.
 func (s *Server) callAt(w http.ResponseWriter, r *http.Request) *serverCall {
-	c, _ := s.calls.find(clientOf(r.Context()), r.PathValue("tg"), r.PathValue("call"), s.cfg.Now())
-	if c == nil {
-		s.absent(r.PathValue("call")).write(w)
+	c, _, err := s.find(r.Context(), r.PathValue("tg"), r.PathValue("call"))
+	if err == nil && c == nil {
+		err = noCall()
+	}
+	if err != nil {
+		refuse(bridge.CauseOf(err)).write(w)
+		return nil
 	}
 	return c
 }
