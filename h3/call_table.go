@@ -24,6 +24,7 @@ type callTable struct {
 	ended  map[string]endedCall
 	left   map[string]struct{} // calls that go on elsewhere
 	order  []string            // of ended, oldest first
+	latest time.Time           // end of a call
 }
 
 type endedCall struct {
@@ -92,6 +93,7 @@ func (t *callTable) retire(c *serverCall) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.placed--
+	t.latest = time.Now()
 	delete(t.calls, c.id)
 	t.ended[c.id] = endedCall{c.client, c.tg, desc, desc.EndedAt.Add(endedKept)}
 	t.order = append(t.order, c.id)
@@ -125,6 +127,20 @@ func (t *callTable) count() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.placed
+}
+
+// close takes no more calls.
+func (t *callTable) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+}
+
+// latestEnd is when a call ended last.
+func (t *callTable) latestEnd() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.latest
 }
 
 // endAll ends every call and takes no more. The bridge hears of it as of any

@@ -41,9 +41,10 @@ type conn struct {
 }
 
 // dial connects over QUIC, or over TCP where QUIC does not answer. A peer whose
-// certificate is not trusted is not asked a second time.
-func (a *authority) dial(ctx context.Context) (*conn, *http.Transport, error) {
-	c, quicErr := a.dialQUIC(ctx)
+// certificate is not trusted is not asked a second time. eager is for a peer that
+// may be back any moment.
+func (a *authority) dial(ctx context.Context, eager bool) (*conn, *http.Transport, error) {
+	c, quicErr := a.dialQUIC(ctx, eager)
 	if quicErr == nil {
 		return c, nil, nil
 	}
@@ -57,14 +58,17 @@ func (a *authority) dial(ctx context.Context) (*conn, *http.Transport, error) {
 	return nil, tcp, nil
 }
 
-func (a *authority) dialQUIC(ctx context.Context) (*conn, error) {
+func (a *authority) dialQUIC(ctx context.Context, eager bool) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, quicConnect)
 	defer cancel()
 	addrs, err := a.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return a.dialAny(ctx, addrs)
+	if eager {
+		return a.dialAny(ctx, addrs)
+	}
+	return a.dialEach(ctx, addrs)
 }
 
 // dialEach tries one address after the other.

@@ -39,17 +39,23 @@ func repeatPause(n int) time.Duration {
 	return jittered(50 * time.Millisecond << min(n-1, maxPosts))
 }
 
-// reconnectPause is the pause after the n-th attempt in a row that failed. In the
-// first second they are many: a server that is started again, or a balancer that
-// has not yet noticed, is what a call has to wait for most of the time, and every
-// tenth of a second is heard.
-func reconnectPause(n int, most time.Duration) time.Duration {
-	return jittered(min(20*time.Millisecond<<min(n-1, 10), most))
+// reconnectPause is the pause after the n-th attempt in a row to connect. The
+// first of them has tried hard for two seconds, and the second follows at once: a
+// server that is started again is mostly there by then, and every tenth of a
+// second is heard. What is still not there gets the time that core draft wants.
+func reconnectPause(n int) time.Duration {
+	if n <= 1 {
+		return jittered(20 * time.Millisecond)
+	}
+	return jittered(min(minBackoff<<min(n-2, 4), 2*minBackoff))
 }
 
-// refusedPause is the longest pause between requests that are answered, but not
-// served.
-const refusedPause = 250 * time.Millisecond
+// refusedPause is the pause after the n-th request in a row that was answered,
+// but not served: by a balancer that has not noticed yet, or a node that is about
+// to take the call up.
+func refusedPause(n int) time.Duration {
+	return jittered(min(20*time.Millisecond<<min(n-1, 10), 250*time.Millisecond))
+}
 
 // flapLimit is how long a link must last for the next loss to be a new one.
 const flapLimit = 2 * time.Second

@@ -383,11 +383,11 @@ func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
 		// is the longest pause.
 		l.failures++
 		l.media.Leave()
-		wait = reconnectPause(l.failures, 2*minBackoff)
+		wait = reconnectPause(l.failures)
 	case cause.Code != "":
 		if l.failures++; l.failures > 1 {
 			l.leavePlace(out.err)
-			wait = max(jittered(cause.RetryAfter), reconnectPause(l.failures, refusedPause))
+			wait = max(jittered(cause.RetryAfter), refusedPause(l.failures))
 		}
 	}
 	if l.t.client.cfg.Now().Add(wait).Sub(l.lastGood) > holdLimit {

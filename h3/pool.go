@@ -81,6 +81,7 @@ type authority struct {
 	waiting int           // requests without a slot
 	queued  int           // sessions among them
 	failed  uint64        // dials that failed, ever
+	inVain  int           // of them, how many in a row, up to now
 	dialErr error         // of the last one
 	changed chan struct{} // closed and replaced when a slot or a connection may be had
 
@@ -200,7 +201,16 @@ func (p *pool) OwnSession(ctx context.Context, rawURL, host string, hdr http.Hea
 	case tcp:
 		return media.OwnSession{}, errNoWebTransport
 	}
-	c, err := a.dialQUIC(ctx)
+	// Whether the peer can be reached is found out once for all.
+	at, err := a.acquire(ctx, false)
+	if err != nil {
+		return media.OwnSession{}, err
+	}
+	if at.tcp != nil {
+		return media.OwnSession{}, errNoWebTransport
+	}
+	at.conn.release(false)
+	c, err := a.dialQUIC(ctx, false)
 	if err != nil {
 		return media.OwnSession{}, fmt.Errorf("%w to %s: %w", errConnect, a.addr, err)
 	}
@@ -369,8 +379,9 @@ func (a *authority) startDial() {
 		return
 	}
 	a.dialing++
+	eager := a.inVain == 0
 	a.pool.wg.Go(func() {
-		c, tcp, err := a.dial(a.pool.ctx)
+		c, tcp, err := a.dial(a.pool.ctx, eager)
 		a.dialed(c, tcp, err)
 	})
 }
@@ -398,6 +409,7 @@ func (a *authority) dialedTo(c *conn, tcp *http.Transport, err error) (silent []
 			tcp.CloseIdleConnections()
 		}
 	case c != nil:
+		a.inVain = 0
 		silent = a.silent()
 		a.conns = append(a.conns, c)
 		a.dropTCP()
@@ -411,6 +423,7 @@ func (a *authority) dialedTo(c *conn, tcp *http.Transport, err error) (silent []
 		a.tcpUntil = p.cfg.Now().Add(tcpTerm)
 	default:
 		a.failed++
+		a.inVain++
 		a.dialErr = err
 		a.dropTCP()
 	}

@@ -2,10 +2,14 @@ package h3
 
 import (
 	"context"
+	"crypto/tls"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 
 	"riptide/bridge"
 	"riptide/h3/h3test"
@@ -150,4 +154,16 @@ func talk(port func() bridge.MediaPort) (stop func()) {
 		}
 	})
 	return func() { cancel(); wg.Wait() }
+}
+
+// overQUIC is a transport with a connection of its own; dialled hears of it.
+func (r *rig) overQUIC(dialled func(*quic.Conn, error)) *http3.Transport {
+	return &http3.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: r.roots, MinVersion: tls.VersionTLS13},
+		Dial: func(ctx context.Context, _ string, c *tls.Config, q *quic.Config) (*quic.Conn, error) {
+			conn, err := quic.DialAddr(ctx, r.server.Addr().String(), c, q)
+			dialled(conn, err)
+			return conn, err
+		},
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -18,7 +19,6 @@ import (
 	"github.com/quic-go/webtransport-go"
 	"golang.org/x/time/rate"
 
-	"riptide/bridge"
 	"riptide/h3/media"
 )
 
@@ -54,9 +54,12 @@ type Server struct {
 	ln  *quic.EarlyListener
 	tcp net.Listener
 
-	conns   sync.WaitGroup // QUIC connections and listeners
-	drained chan struct{}  // closed: no new calls
-	once    sync.Once
+	conns    sync.WaitGroup // QUIC connections and listeners
+	accepted chan error     // why no more QUIC connections are
+	serving  chan struct{}  // closed: requests are read
+	drained  chan struct{}  // closed: no new calls
+	draining atomic.Bool    // balancers are told
+	once     sync.Once
 
 	starting sync.Mutex // Shutdown may come before Serve has begun
 }
@@ -84,6 +87,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		published: NewPublished(cfg.Authority, cfg.Store),
 		tokenLog:  rate.Sometimes{Interval: time.Second},
 		paces:     pacesOf(cfg.TGs, cfg.Limits),
+		accepted:  make(chan error, 1),
+		serving:   make(chan struct{}),
 		drained:   make(chan struct{}),
 	}
 	s.strangers = &strangers{limit: cfg.Limits.Strangers, cut: func() {
@@ -148,7 +153,9 @@ func (s *Server) tlsConfig(alpn ...string) *tls.Config {
 }
 
 // Listen takes the UDP and the TCP port and loads the registered handlers. With
-// port 0 it chooses one that is free on both.
+// port 0 it chooses one that is free on both. From then on peers connect, and
+// those of a process before us learn that it is gone; their requests are read
+// when Serve is called. Shutdown ends that, too.
 func (s *Server) Listen(ctx context.Context) error {
 	if err := s.handlers.load(ctx); err != nil {
 		return fmt.Errorf("RIPT server: %w", err)
@@ -192,6 +199,7 @@ func (s *Server) listen() error {
 		return errors.Join(err, udp.Close(), tcp.Close())
 	}
 	s.tcp = tcp
+	s.conns.Go(func() { s.accepted <- s.acceptQUIC() })
 	return nil
 }
 
@@ -236,6 +244,7 @@ func (s *Server) start(ctx context.Context, failed chan<- error) bool {
 		return false
 	default:
 	}
+	close(s.serving)
 	s.conns.Go(func() { failed <- s.serveQUIC(ctx) })
 	s.conns.Go(func() { s.strangers.watch(s.drained) })
 	s.conns.Go(func() {
@@ -276,9 +285,12 @@ type quiet struct{}
 
 func (quiet) Write(p []byte) (int, error) { return len(p), nil }
 
-func (s *Server) serveQUIC(ctx context.Context) error {
+// acceptQUIC takes the connections that come. Those that come before Serve
+// wait: the listener itself would refuse more than thirty-two, and after a restart
+// all come at once.
+func (s *Server) acceptQUIC() error {
 	for {
-		conn, err := s.ln.Accept(ctx)
+		conn, err := s.ln.Accept(context.Background())
 		if err != nil {
 			select {
 			case <-s.drained:
@@ -288,35 +300,27 @@ func (s *Server) serveQUIC(ctx context.Context) error {
 			return fmt.Errorf("accept QUIC: %w", err)
 		}
 		s.conns.Go(func() {
+			select {
+			case <-s.serving:
+			case <-conn.Context().Done():
+				return
+			case <-s.drained:
+				_ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+				return
+			}
 			// What ends a connection is the peer's business; calls notice by their byways.
 			_ = s.h3.ServeQUICConn(conn)
 		})
 	}
 }
 
-// Shutdown ends the server in the order that lets peers and balancers follow:
-// no new calls, then the calls end with a cause, their byways with the closing
-// bracket, and only then the connections. It returns when everything of the
-// server is gone, or with ctx's error after cutting what was left.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.starting.Lock()
-	s.once.Do(func() { close(s.drained) })
-	s.starting.Unlock()
-	err := s.calls.endAll(ctx, bridge.CauseShuttingDown.With("the RIPT server %s is stopping", s.cfg.Authority).EndedBy(bridge.ByBridge))
-	if s.tcp == nil {
+func (s *Server) serveQUIC(ctx context.Context) error {
+	select {
+	case err := <-s.accepted:
 		return err
+	case <-ctx.Done():
+		return fmt.Errorf("accept QUIC: %w", context.Cause(ctx))
 	}
-	stop, cancel := context.WithTimeout(ctx, time.Second)
-	if s.h2.Shutdown(stop) != nil {
-		_ = s.h2.Close()
-	}
-	cancel()
-	s.closeSockets()
-	s.conns.Wait()
-	if err != nil {
-		return fmt.Errorf("stop RIPT server: %w", err)
-	}
-	return nil
 }
 
 // closeSockets ends every connection that is left.

@@ -60,10 +60,16 @@ func redirectMetadata(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, wellKnownAS, http.StatusTemporaryRedirect)
 }
 
-// serveHealth says that the process is alive; draining is told in byways, not
-// here, because balancers would tear calls apart.
+// serveHealth says that the process is alive, and takes requests. Balancers tear
+// calls apart that are on a node which says no: it is said when they are asked to
+// leave (Drain).
 func (s *Server) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", mediaText+"; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
+	if s.draining.Load() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte("draining\n"))
+		return
+	}
 	_, _ = w.Write([]byte("ok\n"))
 }
