@@ -71,5 +71,5 @@ func TestAPeerThatIsSlowKeepsItsConnections(t *testing.T) {
 		t.Errorf("attached anew %d times", s.Reattached)
 	}
 	must(t, in.End(t.Context(), bridge.CauseNormal))
-	awaitEnded(t, out)
+	_ = awaitEnded(t, out)
 }

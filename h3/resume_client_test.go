@@ -101,7 +101,7 @@ func TestSealedCallsGoOn(t *testing.T) {
 		}
 	}
 	must(t, in.End(t.Context(), bridge.CauseNormal))
-	awaitEnded(t, out)
+	_ = awaitEnded(t, out)
 }
 
 // A call that was not answered is ended: its caller's side hears why, though it

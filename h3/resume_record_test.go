@@ -125,7 +125,7 @@ func TestRecordsOfTheFirstVersion(t *testing.T) {
 	must(t, err)
 	m.heard(out, in)
 	must(t, out.End(t.Context(), bridge.CauseNormal))
-	awaitEnded(t, in)
+	_ = awaitEnded(t, in)
 }
 
 func FuzzLegRecords(f *testing.F) {

@@ -20,7 +20,6 @@ import (
 type mortal struct {
 	*pair
 	relay *h3test.Relay
-	kill  func() // the client
 }
 
 // newMortal runs a server, and a client of it that is not yet connected.
