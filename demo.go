@@ -108,6 +108,9 @@ func newDemo(c *cli.Context) (*demo, error) {
 			return nil, err
 		}
 	}
+	if c.Bool("failover") { // ports that nobody takes meanwhile, of another demo least of all
+		d.office.Ports, d.telco.Ports = "12000-13999", "14000-15999"
+	}
 	if err := d.checkLoops(); err != nil {
 		return nil, err
 	}

@@ -67,6 +67,7 @@ type pair struct {
 	office, telco node
 	done          chan struct{}
 	out           *lines
+	kills         map[string]func() // of a site: kill -9 of a node, by name
 }
 
 // node is what a scenario needs to know of one of the two bridges.

@@ -50,8 +50,7 @@ func startSite(t testing.TB, o siteOptions) *pair {
 	}
 	writeConfig(t, p.office, nodeConfig{peer: p.telco, trunk: "pbx", sipPeer: o.from, ports: "16384-24575", edit: o.edit})
 	writeConfig(t, p.telco, nodeConfig{peer: p.office, trunk: "carrier", sipPeer: o.to, ports: "24576-32767", edit: o.edit})
-	serveNode(t, p.telco)
-	serveNode(t, p.office)
+	p.kills = map[string]func(){"telco": serveNode(t, p.telco), "office": serveNode(t, p.office)}
 	p.telco.awaitReady(t, "")
 	p.office.awaitReady(t, o.notReady)
 	return p
