@@ -43,7 +43,6 @@ type Agent struct {
 	opened   map[*stream]struct{}  // all of them
 	dialling map[streamKey]*dialling
 	places   places
-	reunion  reunion
 	legs     map[*Leg]struct{}
 	left     map[string]struct{} // Call-IDs of legs that were let go of
 	draining bool

@@ -162,3 +162,17 @@ func TestResumedByReplaces(t *testing.T) {
 		})
 	}
 }
+
+// A call that was let go of comes back.
+func TestAbandonedCallComesBack(t *testing.T) {
+	t.Parallel()
+	a, _, d, l, _ := callFor(t, "uas", 40000)
+	rec := l.Record()
+	l.(bridge.Abandoner).Abandon()
+	closed(t, l)
+	again, err := a.Resume(ctx, bridge.Resumption{LegRecord: rec, State: bridge.StateAnswered})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangUp(t, d, again)
+}

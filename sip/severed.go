@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -83,35 +82,6 @@ func (a *Agent) placedWay(ctx context.Context, t *trunk, r *recorded, f flow) (f
 	return s, nil
 }
 
-// reconnectPause is how long a peer that took no connection is not asked for one
-// by other legs.
-const reconnectPause = 5 * time.Second
-
-// reunion makes connections of before again, one at a time: whole crowds of legs
-// had the same one.
-type reunion struct {
-	mu     sync.Mutex
-	failed map[streamKey]time.Time
-}
-
-func (a *Agent) reunite(t *trunk, over transport, peer netip.AddrPort) *stream {
-	a.reunion.mu.Lock()
-	defer a.reunion.mu.Unlock()
-	key := streamKey{over, peer, t}
-	if at, ok := a.reunion.failed[key]; ok && time.Since(at) < reconnectPause {
-		return nil
-	}
-	s, err := a.connect(a.base, t, over, peer)
-	if err == nil {
-		return s
-	}
-	if a.reunion.failed == nil {
-		a.reunion.failed = map[streamKey]time.Time{}
-	}
-	a.reunion.failed[key] = time.Now()
-	return nil
-}
-
 // reconnect makes the connection again of a leg whose peer reaches us by nothing
 // else, because we do not listen for that transport. Our end of it has another
 // port, so the peer is told our Contact anew.
@@ -121,8 +91,8 @@ func (l *Leg) reconnect() {
 		return
 	}
 	l.agent.work.Go(func() {
-		s := l.agent.reunite(l.trunk, over, peer)
-		if s == nil {
+		s, err := l.agent.connect(l.agent.base, l.trunk, over, peer)
+		if err != nil {
 			return // what the leg has to say next tries again
 		}
 		l.box.post(func() {
