@@ -23,6 +23,7 @@ import (
 	"riptide/policy/stir"
 	"riptide/sip"
 	"riptide/sip/rtp"
+	"riptide/systemd"
 )
 
 // appliance is the parts of one running bridge. This file is the only place
@@ -36,6 +37,7 @@ type appliance struct {
 	sip     *sip.Agent
 	client  *h3.Client
 	server  *h3.Server // nil where no RIPT address is configured
+	sockets *systemd.Sockets
 
 	logger   *slog.Logger
 	draining atomic.Bool
@@ -47,7 +49,7 @@ type appliance struct {
 
 // newAppliance makes every part and opens every port, or none.
 func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (_ *appliance, err error) {
-	a := &appliance{logger: logger, drained: make(chan struct{})}
+	a := &appliance{logger: logger, drained: make(chan struct{}), sockets: systemd.Inherited()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close(ctx))
@@ -80,6 +82,9 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 	}
 	if err := a.makeClient(cfg, logger); err != nil {
 		return nil, err
+	}
+	if err := a.sockets.Done(); err != nil {
+		logger.Warn("a restart may refuse what comes meanwhile: the service manager does not keep our sockets", "error", err)
 	}
 	a.bridge.Use(a.trunks(cfg))
 	if err := a.admin.Start(ctx); err != nil {
@@ -115,6 +120,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 		return err
 	}
 	c.Acceptor, c.Verifier, c.Store = a.admin.Count(a.bridge), verifier, a.store
+	c.Sockets = func(lc net.ListenConfig) sip.SocketOpener { return a.sockets.With(lc) }
 	c.MaxLegs, c.OnRefuse = 2*cfg.Limits.Calls, a.admin.Refused("sip")
 	a.sip, err = sip.New(c)
 	return err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -50,7 +51,8 @@ func (a *appliance) makeServer(ctx context.Context, cfg *configs.Config, verifie
 		return nil
 	}
 	sc := h3.ServerConfig{
-		Listen: cfg.RIPT.Listen.String(), Authority: cfg.RIPT.Authority, Certificate: *cfg.RIPT.TLS.Pair.Reveal(),
+		Sockets: a.sockets.With(net.ListenConfig{}),
+		Listen:  cfg.RIPT.Listen.String(), Authority: cfg.RIPT.Authority, Certificate: *cfg.RIPT.TLS.Pair.Reveal(),
 		Renewed:  cfg.RIPT.Renewed(func(err error) { logger.Warn("the old certificate is shown on", "error", err) }),
 		TokenKey: cfg.RIPT.TokenKey.Reveal(),
 		Acceptor: a.admin.Count(a.bridge), OnRefuse: a.admin.Refused("ript"), Verifier: verifier, Store: a.store, Log: logger,

@@ -163,7 +163,7 @@ func (s *Server) Listen(ctx context.Context) error {
 	const attempts = 20 // a port that is free on UDP may be taken on TCP
 	var err error
 	for range attempts {
-		if err = s.listen(); err == nil {
+		if err = s.listen(ctx); err == nil {
 			return nil
 		}
 		if _, port, _ := net.SplitHostPort(s.cfg.Listen); port != "0" {
@@ -173,16 +173,22 @@ func (s *Server) Listen(ctx context.Context) error {
 	return fmt.Errorf("RIPT server: listen on %s: %w", s.cfg.Listen, err)
 }
 
-func (s *Server) listen() error {
-	udpAddr, err := net.ResolveUDPAddr("udp", s.cfg.Listen)
+// SocketOpener opens listeners; a *net.ListenConfig is one.
+type SocketOpener interface {
+	Listen(ctx context.Context, network, address string) (net.Listener, error)
+	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)
+}
+
+func (s *Server) listen(ctx context.Context) error {
+	open := s.cfg.Sockets
+	if open == nil {
+		open = &net.ListenConfig{}
+	}
+	udp, err := open.ListenPacket(ctx, "udp", s.cfg.Listen)
 	if err != nil {
 		return err
 	}
-	udp, err := net.ListenUDP("udp", udpAddr)
-	if err != nil {
-		return err
-	}
-	tcp, err := net.Listen("tcp", net.JoinHostPort(hostOf(s.cfg.Listen), strconv.Itoa(udp.LocalAddr().(*net.UDPAddr).Port)))
+	tcp, err := open.Listen(ctx, "tcp", net.JoinHostPort(hostOf(s.cfg.Listen), strconv.Itoa(udp.LocalAddr().(*net.UDPAddr).Port)))
 	if err != nil {
 		return errors.Join(err, udp.Close())
 	}

@@ -33,9 +33,12 @@ type ServerConfig struct {
 	Certificate tls.Certificate // of that host
 	// Renewed, if not nil, is asked for the certificate with each connection, so
 	// that a new one needs no restart. The keys below stay those of Certificate.
-	Renewed  func() (*tls.Certificate, error)
-	TGs      []TGConfig
-	Clients  []OAuthClient
+	Renewed func() (*tls.Certificate, error)
+	TGs     []TGConfig
+	Clients []OAuthClient
+	// Sockets, if not nil, opens the listeners: where a service manager keeps those
+	// of the process before.
+	Sockets  SocketOpener
 	Acceptor bridge.Acceptor
 	Verifier *stir.Verifier
 	CA       *stir.CA // issues the clients' certificates; nil = POST certs is not offered

@@ -101,7 +101,7 @@ func New(cfg Config) (*Agent, error) {
 	if a.sockets, err = planSockets(cfg.Listen, a.trunks); err != nil {
 		return nil, err
 	}
-	if err := openSockets(ctx, a.sockets); err != nil {
+	if err := openSockets(ctx, cfg.opener(), a.sockets); err != nil {
 		return nil, err
 	}
 	a.addr = a.sockets[0].addr

@@ -52,6 +52,10 @@ type Config struct {
 	// Acceptor is asked. It must not block.
 	OnRefuse func(bridge.Cause)
 
+	// Sockets, if not nil, opens the listeners as lc would: where a service
+	// manager keeps those of the process before.
+	Sockets func(lc net.ListenConfig) SocketOpener
+
 	// Claim, if not nil, is asked when a request comes within a call that the
 	// agent does not know: it may be that of another node, to be taken over. It
 	// returns when the leg is resumed, or not to be had.
@@ -67,6 +71,15 @@ type Config struct {
 
 	// Now is the clock of records and of identity verification.
 	Now func() time.Time
+}
+
+// opener opens the listeners, marked as signalling.
+func (c *Config) opener() SocketOpener {
+	lc := net.ListenConfig{Control: markSignalling}
+	if c.Sockets != nil {
+		return c.Sockets(lc)
+	}
+	return &lc
 }
 
 // Verifier checks the caller's identity that came with an INVITE. A

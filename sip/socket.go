@@ -91,8 +91,14 @@ func planSockets(shared []string, trunks []*trunk) ([]*socket, error) {
 	return sockets, nil
 }
 
+// SocketOpener opens listeners; a *net.ListenConfig is one.
+type SocketOpener interface {
+	Listen(ctx context.Context, network, address string) (net.Listener, error)
+	ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error)
+}
+
 // openSockets opens all of them, or none.
-func openSockets(ctx context.Context, sockets []*socket) (err error) {
+func openSockets(ctx context.Context, by SocketOpener, sockets []*socket) (err error) {
 	defer func() {
 		if err != nil {
 			closeSockets(sockets)
@@ -100,7 +106,7 @@ func openSockets(ctx context.Context, sockets []*socket) (err error) {
 	}()
 	for len(sockets) > 0 {
 		place := *sockets[0].twins
-		if err := openPlace(ctx, place); err != nil {
+		if err := openPlace(ctx, by, place); err != nil {
 			return err
 		}
 		sockets = sockets[len(place):]
@@ -124,11 +130,11 @@ func (s *socket) close() {
 }
 
 // openPlace opens the sockets of one place, on the same port.
-func openPlace(ctx context.Context, place []*socket) error {
+func openPlace(ctx context.Context, by SocketOpener, place []*socket) error {
 	addr := place[0].addr
 	var last error
 	for range 20 { // with port 0, TCP may find UDP's choice taken
-		if last = tryPlace(ctx, place, addr); last == nil {
+		if last = tryPlace(ctx, by, place, addr); last == nil {
 			return nil
 		}
 		closeSockets(place)
@@ -139,11 +145,10 @@ func openPlace(ctx context.Context, place []*socket) error {
 	return fmt.Errorf("listen for SIP on %s: %w (another program has the port, or the address is not on this machine: host %q)", addr, last, addr.Addr())
 }
 
-func tryPlace(ctx context.Context, place []*socket, addr netip.AddrPort) error {
-	lc := net.ListenConfig{Control: markSignalling}
+func tryPlace(ctx context.Context, by SocketOpener, place []*socket, addr netip.AddrPort) error {
 	for _, s := range place {
 		if s.over == overUDP {
-			c, err := lc.ListenPacket(ctx, "udp"+s.family, addr.String())
+			c, err := by.ListenPacket(ctx, "udp"+s.family, addr.String())
 			if err != nil {
 				return err
 			}
@@ -151,7 +156,7 @@ func tryPlace(ctx context.Context, place []*socket, addr netip.AddrPort) error {
 			_ = s.packets.SetReadBuffer(receiveBuffer) // the system may allow less
 			s.addr = addrPortOf(c.LocalAddr())
 		} else {
-			l, err := lc.Listen(ctx, "tcp"+s.family, addr.String())
+			l, err := by.Listen(ctx, "tcp"+s.family, addr.String())
 			if err != nil {
 				return err
 			}
