@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,7 +21,11 @@ import (
 //
 //	make bench-calls
 //
-// RIPTIDE_BENCH_SECONDS is how long each rate is held, 20 by default.
+// RIPTIDE_BENCH_SECONDS is how long each rate is held, 20 by default;
+// RIPTIDE_BENCH_RATES=25,100,200 which rates are looked at, and no highest is then
+// looked for;
+// RIPTIDE_BENCH_PROFILE a directory for profiles at each of them, and of the heap
+// before calls are held and while they are.
 func BenchmarkCalls(b *testing.B) {
 	for _, way := range []struct {
 		name  string
@@ -56,20 +61,51 @@ func benchCalls(b *testing.B, start func(*testing.B, string) *benchSite) {
 			b.Fatalf("RIPTIDE_BENCH_SECONDS is %q, want a number of seconds", s)
 		}
 	}
+	rates := benchRates(b)
 	callee := siptest.Sipp{Scenario: siptest.UAS, Host: "127.0.0.2", Media: siptest.FreePorts(b, nil, "127.0.0.2", 4), Calls: 1 << 20, Timeout: time.Hour}.Start(b)
 	s := start(b, callee.Addr)
 	s.media = siptest.FreePorts(b, nil, "127.0.0.1", 4)
 	s.place(b, 25, 50, 100) // connections, pools and tables reach their sizes
-	for _, rate := range []int{25, 100, 200} {
+	for _, rate := range rates {
+		profiled := s.profile(b, fmt.Sprintf("cpu-%d", rate), fmt.Sprintf("profile?seconds=%d", seconds))
 		r := s.place(b, rate, rate*seconds, 100)
+		profiled()
 		b.Logf("%4d calls/s: %s", rate, r)
 		if rate == 200 {
 			b.ReportMetric(slices.Max(r.cpu), "cpu-ms/call@200")
 		}
 	}
+	if os.Getenv(benchRatesKey) != "" {
+		s.held(b)
+		return
+	}
+	s.highest(b, min(seconds, 10))
+	s.held(b)
+	if left := benchLeft - s.calls; left > 0 {
+		s.place(b, 100, left, 100)
+	}
+	s.left(b)
+}
+
+const benchRatesKey = "RIPTIDE_BENCH_RATES"
+
+// benchRates are the rates that are looked at.
+func benchRates(b *testing.B) (rates []int) {
+	for text := range strings.SplitSeq(cmp.Or(os.Getenv(benchRatesKey), "25,100,200"), ",") {
+		var rate int
+		if _, err := fmt.Sscan(text, &rate); err != nil || rate < 1 {
+			b.Fatalf("%s has %q, want calls a second", benchRatesKey, text)
+		}
+		rates = append(rates, rate)
+	}
+	return rates
+}
+
+// highest looks for the highest rate at which all goes well.
+func (s *benchSite) highest(b *testing.B, seconds int) {
 	highest := 0
 	for _, rate := range []int{300, 400, 500, 600, 700, 800, 1000} {
-		r := s.place(b, rate, rate*min(seconds, 10), 100)
+		r := s.place(b, rate, rate*seconds, 100)
 		b.Logf("%4d calls/s: %s", rate, r)
 		if !r.clean() {
 			break
@@ -78,11 +114,6 @@ func benchCalls(b *testing.B, start func(*testing.B, string) *benchSite) {
 	}
 	b.Logf("highest rate of those tried at which every call went through and fewer than one in a thousand took a second or more: %d/s", highest)
 	b.ReportMetric(float64(highest), "calls/s")
-	s.held(b)
-	if left := benchLeft - s.calls; left > 0 {
-		s.place(b, 100, left, 100)
-	}
-	s.left(b)
 }
 
 // benchResult is what a number of calls cost.
@@ -167,7 +198,9 @@ func (s *benchSite) held(b *testing.B) {
 		}
 		return s.values(b, "process_resident_memory_bytes"), inUse
 	}
+	s.profile(b, "heap-before", "heap?gc=1")()
 	resident, inUse := memory()
+	live := s.values(b, "go_memstats_heap_alloc_bytes")
 	run := siptest.Sipp{
 		Scenario: siptest.UAC, Script: siptest.Script{From: officeNumber, HoldMS: int(hold.Milliseconds())}, Port: s.caller, Media: s.media,
 		Remote: s.entry.sip, Service: telcoNumber, Calls: benchHeld, Rate: 100, AtOnce: benchLimit, Timeout: 5 * time.Minute,
@@ -181,6 +214,8 @@ func (s *benchSite) held(b *testing.B) {
 	}
 	up := sum(s.entry.metrics(b), "riptide_calls_active")
 	residentUp, inUseUp := memory()
+	s.profile(b, "heap-held", "heap?gc=1")() // and collects the garbage
+	liveUp := s.values(b, "go_memstats_heap_alloc_bytes")
 	res, err := run.Result(b.Context())
 	if err != nil {
 		b.Fatal(err)
@@ -192,6 +227,9 @@ func (s *benchSite) held(b *testing.B) {
 		most = max(most, each)
 		b.Logf("%s: %d calls held, %d failed: %.1f kB each by what heap and stacks grew, garbage with it (%.1f kB of resident memory)", n.name, up, benchHeld-res.Successful,
 			each, (residentUp[i]-resident[i])/1e3/float64(max(1, up)))
+		if profiles() != "" {
+			b.Logf("%s: %.1f kB of live heap each", n.name, (liveUp[i]-live[i])/1e3/float64(max(1, up)))
+		}
 	}
 	b.ReportMetric(most, "kB/held-call")
 }

@@ -40,7 +40,7 @@ func riptide(t testing.TB) string {
 			return
 		}
 		binary.path = filepath.Join(dir, "riptide")
-		out, err := exec.Command("go", "build", "-o", binary.path, ".").CombinedOutput()
+		out, err := exec.Command("go", "build", "-tags", buildTags(), "-o", binary.path, ".").CombinedOutput()
 		if err != nil {
 			binary.err = fmt.Errorf("go build: %w\n%s", err, out)
 		}

@@ -130,6 +130,7 @@ func serveNode(t testing.TB, n node) (kill func()) {
 		cmd = n.ns.Command(riptide(t), args...)
 	}
 	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Env = append(cmd.Environ(), "RIPTIDE_PROFILE="+n.profiler())
 	exited := make(chan struct{})
 	err = siptest.Tie(cmd, func(error) {
 		_ = out.Close()
