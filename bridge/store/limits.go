@@ -21,6 +21,31 @@ func (b Bucket) MaxAge() time.Duration {
 	return 0
 }
 
+// Lifetime is how long a key stays that is written with a ttl, in whole seconds:
+// no longer than the bucket allows. 0 = until it is deleted.
+func (b Bucket) Lifetime(ttl time.Duration) time.Duration {
+	ttl = (ttl + time.Second - 1).Truncate(time.Second)
+	if age := b.MaxAge(); age > 0 && (ttl <= 0 || ttl > age) {
+		return age
+	}
+	return ttl
+}
+
+// MaxBytes bounds what a bucket holds on a disk. A full one refuses writes, and
+// with them new calls, but for the stored responses: there the oldest give way,
+// since a request repeated after so many others is not a retry.
+func (b Bucket) MaxBytes() (most int64, oldestGiveWay bool) {
+	switch b {
+	case Calls:
+		return 512 << 20, false
+	case Idempotency:
+		return 512 << 20, true
+	case Nonces:
+		return 128 << 20, false
+	}
+	return 64 << 20, false
+}
+
 // Secret tells the buckets whose values are sealed before they are stored: those
 // with what people said to whom, and with keys.
 func (b Bucket) Secret() bool { return b == Calls }

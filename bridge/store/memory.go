@@ -76,19 +76,10 @@ func (m *memory) write(ctx context.Context, b Bucket, key string, value []byte, 
 		return 0, fmt.Errorf("%s %s: %w", b, key, err)
 	}
 	e := bucket.set(Entry{Key: key, Value: append([]byte{}, value...)})
-	if life := lifetime(b, ttl); life > 0 {
+	if life := b.Lifetime(ttl); life > 0 {
 		e.expiry = time.AfterFunc(life, func() { m.expire(b, e) })
 	}
 	return e.Revision, nil
-}
-
-// lifetime is the shorter of ttl, in whole seconds, and what the bucket allows.
-func lifetime(b Bucket, ttl time.Duration) time.Duration {
-	ttl = (ttl + time.Second - 1).Truncate(time.Second)
-	if age := b.MaxAge(); age > 0 && (ttl <= 0 || ttl > age) {
-		return age
-	}
-	return ttl
 }
 
 func (m *memory) expire(b Bucket, e *memoryEntry) {

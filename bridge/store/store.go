@@ -1,10 +1,11 @@
 // Package store keeps what must survive a process: call records and the small
 // things beside them. It knows keys and values, not calls.
 //
-// Package store/embedded holds it in an in-process NATS JetStream, before which
-// store/sealed seals what is secret; NewMemory is for tests.
+// Package store/journal holds it in a log in the state directory, store/embedded
+// in an in-process NATS JetStream; before either store/sealed seals what is
+// secret. NewMemory is for tests.
 //
-//	bridge, h3 --> sealed --> embedded JetStream --> state directory (fsync per write)
+//	bridge, h3 --> sealed --> journal | embedded JetStream --> state directory (synced before a write returns)
 package store
 
 import (
@@ -13,8 +14,7 @@ import (
 	"time"
 )
 
-// Bucket names one kind of thing. Buckets are separate streams, so that one
-// kind cannot delay another.
+// Bucket names one kind of thing.
 type Bucket string
 
 // The buckets of this release.

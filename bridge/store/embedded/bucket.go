@@ -14,19 +14,13 @@ import (
 // a shorter time than a marker.
 const markerTTL = time.Second
 
-// size bounds a bucket on the disk. A full one refuses writes, and with them
-// new calls, but for the stored responses: there the oldest give way, since a
-// request repeated after so many others is not a retry.
+// size bounds a bucket, as package store says.
 func size(b store.Bucket) (bytes int64, full jetstream.DiscardPolicy) {
-	switch b {
-	case store.Calls:
-		return 512 << 20, jetstream.DiscardNew
-	case store.Idempotency:
-		return 512 << 20, jetstream.DiscardOld
-	case store.Nonces:
-		return 128 << 20, jetstream.DiscardNew
+	bytes, oldestGiveWay := b.MaxBytes()
+	if oldestGiveWay {
+		return bytes, jetstream.DiscardOld
 	}
-	return 64 << 20, jetstream.DiscardNew
+	return bytes, jetstream.DiscardNew
 }
 
 func maxStore() int64 {

@@ -1,5 +1,5 @@
-// Package embedded is the store of one node: a NATS JetStream inside the
-// process. It has no port; nobody but the process reaches it. One stream per
+// Package embedded is the store that grows into a cluster (a node by itself has
+// package store/journal, which is faster): a NATS JetStream inside the process. It has no port; nobody but the process reaches it. One stream per
 // bucket keeps one value per key in the state directory, and every write is
 // synced to the disk before it is acknowledged, so that it survives the death
 // of the process and the loss of power.

@@ -129,7 +129,7 @@ func TestHeld(t *testing.T) {
 	state := t.TempDir()
 	s := open(t, state)
 	_, err := embedded.Open(t.Context(), state, slog.New(slog.DiscardHandler))
-	if !errors.Is(err, embedded.ErrHeld) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
+	if !errors.Is(err, store.ErrHeld) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
 		t.Errorf("second open: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -177,7 +177,7 @@ func TestUnreadable(t *testing.T) {
 		s.Close()
 		t.Fatal("opened")
 	}
-	if errors.Is(err, embedded.ErrHeld) {
+	if errors.Is(err, store.ErrHeld) {
 		t.Error(err)
 	}
 	if err := os.Remove(filepath.Join(state, "store", "jetstream")); err != nil {

@@ -43,7 +43,7 @@ const startTimeout = time.Minute
 // both where they are missing. The server's own log goes to log at debug.
 func Open(ctx context.Context, state string, log *slog.Logger) (*Store, error) {
 	dir := filepath.Join(state, "store")
-	lock, err := prepare(dir)
+	lock, err := store.Hold(dir)
 	if err != nil {
 		return nil, err
 	}

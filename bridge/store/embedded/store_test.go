@@ -9,7 +9,7 @@ import (
 	"riptide/bridge/store/storetest"
 )
 
-func open(t *testing.T, state string) *embedded.Store {
+func open(t testing.TB, state string) *embedded.Store {
 	t.Helper()
 	s, err := embedded.Open(t.Context(), state, slog.New(slog.DiscardHandler))
 	if err != nil {

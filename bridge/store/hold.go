@@ -1,4 +1,4 @@
-package embedded
+package store
 
 import (
 	"errors"
@@ -10,12 +10,13 @@ import (
 	"syscall"
 )
 
-// ErrHeld is wrapped by Open where another process has the directory.
+// ErrHeld is wrapped by Hold where another process has the directory.
 var ErrHeld = errors.New("held by another process")
 
-// prepare makes the directory and takes its lock. The kernel gives the lock
-// back when the process dies, however it dies.
-func prepare(dir string) (*os.File, error) {
+// Hold makes the directory of a store that keeps files and takes its lock, which
+// lasts until the file it returns is closed. The kernel gives the lock back when
+// the process dies, however it dies.
+func Hold(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, hint(dir, err)
 	}
