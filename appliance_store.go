@@ -13,6 +13,7 @@ import (
 	nodes "riptide/bridge/cluster"
 	"riptide/bridge/store"
 	"riptide/bridge/store/embedded"
+	"riptide/bridge/store/journal"
 	"riptide/bridge/store/replica"
 	"riptide/bridge/store/sealed"
 	"riptide/configs"
@@ -25,7 +26,7 @@ func openStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (s
 	if cfg.Cluster != nil {
 		return openShared(ctx, cfg, logger)
 	}
-	disk, err := embedded.Open(ctx, cfg.State, logger)
+	disk, err := journal.Open(ctx, cfg.State, logger)
 	if err != nil {
 		return nil, nil, err
 	}

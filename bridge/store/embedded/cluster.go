@@ -42,7 +42,7 @@ const copies = 3
 // until a majority of them runs, or ctx ends.
 func OpenCluster(ctx context.Context, state string, peers Peers, log *slog.Logger) (*Store, error) {
 	dir := filepath.Join(state, "store")
-	lock, err := prepare(dir)
+	lock, err := store.Hold(dir)
 	if err != nil {
 		return nil, err
 	}
