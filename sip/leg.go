@@ -224,6 +224,9 @@ func (l *Leg) end(c bridge.Cause) error {
 	switch {
 	case l.state >= ending || l.hangup != nil:
 		return nil
+	case l.state == inviting && l.invite == nil && l.out == nil:
+		l.over() // it is being taken up from its record
+		return nil
 	case l.incoming && l.state == inviting:
 		l.refuse(c)
 		return nil

@@ -79,6 +79,9 @@ func (a *Agent) revive(t *trunk, rec *recorded, r bridge.Resumption, f flow) (l 
 	l = a.newLeg(a.box(rec.CallID), t, f, media, r.Incoming)
 	l.info = bridge.LegInfo{ID: r.ID, Protocol: "sip", Trunk: t.Name, From: r.From, To: r.To, Hops: bridge.DefaultHops, Trace: r.Trace}
 	l.dlg, l.inviteSeq = rec.dlg, rec.InviteSeq
+	if rec.state != inviting {
+		l.state = confirmed
+	}
 	l.dlg.localSeq += seqAhead
 	if l.dlg.remoteSeq > 1 {
 		l.dlg.remoteSeq-- // the last one comes again if its answer was lost
@@ -155,7 +158,6 @@ func (l *Leg) enterBox(ctx context.Context, f func()) error {
 // goOn takes up an answered call. What it returns, if not nil, says when the peer
 // knows where the call is now.
 func (l *Leg) goOn(rec *recorded, moved bool) (told chan error, err error) {
-	l.state = confirmed
 	l.takeUpTimer(rec)
 	if rec.state == answered && rec.invite != nil && l.incoming {
 		if err := l.answerAgain(rec); err != nil {
@@ -181,12 +183,10 @@ func (l *Leg) takeUpTimer(rec *recorded) {
 	}
 	l.keepAlive(sessionTerms{seconds: rec.Interval, ours: rec.Refresher})
 	refresh, end := l.terms.due()
-	passed := time.Duration(0) // not known: as if it were new
+	passed := time.Duration(refresh) * l.trunk.second // if that is not known
 	if rec.Refreshed > 0 {
 		l.refreshedAt = time.Unix(rec.Refreshed, 0)
 		passed = max(l.agent.cfg.Now().Sub(l.refreshedAt), 0)
-	} else {
-		passed = time.Duration(refresh) * l.trunk.second
 	}
 	if l.terms.ours {
 		l.refreshIn(max(time.Duration(refresh)*l.trunk.second-passed, time.Duration(rand.Int64N(int64(firstRefresh)))))

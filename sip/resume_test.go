@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
@@ -449,4 +450,41 @@ func TestResumedWithoutAListener(t *testing.T) {
 	p.respond(re, 200, "OK", "a", offerSDP(1, 40000))
 	p.request("ACK")
 	hangUp(t, calledBy(p, inv), again)
+}
+
+// The agent goes down while legs are being taken up: none of them is left, and
+// none brings it down.
+func TestResumeWhileGoingDown(t *testing.T) {
+	t.Parallel()
+	a, tr, _, l, _ := callFor(t, "uas", 40000)
+	rec := l.Record()
+	crash(t, a)
+	for _, state := range []string{"confirmed", "inviting"} {
+		b := startAgent(t, newAcceptor(), tr, func(c *Config) { c.Listen = []string{a.Addr().String()} })
+		r := bridge.Resumption{LegRecord: rec, State: bridge.StateAnswered}
+		r.LegRecord.State = json.RawMessage(strings.Replace(string(rec.State), `"confirmed"`, `"`+state+`"`, 1))
+		parsed, err := parseState(r.LegRecord.State)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := b.wayBack(b.byName["pbx"], &parsed, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		half, _, err := b.revive(b.byName["pbx"], &parsed, r, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := half.End(ctx, bridge.CauseShuttingDown); err != nil {
+			t.Fatal(err)
+		}
+		if state == "inviting" {
+			if err := half.start(ctx, &parsed, r, false); err == nil {
+				t.Error("it is taken up all the same")
+			}
+		}
+		if err := b.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+	}
 }

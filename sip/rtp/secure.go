@@ -156,7 +156,7 @@ func (o *opener) find(b []byte) ([]byte, error) {
 	}
 	err := errReplayed
 	for _, cycle := range [...]uint64{near, near + 1, near - 1} {
-		if cycle == 0 || (cycle-1)<<16|seq <= last {
+		if cycle == 0 || !o.unheard && (cycle-1)<<16|seq <= last {
 			continue
 		}
 		o.ctx.SetROC(from.SSRC, uint32(cycle-1))

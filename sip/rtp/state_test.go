@@ -99,7 +99,7 @@ func TestProtectedStreamGoesOnFromARecord(t *testing.T) {
 // crash.
 func TestRecordOfBeforeThePeerSpoke(t *testing.T) {
 	t.Parallel()
-	for _, before := range []int{0, 50, 200} {
+	for _, before := range []int{0, 50, 100, 200} { // 100: the next number is 0
 		ours, theirs := key(aes80, 1), key(aes80, 2)
 		p := newPair(theirs, ours)
 		st := p.b.State()
