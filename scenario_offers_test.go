@@ -90,6 +90,18 @@ func TestCodecChangeOfSipp(t *testing.T) {
 	s.node.settle(t)
 }
 
+// TestGlareOfSipp: the callee is offered another codec, and offers something itself
+// before it answers. Both are refused with 491, and ours comes again.
+func TestGlareOfSipp(t *testing.T) {
+	t.Parallel()
+	siptest.Shows(t, "glare", "sipp")
+	s := startSBC(t)
+	callee := s.server(t, 5060, siptest.UASGlare, siptest.Script{RingMS: 20, Payload: 8, Offers: []siptest.Offer{{Method: "INVITE", Media: with(speech, "a=sendonly"), Status: 491}}}, 1)
+	s.call(t, siptest.UACOffers, siptest.Script{HoldMS: 6000, Offers: []siptest.Offer{{Method: "INVITE", Media: aLaw, Answer: "RTP/AVP 8"}}}, 1)
+	callee.Check(t, 1)
+	s.node.settle(t)
+}
+
 // TestLateOfferOfSipp: drachtio-server#459: an INVITE without an offer, whose ACK
 // brings the answer; to a callee that picks up at once, and to one with early
 // media.

@@ -192,3 +192,25 @@ func TestRegistersAtSipp(t *testing.T) {
 		})
 	}
 }
+
+// TestNAPTROfSipp: a carrier whose DNS prefers TCP (RFC 3263 section 4.1) is called
+// over TCP, and over UDP when nobody is there.
+func TestNAPTROfSipp(t *testing.T) {
+	t.Parallel()
+	siptest.Shows(t, "failover", "sipp")
+	s := startSBCWith(t, func(s *sbc) {
+		s.node.ns.ServeNames(t, append(carrierServers,
+			`carrier.example. 600 IN NAPTR 10 0 "s" "SIP+D2T" "" _sip._tcp.carrier.example.`,
+			`carrier.example. 600 IN NAPTR 20 0 "s" "SIP+D2U" "" _sip._udp.carrier.example.`,
+			"_sip._tcp.carrier.example. 600 IN SRV 10 0 5080 sip.carrier.example.")...)
+	}, func(config string) string {
+		return replace(t, config, "      peer: 198.51.100.20:5060\n", "      peer: carrier.example\n      transport: auto\n")
+	})
+	overTCP := siptest.Sipp{Scenario: siptest.UAS, Script: rings, Netns: s.carrier, Port: 5080, TCP: true, Calls: 2}.Start(t)
+	s.call(t, siptest.UAC, talks, 2)
+	overTCP.Check(t, 2)
+	overUDP := s.server(t, 5060, siptest.UAS, rings, 2)
+	s.call(t, siptest.UAC, talks, 2)
+	overUDP.Check(t, 2)
+	s.node.settle(t)
+}

@@ -46,6 +46,8 @@ const (
 	UASAsks           Scenario = "uas-asks"            // ask the caller for User and Password, then as uas
 	UASRegistrar      Scenario = "uas-registrar"       // Min-Expires, digest, overload, and at last a registration
 	UASOffers         Scenario = "uas-offers"          // pick up, make Offers one by one, hang up
+	UASDigits         Scenario = "uas-digits"          // pick up, take two INFOs, be hung up on
+	UASGlare          Scenario = "uas-glare"           // pick up, and when offered something, offer too: both get 491; then as uas-follows
 	UASFollows        Scenario = "uas-follows"         // pick up, and answer a re-INVITE in the codec of Payload
 )
 
@@ -73,9 +75,10 @@ type Script struct {
 	Offers         []Offer // within the call
 }
 
-// Offer is one change of a call that is up.
+// Offer is one change of a call that is up, or another request within it.
 type Offer struct {
-	Method string   // INVITE or UPDATE
+	Method string   // INVITE or UPDATE; others with a Type
+	Type   string   // of what Media is, if it is no description
 	At     string   // address in c=; default sipp's own
 	Media  []string // lines of its description from m= on; none: no offer
 	Status int      // of its answer; 0 = 200

@@ -1,0 +1,110 @@
+package main_test
+
+import (
+	"strings"
+	"testing"
+
+	"riptide/sip/siptest"
+)
+
+// TestDigitsByINFOOfSipp: jambonz/jambonz-feature-server#128: digits that a caller
+// sends by INFO, in either body there is, arrive by INFO, each once.
+func TestDigitsByINFOOfSipp(t *testing.T) {
+	t.Parallel()
+	siptest.Shows(t, "dtmf-info", "sipp")
+	s := startSBC(t, func(config string) string {
+		return replace(t, config, "  carrier:\n    sip:\n", "  carrier:\n    sip:\n      dtmf: info\n")
+	})
+	callee := s.server(t, 5060, siptest.UASDigits, rings, 1)
+	s.call(t, siptest.UACOffers, siptest.Script{HoldMS: 2000, Offers: []siptest.Offer{
+		{Method: "INFO", Type: "application/dtmf-relay", Media: []string{"Signal=5", "Duration=160"}},
+		{Method: "INFO", Type: "application/dtmf", Media: []string{"#"}},
+	}}, 1)
+	callee.Check(t, 1)
+	m := callee.Messages()
+	if five, hash := strings.Index(m, "Signal=5"), strings.Index(m, "Signal=#"); five < 0 || hash < five {
+		t.Errorf("not the digits 5 and #:\n%s", m)
+	}
+	s.node.settle(t)
+}
+
+// TestPrivacyOfSipp: callers who want not to be shown are refused, or their number
+// goes to those only who are trusted to keep it to themselves.
+func TestPrivacyOfSipp(t *testing.T) {
+	t.Parallel()
+	siptest.Shows(t, "privacy", "sipp")
+	const number = "2025550100"
+	private := []string{"P-Asserted-Identity: <sip:" + officeNumber + "@192.0.2.20>", "Privacy: id"}
+	for _, tc := range []struct {
+		name, pbx, carrier string // more keys of the two trunks
+		headers            []string
+		status             int      // of a refusal
+		says               []string // to the carrier
+		number             bool     // is told to the carrier
+	}{
+		{"refused", "", "", private, 433, nil, false},
+		{"trusted", "      anonymous: allow\n", "", private, 0, []string{"anonymous.invalid", "Privacy: id", "P-Asserted-Identity: "}, true},
+		{"not trusted", "      anonymous: allow\n", "    facts: {send: none}\n", private, 0, []string{"anonymous.invalid", "Privacy: id"}, false},
+		{"not asked for", "", "", private[:1], 0, []string{"P-Asserted-Identity: "}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			s := startSBC(t, func(config string) string {
+				config = replace(t, config, "  pbx:\n    sip:\n", "  pbx:\n    sip:\n"+tc.pbx)
+				return replace(t, config, "  carrier:\n    sip:\n", "  carrier:\n"+tc.carrier+"    sip:\n")
+			})
+			if tc.status != 0 {
+				s.call(t, siptest.UACRefused, siptest.Script{Status: tc.status, Headers: tc.headers}, 1)
+				return
+			}
+			callee := s.server(t, 5060, siptest.UAS, rings, 1)
+			s.call(t, siptest.UAC, siptest.Script{HoldMS: 50, Headers: tc.headers}, 1)
+			callee.Check(t, 1)
+			m := callee.Messages()
+			for _, text := range tc.says {
+				if !strings.Contains(m, text) {
+					t.Errorf("no %q:\n%s", text, m)
+				}
+			}
+			if strings.Contains(m, number) != tc.number {
+				t.Errorf("the number is told: %v:\n%s", !tc.number, m)
+			}
+		})
+	}
+}
+
+// TestNumbersOfSipp: livekit/protocol#737: a PBX that dials as people do and a
+// carrier that knows no plus understand each other, in both directions.
+func TestNumbersOfSipp(t *testing.T) {
+	t.Parallel()
+	siptest.Shows(t, "numbers", "sipp")
+	s := startSBC(t, func(config string) string {
+		config = replace(t, config, "  pbx:\n    sip:\n", "  pbx:\n    sip:\n"+
+			`      numbers: {country: "1", international: "011", national: "1", write: national, rewrite: [{from: "9", to: ""}]}`+"\n")
+		return replace(t, config, "  carrier:\n    sip:\n", "  carrier:\n    sip:\n      numbers: {country: \"1\", bare: e164, write: bare}\n")
+	})
+	for _, tc := range []struct {
+		name           string
+		from, to       *siptest.Namespace
+		remote         string
+		caller, called string
+		says           []string
+	}{
+		{"outside line", s.pbx, s.carrier, s.inside, "12025550100", "913125550100", []string{"INVITE sip:13125550100@", "From: <sip:12025550100@"}},
+		{"another country", s.pbx, s.carrier, s.inside, "12025550100", "9011442079460000", []string{"INVITE sip:442079460000@"}},
+		{"in", s.carrier, s.pbx, s.outside, "442079460000", "12025550100", []string{"INVITE sip:12025550100@", "From: <sip:011442079460000@"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			callee := siptest.Sipp{Scenario: siptest.UAS, Script: rings, Netns: tc.to, Port: 5060}.Start(t)
+			siptest.Sipp{Scenario: siptest.UAC, Script: siptest.Script{From: tc.caller, HoldMS: 50}, Netns: tc.from, Port: 5060, Remote: tc.remote, Service: tc.called}.Start(t).Check(t, 1)
+			callee.Check(t, 1)
+			m := callee.Messages()
+			for _, text := range tc.says {
+				if !strings.Contains(m, text) {
+					t.Errorf("no %q:\n%s", text, m)
+				}
+			}
+		})
+	}
+	s.node.settle(t)
+}
