@@ -1,9 +1,13 @@
 package main_test
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"riptide/configs/setup"
 	"riptide/sip/siptest"
 )
 
@@ -107,4 +111,43 @@ func TestNumbersOfSipp(t *testing.T) {
 		})
 	}
 	s.node.settle(t)
+}
+
+// TestRingOfKamailio: a proxy that sends every call back where it came from. The
+// call is given up after as many hops as we give a call (RFC 3261 section 16.3),
+// and nothing of it is left.
+func TestRingOfKamailio(t *testing.T) {
+	t.Parallel()
+	siptest.Shows(t, "ring", "kamailio")
+	ca := siptest.NewAuthority(t)
+	cert, key := ca.Issue("kamailio.test")
+	n := siteNode(t, t.TempDir(), "box")
+	mirror := siptest.Gateway{Edge: n.sip + ";transport=udp", Next: n.sip, Certificate: cert, Key: key, CA: ca.Roots}.Start(t)
+	telephone := loopback(t)
+	if err := os.MkdirAll(n.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf(`
+state: %q
+admin: %s
+sip: {listen: %q}
+trunks:
+  pbx: {sip: {peer: %q, match: 127.0.0.9/32, callers: "*"}}
+  carrier: {sip: {peer: %q, callers: "*"}}
+routes:
+  - {from: pbx, to: "+*", trunk: carrier}
+  - {from: carrier, to: "+*", trunk: carrier}
+`, filepath.Join(n.dir, "state"), n.admin, n.sip, telephone, mirror.UDP)
+	if err := os.WriteFile(filepath.Join(n.dir, setup.ConfigFile), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serveNode(t, n)
+	n.awaitReady(t, "")
+	siptest.Sipp{
+		Scenario: siptest.UACRefused, Script: siptest.Script{From: officeNumber, Status: 483}, Port: portOf(t, telephone), Remote: n.sip, Service: outsideNumber,
+	}.Start(t).Check(t, 1)
+	n.settle(t)
+	if calls := sum(n.metrics(t), "riptide_calls_total"); calls < 2 || calls > 35 {
+		t.Errorf("the call went round %d times", calls)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"riptide/bridge"
 	"riptide/bridge/store"
 	"riptide/policy"
+	"riptide/sip/siptest"
 )
 
 // TestBridgesInARing: two bridges that route a number to each other give the
@@ -18,6 +19,7 @@ import (
 // 16.3: a B2BUA hides the Vias by which a proxy would notice).
 func TestBridgesInARing(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "ring", "scripted")
 	node := func() (*bridge.Bridge, *Agent) {
 		b := bridge.New(bridge.Config{
 			Node: "ring", Store: store.NewMemory(), Logger: slog.New(slog.DiscardHandler),

@@ -34,6 +34,7 @@ var Behaviours = []Behaviour{
 	{"digest", "digest authentication"},
 	{"failover", "another address, or another trunk, when one does not answer"},
 	{"redirect", "3xx answers"},
+	{"ring", "calls that come back to where they came from"},
 	{"methods", "requests that are no calls (MESSAGE, SUBSCRIBE, unknown ones)"},
 	{"extensions", "extensions that are offered or required (preconditions, unknown ones)"},
 	{"limits", "limits of calls and of calls per second"},
