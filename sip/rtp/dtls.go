@@ -104,30 +104,42 @@ type record struct {
 	from netip.AddrPort
 }
 
-func (a *association) start() {
+// start begins with what a peer that begins has said already. Where some of it
+// comes from where the peer should be, the rest is nobody's.
+func (a *association) start(early []record) {
 	a.in, a.closed = make(chan record, handshakeQueue), make(chan struct{})
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	a.cancel = cancel
+	first := a.begin(netip.AddrPort{})
+	if !a.active {
+		target := a.target()
+		elsewhere := func(r record) bool { return r.from != target }
+		if theirs := slices.DeleteFunc(slices.Clone(early), elsewhere); len(theirs) > 0 {
+			early = theirs
+		}
+		for _, r := range early {
+			a.take(r.b, r.from)
+		}
+	}
 	a.wg.Go(func() {
 		defer cancel()
-		a.run(ctx)
+		a.run(ctx, first)
 	})
 }
 
 // run makes attempts until one succeeds, and keeps that for what comes late of it.
-func (a *association) run(ctx context.Context) {
+func (a *association) run(ctx context.Context, t *attempt) {
 	var why error
-	var first netip.AddrPort
 	for {
-		t := a.begin(first)
 		err := a.handshake(ctx, t)
-		first = a.end(t)
+		first := a.end(t)
 		select {
 		case <-a.closed: // nobody waits for it any more
 			return
 		default:
 		}
 		if first.IsValid() {
+			t = a.begin(first)
 			continue
 		}
 		if why == nil || ctx.Err() == nil {
@@ -141,6 +153,7 @@ func (a *association) run(ctx context.Context) {
 		case <-a.closed:
 			return
 		}
+		t = a.begin(netip.AddrPort{})
 	}
 }
 

@@ -1,6 +1,7 @@
 package rtp
 
 import (
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -101,5 +102,67 @@ func TestDTLSWithAnotherCertificate(t *testing.T) {
 	a.Push(&bridge.Frame{Codec: bridge.PCMU, Seq: 1, Payload: speech})
 	if st := a.Stats(); st.Sent != 0 || st.SendDropped != 1 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestDTLSBeforeTheAnswer: a peer that has our offer begins its handshake before
+// its answer is here (RFC 5763 section 5), as rtpengine does. What it said is
+// answered when that comes, though it is not said again.
+func TestDTLSBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	for name, muxed := range map[string]bool{"reports on the media's port": true, "reports on their own": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b, _ := dtlsPair(t, muxed)
+			sockets := [2]*net.UDPConn{} // to learn what such a handshake begins with, and the peer's
+			for i := range sockets {
+				c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = c.Close() }()
+				_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+				sockets[i] = c
+			}
+			read := func(c *net.UDPConn) []byte {
+				buf := make([]byte, 2000)
+				n, err := c.Read(buf)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return buf[:n]
+			}
+			towards := func(c *net.UDPConn, active bool) sdp.Agreed {
+				at := c.LocalAddr().(*net.UDPAddr).AddrPort()
+				g := agreed(at)
+				g.Audio.RemoteRTCP, g.Audio.RTCPMux = at, muxed
+				g.Audio.Protection = sdp.Protection{Keying: sdp.DTLS, Fingerprint: sdp.FingerprintOf([]byte("the peer's")), Active: active}
+				return g
+			}
+			b.Configure(towards(sockets[0], true))
+			hello, peer := read(sockets[0]), sockets[1]
+			var offered sdp.Agreed
+			offered.Audio.Protection.Keying = sdp.Pending
+			a.Configure(offered)
+			to := []netip.AddrPort{a.Local()}
+			if !muxed {
+				to = append(to, netip.AddrPortFrom(loopback, a.Local().Port()+1))
+			}
+			for _, at := range to {
+				for range maxEarly + 1 {
+					if _, err := peer.WriteToUDPAddrPort(hello, at); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			waitFor(t, func() bool { return a.Stats().Malformed == uint64(len(to)) }) // the one too many of each
+			a.Configure(towards(peer, false))
+			for range to {
+				const handshake, cookie, hello = 22, 3, 2
+				if got := read(peer); got[0] != handshake || got[13] != cookie && got[13] != hello {
+					t.Errorf("answered with %x", got)
+				}
+			}
+		})
 	}
 }

@@ -3,6 +3,7 @@ package rtp
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/pion/srtp/v3"
@@ -18,8 +19,16 @@ type handshakes struct {
 	reports *association
 	why     error // of the last failure
 
+	pending      bool     // keys were offered, and the answer is not here
+	early        []record // what came of a handshake meanwhile, on the way of the media
+	earlyReports []record // the same on that of the reports
+
 	exported, exportedReports *Exports // the keys that came of them
 }
+
+// maxEarly bounds what is kept for a handshake that nobody has agreed on yet: more
+// than a first flight is nobody's.
+const maxEarly = 4
 
 // isDTLS tells records from media on one port (RFC 7983 section 7).
 func isDTLS(b []byte) bool { return len(b) > 0 && b[0] >= 20 && b[0] <= 63 }
@@ -31,6 +40,8 @@ func (s *stream) associate(p sdp.Protection, muxed bool) {
 	h := &s.dtls
 	h.mu.Lock()
 	media, reports := h.media, h.reports
+	early, earlyReports := h.early, h.earlyReports
+	h.pending, h.early, h.earlyReports = p.Keying == sdp.Pending, nil, nil
 	if p.Keying == sdp.DTLS && media != nil && media.fingerprint == p.Fingerprint && media.active == p.Active && muxed == (reports == nil) {
 		h.mu.Unlock()
 		return
@@ -44,26 +55,38 @@ func (s *stream) associate(p sdp.Protection, muxed bool) {
 		}
 	}
 	if p.Keying != sdp.DTLS {
+		s.forget(early, earlyReports)
 		return
 	}
-	media = s.newAssociation(p, s.mediaTarget, s.sendMedia, func(k Exports) error { return s.installKeys(k, true, muxed) })
+	media = s.newAssociation(p, early, s.mediaTarget, s.sendMedia, func(k Exports) error { return s.installKeys(k, true, muxed) })
 	reports = nil
-	if !muxed {
-		reports = s.newAssociation(p, s.reportsTarget, s.sendReport, func(k Exports) error { return s.installKeys(k, false, true) })
+	if muxed {
+		s.forget(earlyReports)
+	} else {
+		reports = s.newAssociation(p, earlyReports, s.reportsTarget, s.sendReport, func(k Exports) error { return s.installKeys(k, false, true) })
 	}
 	h.mu.Lock()
 	h.media, h.reports = media, reports
 	h.mu.Unlock()
 }
 
-func (s *stream) newAssociation(p sdp.Protection, target func() netip.AddrPort, out func([]byte, netip.AddrPort) error, keys func(Exports) error) *association {
+// forget counts records that were kept in vain.
+func (s *stream) forget(early ...[]record) {
+	for _, records := range early {
+		for range records {
+			s.count(&s.rx.malformed)
+		}
+	}
+}
+
+func (s *stream) newAssociation(p sdp.Protection, early []record, target func() netip.AddrPort, out func([]byte, netip.AddrPort) error, keys func(Exports) error) *association {
 	cert, err := s.port.pool.Certificate()
 	if err != nil {
 		s.handshakeFailed(err, true)
 		return nil
 	}
 	a := &association{fingerprint: p.Fingerprint, active: p.Active, cert: cert, target: target, out: out, keys: keys, failed: s.handshakeFailed}
-	a.start()
+	a.start(early)
 	return a
 }
 
@@ -168,12 +191,18 @@ func (s *stream) sendReport(b []byte, to netip.AddrPort) error {
 }
 
 // onDTLS takes a record from the socket of the media or of the reports, and tells
-// whether keys are agreed on there at all.
+// whether keys are agreed on there at all. Who has our offer may begin before its
+// answer is here (RFC 5763 section 5), and says it again only after a second.
 func (h *handshakes) onDTLS(b []byte, from netip.AddrPort, reports bool) (wanted bool) {
 	h.mu.Lock()
-	a := h.media
+	a, early := h.media, &h.early
 	if reports {
-		a = h.reports
+		a, early = h.reports, &h.earlyReports
+	}
+	if keep := h.pending && len(*early) < maxEarly && len(b) <= maxPacket && takesPart(b); keep {
+		*early = append(*early, record{slices.Clone(b), from})
+		h.mu.Unlock()
+		return true
 	}
 	h.mu.Unlock()
 	if a != nil {
