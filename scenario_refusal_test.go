@@ -293,7 +293,7 @@ func TestRefusedOverSIP(t *testing.T) {
 		{name: "outside the certificate", headers: id(one), status: 403, code: "identity-number-not-covered", reason: "the caller is " + officeNumber},
 		{name: "expired certificate", headers: []string{expired.identity(officeNumber, telcoNumber, now)}, status: 437, code: "identity-credential-unsupported", reason: "expired"},
 		{name: "unknown CA", headers: id(unknown), status: 437, code: "identity-credential-unsupported", reason: "unknown authority"},
-		{name: "certificate is garbage", headers: id(garbage), status: 437, code: "identity-credential-unsupported", reason: "/garbage.pem"},
+		{name: "certificate is garbage", headers: id(garbage), status: 437, code: "identity-credential-unsupported", reason: "malformed certificate"},
 		{name: "certificate is not there", headers: id(missing), status: 436, code: "identity-info-unavailable", reason: "404"},
 		{name: "certificate cannot be fetched", headers: id(closed), status: 436, code: "identity-info-unavailable", reason: "cannot be fetched"},
 		{name: "CA unknown to the far side", headers: id(ofOffice), status: 437, code: "identity-credential-unsupported", reason: "unknown authority"},
