@@ -37,21 +37,24 @@ func TestProviderWithKamailio(t *testing.T) {
 	siptest.Shows(t, "hold", "kamailio", "rtpengine")
 	siptest.Shows(t, "media", "rtpengine")
 	siptest.Shows(t, "srtp", "rtpengine")
+	siptest.Shows(t, "dtls", "rtpengine")
 	siptest.Shows(t, "dtmf", "rtpengine")
 	for _, c := range []struct {
 		name, keys string
 		relay      bool
 		digest     string
+		profile    string
 	}{
-		{"over UDP", "", false, ""},
-		{"over TCP", "      transport: tcp\n", false, "SHA-256"},
-		{"with rtpengine", "      srtp: required\n      srtp-keys: clear\n", true, ""},
+		{"over UDP", "", false, "", ""},
+		{"over TCP", "      transport: tcp\n", false, "SHA-256", ""},
+		{"with rtpengine", "      srtp: required\n      srtp-keys: clear\n", true, "", ""},
+		{"with rtpengine and DTLS", "      srtp: dtls\n", true, "", "UDP/TLS/RTP/SAVP"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var provider siptest.Provider
 			s := startSBCWith(t, func(s *sbc) {
-				provider = siptest.Provider{Netns: s.carrier, Port: 5060, User: "4711", Password: "open sesame", Phone: s.carrier.Addr + ":5070", Digest: c.digest}
+				provider = siptest.Provider{Netns: s.carrier, Port: 5060, User: "4711", Password: "open sesame", Phone: s.carrier.Addr + ":5070", Digest: c.digest, Profile: c.profile}
 				if c.relay {
 					provider.Relay = siptest.StartRTPEngine(t, s.carrier)
 				}

@@ -1,6 +1,7 @@
 package siptest
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"os"
@@ -21,6 +22,7 @@ type Provider struct {
 	Phone          string // HOST:PORT of the telephone
 	Relay          string // HOST:PORT of an rtpengine's control; "" = none
 	Digest         string // its algorithm: "MD5" or "SHA-256"; default MD5
+	Profile        string // of RTP, towards the trunk, with a relay; default RTP/SAVP
 }
 
 // Start runs kamailio. It listens when Start returns.
@@ -33,6 +35,7 @@ func (p Provider) Start(t testing.TB) *KamailioRun {
 	if err != nil {
 		t.Fatalf("configure kamailio: telephone %q: %v", p.Phone, err)
 	}
+	p.Profile = cmp.Or(p.Profile, "RTP/SAVP")
 	tmpl, err := template.ParseFS(scenarioFiles, "scenarios/trunk.cfg.tmpl")
 	if err != nil {
 		t.Fatalf("configure kamailio: %v", err)
