@@ -23,7 +23,7 @@ func (m MediaStats) Words(talk time.Duration) string {
 	var words []string
 	if m.Received == 0 {
 		words = append(words, m.silence())
-	} else if m.Said != "" && m.Peer != m.Said {
+	} else if m.Peer != "" && m.Said != "" && m.Peer != m.Said { // nobody yet: a re-INVITE has opened the latch again
 		words = append(words, fmt.Sprintf("received from %s, SDP said %s", m.Peer, m.Said))
 	}
 	if m.Received > 0 && m.Undecrypted > undecrypted {

@@ -29,6 +29,7 @@ func TestWordsAboutMedia_livekit424(t *testing.T) {
 		{MediaStats{Carrier: "rtp", Sent: 1, Malformed: 7, Said: here}, "nothing understood: 7 packets, none of them RTP"},
 		{MediaStats{Carrier: "rtp", Sent: 1, Foreign: 7, Said: here}, "no RTP received from the peer; 7 packets came from elsewhere"},
 		{with(func(m *MediaStats) { m.Peer = there }), "received from 203.0.113.9:61000, SDP said 192.0.2.1:4000"},
+		{with(func(m *MediaStats) { m.Peer = "" }), ""}, // it ended on hold
 		{with(func(m *MediaStats) { m.Undecrypted = 60 }), "60 packets could not be decrypted"},
 		{with(func(m *MediaStats) { m.Undecrypted = 5 }), ""},
 		{with(func(m *MediaStats) { m.UnknownPayload = 200 }), "200 packets were of payload types that nobody agreed on"},
