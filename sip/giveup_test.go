@@ -36,3 +36,43 @@ func TestNothingLeftOfSilentPeers(t *testing.T) {
 	end(t, p, l)
 	await(t, "all is forgotten", func() bool { return a.mailboxes() == 0 })
 }
+
+// A callee that hangs up before it has answered, when its challenge has led to a
+// second INVITE, and then says that it rings.
+func TestByeBeforeTheAnswerAndRingingAfter(t *testing.T) {
+	t.Parallel()
+	a, p, l, inv := dialled(t, login)
+	p.respond(inv, 180, "Ringing", "a", "")
+	event(t, l, bridge.Alerting)
+	p.respond(inv, 401, "Unauthorized", "a", "", `WWW-Authenticate: Digest realm="peer", nonce="n"`)
+	p.request("ACK")
+	second := p.request("INVITE")
+	d := answeredBy(p, a, inv, "a")
+	d.do("BYE", "")
+	ev := <-l.Events() // not on record yet
+	if ev.Kind != bridge.Ended {
+		t.Fatalf("event %v", ev.Kind)
+	}
+	p.respond(second, 180, "Ringing", "b", "")
+	cancel := p.request("CANCEL")
+	p.respond(cancel, 200, "OK", "b", "")
+	p.respond(second, 487, "Request Terminated", "b", "")
+	p.request("ACK")
+	ev.Stored()
+	closed(t, l)
+}
+
+// What panics under one Call-ID ends the calls there, and no other.
+func TestPanicEndsOneCall(t *testing.T) {
+	t.Parallel()
+	acc := newAcceptor()
+	a := startAgent(t, acc, Trunk{})
+	d, other := newPeer(t).caller(a), newPeer(t).caller(a)
+	l, lives := establish(t, acc, d), establish(t, acc, other)
+	l.(*Leg).box.post(func() { panic("a fault") })
+	if ev := event(t, l, bridge.Ended); ev.Cause.Code != bridge.CauseInternal.Code {
+		t.Errorf("ended by %v", ev.Cause)
+	}
+	closed(t, l)
+	hangUp(t, other, lives)
+}

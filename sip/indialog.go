@@ -118,6 +118,9 @@ func (l *Leg) onBYE(req *sipgo.Request, s *serverTx) {
 	if values := headerValues(req, "Reason"); len(values) > 0 {
 		cause = parseReason(values).ended()
 	}
+	if l.state == inviting && !l.incoming {
+		l.out.given = &cause // what comes of the INVITE yet is cancelled, or hung up
+	}
 	l.state = ending
 	l.settle()
 	replied := false
@@ -125,10 +128,11 @@ func (l *Leg) onBYE(req *sipgo.Request, s *serverTx) {
 		if replied {
 			return
 		}
-		replied = true
+		replied, l.farewell = true, nil
 		s.respond(200, "", nil)
 		l.over()
 	}
+	l.farewell = reply
 	l.ended(cause.EndedBy(l.peerParty()), func() { l.box.post(reply) })
 	l.after(storedTimeout, reply)
 }

@@ -56,6 +56,8 @@ type Leg struct {
 	changer *serverTx   // a re-INVITE or UPDATE that waits for the record
 	hangup  *bridge.Cause
 
+	farewell func() // answers the peer's BYE, which waits for the record
+
 	reinvite *reinvite          // of ours, that has no answer
 	wanted   *bridge.MediaOffer // what it will ask for when the peer has our answer
 
@@ -148,6 +150,10 @@ func (l *Leg) dropChange() {
 // over is the end of a leg, on every path.
 func (l *Leg) over() {
 	if l.closed {
+		return
+	}
+	if l.farewell != nil {
+		l.farewell() // and then it is over
 		return
 	}
 	l.quiet()

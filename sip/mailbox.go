@@ -3,7 +3,10 @@ package sip
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"sync"
+
+	"riptide/bridge"
 )
 
 // maxQueued is how many messages from the network wait in one mailbox. Beyond
@@ -110,8 +113,30 @@ func (m *mailbox) run() {
 			m.room.Signal()
 		}
 		m.mu.Unlock()
-		t.run()
+		m.work(t)
 	}
+}
+
+// work does one task. Should it panic, that is the end of what is under this
+// Call-ID, and of nothing else.
+func (m *mailbox) work(t task) {
+	defer func() {
+		if r := recover(); r != nil {
+			m.broke(r)
+		}
+	}()
+	t.run()
+}
+
+func (m *mailbox) broke(why any) {
+	m.agent.cfg.Logger.Error("a call ends because of a fault in riptide; please report it", "callId", clip(m.callID, 128), "panic", why, "stack", string(debug.Stack()))
+	for _, l := range append([]*Leg{}, m.legs...) {
+		l.ended(bridge.CauseInternal.With("a fault in riptide ended the call; the log has it").EndedBy(bridge.ByBridge), nil)
+		if l.dlg != nil && (l.state == confirmed || l.state == answered) {
+			_ = l.bye(bridge.CauseInternal)
+		}
+	}
+	m.clear()
 }
 
 // do runs f in the mailbox and waits for it. It must not be called from there.
