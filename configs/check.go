@@ -24,6 +24,7 @@ func (d *decoder) check(c *Config) {
 	d.checkTrunks(c)
 	d.checkRoutes(c)
 	d.checkCluster(c)
+	d.checkPorts(c)
 }
 
 func (d *decoder) checkNode(c *Config) {

@@ -19,6 +19,15 @@ zebra: 1
 		`x.yaml:2:31: sip.match: unknown key; it belongs at trunks.NAME.sip.match`,
 		`x.yaml:3:1: zebra: unknown key; known here: admin, cluster, identity, limits, log, node, ript, routes, sip, state, trunks`,
 	}},
+	{"one port for two", `admin: 127.0.0.1:5061
+sip:
+  listen: ["0.0.0.0:5060", "0.0.0.0:5060", "tcp:0.0.0.0:5060", "tls:127.0.0.1:5061", "udp:127.0.0.1:9090"]
+  advertise: 192.0.2.1
+  tls: {certificate: /none, key: /none}
+`, []string{
+		`x.yaml:1:8: admin: 127.0.0.1:5061 is the TCP port of sip.listen[3] already; give each a port of its own`,
+		`x.yaml:3:44: sip.listen[2]: 0.0.0.0:5060 is the TCP port of sip.listen[0] already; give each a port of its own`,
+	}},
 	{"facts", `trunks:
   pbx:
     sip: {peer: 192.0.2.1, callers: "*", number: "+1202555xxxx"}
