@@ -40,7 +40,8 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	}
 	offer, err := readOffer(req)
 	if err != nil {
-		c := a.refused(t, req.CallID().Value(), "", "", bridge.CauseBadRequest.With("session description: %v", err))
+		info, _ := a.describe(req, t, s, nil) // for the log, as far as it goes
+		c := a.refused(t, req.CallID().Value(), info.From, info.To, bridge.CauseBadRequest.With("session description: %v", err))
 		s.refuse(refuse(400, "Bad Session Description", warning(s.flow, 399, c.Text)))
 		return
 	}

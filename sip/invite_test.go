@@ -1,6 +1,8 @@
 package sip
 
 import (
+	"bytes"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -337,4 +339,21 @@ func TestLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	third.ackRefusal(third.status(603, "INVITE"))
+}
+
+// A call whose session description is bad is refused, and the log says whose it
+// was.
+func TestRefusalNamesTheParties(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	a := startAgent(t, newAcceptor(), Trunk{}, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	d := newPeer(t).caller(a)
+	d.invite("v=0\r\nrubbish\r\n")
+	d.ackRefusal(d.status(400, "INVITE"))
+	if err := a.Shutdown(ctx); err != nil { // nobody writes any more
+		t.Fatal(err)
+	}
+	if line := log.String(); !strings.Contains(line, "from=+12025550100 to=+12025550199") {
+		t.Errorf("%s", line)
+	}
 }
