@@ -33,6 +33,9 @@ func (d *decoder) checkPorts(c *Config) {
 	}
 	add("ript.listen", c.RIPT.Listen.String(), c.RIPT.Listen, "udp", "tcp")
 	add("admin", c.Admin.String(), c.Admin, "tcp")
+	if c.Cluster != nil {
+		add("cluster.listen", c.Cluster.Listen.String(), c.Cluster.Listen, "tcp")
+	}
 	var told []string
 	for i, t := range taken {
 		j := slices.IndexFunc(taken[:i], t.clashes)
