@@ -23,6 +23,7 @@ type pair struct {
 	*rig
 	client *Client
 	at     netip.AddrPort // of what stands before the server; the zero value: nothing
+	before func(*Client)  // what is done before a client runs; nil: nothing
 }
 
 func newPair(t *testing.T, media string, changes ...func(*ServerConfig)) *pair {
@@ -58,6 +59,9 @@ func (p *pair) connect(carrier string, changes ...func(*TrunkConfig)) *Client {
 			return p.at
 		}
 		return netip.MustParseAddrPort(r.server.Addr().String())
+	}
+	if p.before != nil {
+		p.before(c)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -20,10 +20,26 @@ func TestClientKilledAndStartedAgain(t *testing.T) {
 			m := newMortal(t, rung)
 			out, in := m.answered(name)
 			r := again(out, bridge.StateAnswered)
+			var atOut, atIn meter
+			in.Media().Join(&atIn)
+			stopIn := talk(in.Media)
+			atOut.begin()
+			atIn.begin()
 			m.cut()
+			var leg bridge.Leg
+			var stopOut func()
+			m.before = func(c *Client) {
+				var err error
+				leg, err = c.Resume(t.Context(), r)
+				must(t, err)
+				leg.Media().Join(&atOut)
+				stopOut = talk(leg.Media)
+			}
 			m.start(rung)
-			leg, err := m.client.Resume(t.Context(), r)
-			must(t, err)
+			time.Sleep(2 * time.Second)
+			stopOut()
+			stopIn()
+			t.Logf("%s: silence of %v at the client, %v at the server", name, atOut.gap(), atIn.gap())
 			m.heard(leg, in)
 			m.carriedBy(leg, name)
 			m.carriedBy(in, name)
