@@ -50,7 +50,7 @@ func (w *ackWatch) look(sent uint64, acked, now time.Time, timeout time.Duration
 		*w = ackWatch{acked: acked, sent: sent, wait: ackSilence, asked: now, had: sent}
 		return acksCome
 	}
-	if step := now.Sub(w.asked); sent > w.had && step <= 2*watchPeriod {
+	if step := now.Sub(w.asked); sent > w.had && step <= 4*watchPeriod {
 		w.without += step
 	}
 	w.asked, w.had = now, sent

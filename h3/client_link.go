@@ -15,12 +15,13 @@ import (
 // Timers of a call's signalling.
 const (
 	attachLimit = 5 * time.Second        // for the headers of GET events
+	attachAgain = time.Second            // the same, of a call that runs
 	pingPeriod  = 5 * time.Second        // something crosses each byway at least this often
 	pongLimit   = 2 * time.Second        // for the first pong; then the PUT stream is held up on its way
 	silentLimit = 15 * time.Second       // without a byte a byway is dead
 	closeLimit  = 500 * time.Millisecond // for the peer to take note of `]`
 	endLimit    = time.Second            // for it to take note of `end` on the stream
-	watchPeriod = 500 * time.Millisecond
+	watchPeriod = 250 * time.Millisecond
 )
 
 // errLinkClosed ends a request body whose link is over.

@@ -2,7 +2,10 @@ package h3
 
 import (
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"riptide/bridge"
 )
@@ -91,4 +94,39 @@ func TestBufferedPut(t *testing.T) {
 	if gets, _ := call.counts(); gets != 1 {
 		t.Errorf("GET events was opened %d times, want once", gets)
 	}
+}
+
+// TestReattachWhereNobodyAnswers: a balancer that leads a call to a node which is
+// gone is asked anew, without cookies, long before it gives up itself.
+func TestReattachWhereNobodyAnswers(t *testing.T) {
+	t.Parallel()
+	p := newFakePeer(t)
+	var silent atomic.Bool
+	p.onRequest = func(r *http.Request) {
+		if silent.Load() && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/events") {
+			<-r.Context().Done()
+		}
+	}
+	leg := mustDial(t, p.client(t), testIntent())
+	call := p.Call("0")
+	expect(t, leg, bridge.Proceeding, false)
+	call.Await(t, eventPing)
+	silent.Store(true)
+	began := time.Now()
+	p.Drop()
+	for deadline := began.Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, epoch := leg.(*clientLeg).place(); epoch > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it does not look elsewhere")
+		}
+	}
+	p.onlyCookieless(call)
+	silent.Store(false)
+	call.Await(t, eventPing)
+	if err := leg.End(t.Context(), bridge.CauseNormal); err != nil {
+		t.Error(err)
+	}
+	t.Logf("back after %v", time.Since(began))
 }

@@ -2,8 +2,12 @@ package h3
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"net/http"
 	"time"
+
+	"riptide/bridge"
 )
 
 // pause waits, or returns false when ctx ends first.
@@ -55,6 +59,30 @@ func reconnectPause(n int) time.Duration {
 // to take the call up.
 func refusedPause(n int) time.Duration {
 	return jittered(min(20*time.Millisecond<<min(n-1, 10), 250*time.Millisecond))
+}
+
+// patience is how long the answer to GET events may take. A balancer that has
+// sent a call that runs to a node which is gone would let it wait for long: it is
+// asked anew then, and each time given more time.
+func (l *clientLeg) patience() time.Duration {
+	if !l.known {
+		return attachLimit
+	}
+	return min(attachAgain<<min(l.slow, 4), attachLimit)
+}
+
+// leavePlace lets the balancer choose another node, where the one that the
+// call's cookies lead to does not serve it.
+func (l *clientLeg) leavePlace(err error) {
+	var e *requestError
+	unserved := l.failures > 1 && errors.As(err, &e) && e.Status >= http.StatusInternalServerError
+	switch {
+	case !unserved && !errors.Is(err, bridge.CausePeerTimeout):
+	case l.failures <= 2:
+		l.migrate("")
+	default:
+		l.jar.Empty()
+	}
 }
 
 // flapLimit is how long a link must last for the next loss to be a new one.

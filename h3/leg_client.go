@@ -3,7 +3,6 @@ package h3
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/url"
 	"strconv"
 	"sync"
@@ -57,6 +56,8 @@ type clientLeg struct {
 	lastGood     time.Time // when the byway last worked
 	failures     int       // attempts to attach in a row that got no connection
 	flaps        int       // links in a row that did not last
+	known        bool      // the peer has had a byway of the call
+	slow         int       // links in a row without an answer
 	acks         ackWatch
 
 	resumed bool // another process had it
@@ -170,7 +171,7 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 		case r := <-k.in:
 			switch {
 			case r.attached:
-				attached, l.failures = true, 0
+				attached, l.failures, l.slow = true, 0, 0
 				l.media.Attached(l.place())
 			case r.err != nil:
 				return l.lost(k, attached, r.err)
@@ -211,7 +212,7 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 // overdue looks for what should have come by now; not nil: this link is done
 // with.
 func (l *clientLeg) overdue(ctx context.Context, k *link, attached bool, age time.Duration) *outcome {
-	if !attached && age > attachLimit || k.silence() > silentLimit {
+	if !attached && age > l.patience() || k.silence() > silentLimit {
 		out := l.lost(k, attached, bridge.CausePeerTimeout.With("trunk %q: GET %s is silent", l.info.Trunk, k.uri))
 		return &out
 	}
@@ -236,7 +237,9 @@ func (l *clientLeg) overdue(ctx context.Context, k *link, attached bool, age tim
 // lost notes when the byway last worked, if it ever did.
 func (l *clientLeg) lost(k *link, attached bool, err error) outcome {
 	if attached {
-		l.lastGood = l.t.client.cfg.Now().Add(-k.silence())
+		l.known, l.lastGood = true, l.t.client.cfg.Now().Add(-k.silence())
+	} else {
+		l.slow++
 	}
 	return outcome{err: err}
 }
@@ -351,19 +354,6 @@ func (l *clientLeg) ping(k *link) {
 	k.post(ev)
 }
 
-// leavePlace lets the balancer choose another node, where the one that the
-// call's cookies lead to does not serve it.
-func (l *clientLeg) leavePlace(err error) {
-	var e *requestError
-	switch {
-	case !errors.As(err, &e) || e.Status < http.StatusInternalServerError:
-	case l.failures == 2:
-		l.migrate("")
-	default:
-		l.jar.Empty()
-	}
-}
-
 // betweenLinks waits until the next link may be opened, or finds that the call
 // is over.
 func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
@@ -385,8 +375,9 @@ func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
 		l.media.Leave()
 		wait = reconnectPause(l.failures)
 	case cause.Code != "":
-		if l.failures++; l.failures > 1 {
-			l.leavePlace(out.err)
+		l.failures++
+		l.leavePlace(out.err)
+		if l.failures > 1 {
 			wait = max(jittered(cause.RetryAfter), refusedPause(l.failures))
 		}
 	}

@@ -142,7 +142,7 @@ func (t *trunk) revive(r bridge.Resumption) (*clientLeg, error) {
 	l.desc = CallDescription{URI: st.Call, Handler: st.Handler, ClientDirectives: st.ClientDirectives, ServerDirectives: st.ServerDirectives}
 	l.tag = l.desc.tagOr(st.Tag)
 	l.first.d, l.first.plan = d, plan
-	l.rank, l.resumed = rankOf(st.State), true
+	l.rank, l.resumed, l.known = rankOf(st.State), true, true
 	l.epoch, l.sent = numberedFrom(st.Epoch, now), numberedFrom(st.Sent, now)
 	t.recall(st, at)
 	l.handler = t.adopt(tg, st.Handler, text, adv)
