@@ -41,12 +41,13 @@ func faultWords() string {
 
 // Times of a failover.
 const (
-	failoverRate   = 20              // calls a second
-	failoverBefore = 2 * time.Second // of speech before the fault
-	failoverAfter  = 5 * time.Second // and after the last process is up again
-	failoverMax    = 200             // calls: this process plays and records both ends of each
+	failoverRate   = 20                     // calls a second
+	failoverBefore = 2 * time.Second        // of speech before the fault
+	failoverAfter  = 2 * time.Second        // and after, when every end hears again
+	failoverBack   = 20 * time.Second       // which it does by then, or the call is lost
+	failoverHears  = 300 * time.Millisecond // without sound: who hears does not miss as much
+	failoverMax    = 200                    // calls: this process plays and records both ends of each
 	failoverLimit  = 80 * time.Second
-	failoverQuiet  = 4 * time.Second // without sound at the end, hanging up included: the call is lost
 )
 
 // failover is what the flags say of it.
@@ -87,8 +88,9 @@ type failoverResult struct {
 	P99   int64  `json:"gap_ms_p99"`
 	Max   int64  `json:"gap_ms_max"`
 
-	caller, callee []time.Duration // one per call that was not lost there
-	why            []string
+	callers, callees ears
+	gaps             []time.Duration
+	why              []string
 }
 
 // failover places calls, does them harm, and prints for how long each end heard
@@ -113,7 +115,7 @@ func (d *demo) failover(ctx context.Context, f failover) error {
 	}
 	if err == nil && r.Lost > 0 {
 		err = fmt.Errorf("%d of %d calls were lost: %s\noffice log:\n%s\ntelco log:\n%s",
-			r.Lost, r.Calls, strings.Join(append(r.why, "an end does not know how its call ended")[:min(3, len(r.why)+1)], "; "), d.nodes[0].lastLog(), d.nodes[1].lastLog())
+			r.Lost, r.Calls, strings.Join(r.why[:min(3, len(r.why))], "; "), d.nodes[0].lastLog(), d.nodes[1].lastLog())
 	}
 	return err
 }
@@ -122,23 +124,25 @@ func (d *demo) failover(ctx context.Context, f failover) error {
 func (d *demo) harm(ctx context.Context, f failover, tell io.Writer) (*failoverResult, error) {
 	talk, hangUp := context.WithCancel(ctx)
 	defer hangUp()
-	called := make(chan bridgetest.Heard, f.calls)
-	answered := make(chan bool, f.calls)
 	r := &failoverResult{Fault: f.fault, Calls: f.calls}
-	var mu sync.Mutex
+	d.carrier.answerer.MaxCalls, d.carrier.answerer.PlayFor = f.calls, 0
+	d.carrier.answerer.OnAnswer = r.callees.add
+	d.pbx.answerer.OnEnd, d.carrier.answerer.OnEnd = nil, nil
+	failed := make(chan error, f.calls)
+	answered := make(chan bool, f.calls)
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	defer hangUp()
-	d.carrier.collect(called, f.calls)
 	pace := time.NewTicker(time.Second / failoverRate)
 	defer pace.Stop()
 	for i := range f.calls {
 		calls.Go(func() {
-			h, err := d.pbx.talk(talk, d.office.Name, i, func() { answered <- true })
-			mu.Lock()
-			defer mu.Unlock()
-			r.account("caller", h, err)
+			h, err := d.pbx.talk(talk, d.office.Name, i, func(s *bridgetest.ToneSink) { r.callers.add(s); answered <- true })
+			if err == nil && h.Cause.By != bridge.ByCaller {
+				err = h.Cause
+			}
 			if err != nil {
+				failed <- err
 				answered <- false
 			}
 		})
@@ -152,26 +156,73 @@ func (d *demo) harm(ctx context.Context, f failover, tell io.Writer) (*failoverR
 		}
 	}
 	wait(ctx, failoverBefore)
-	if err := d.fault(ctx, f.fault, tell); err != nil {
+	if err := d.fault(ctx, f.fault, r, tell); err != nil {
 		return nil, err
 	}
-	wait(ctx, failoverAfter)
+	r.look()
 	hangUp()
 	calls.Wait()
-	end := time.After(demoStop)
-	for range f.calls {
-		select {
-		case h := <-called:
-			r.account("callee", h, nil)
-		case <-end:
-			return r, nil // whose account is missing is lost
-		}
+	for len(failed) > 0 {
+		r.lost("it ended early: %v", <-failed)
 	}
 	return r, nil
 }
 
+// ears are what the ends of one side hear.
+type ears struct {
+	mu    sync.Mutex
+	sinks []*bridgetest.ToneSink
+}
+
+func (e *ears) add(s *bridgetest.ToneSink) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sinks = append(e.sinks, s)
+}
+
+// look takes stock of what every end has heard, while the calls are up.
+func (r *failoverResult) look() {
+	for _, side := range []*ears{&r.callers, &r.callees} {
+		side.mu.Lock()
+		for _, s := range side.sinks {
+			longest, now := s.Silence()
+			if s.Frames() == 0 || now > failoverBack/2 {
+				r.lost("an end has heard nothing for %v", now.Round(time.Millisecond))
+				continue
+			}
+			r.gaps = append(r.gaps, max(longest, now))
+		}
+		side.mu.Unlock()
+	}
+}
+
+// awaitSound waits until every end hears something, or is lost.
+func (r *failoverResult) awaitSound(ctx context.Context) {
+	deaf := func(s *bridgetest.ToneSink) bool {
+		_, now := s.Silence()
+		return now > failoverHears
+	}
+	for end := time.Now().Add(failoverBack); time.Now().Before(end) && ctx.Err() == nil; wait(ctx, failoverHears/3) {
+		if !r.callers.any(deaf) && !r.callees.any(deaf) {
+			return
+		}
+	}
+}
+
+// any tells whether it is so at one end of a side at least.
+func (e *ears) any(is func(*bridgetest.ToneSink) bool) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.ContainsFunc(e.sinks, is)
+}
+
+func (r *failoverResult) lost(format string, args ...any) {
+	r.Lost++
+	r.why = append(r.why, fmt.Sprintf(format, args...))
+}
+
 // fault does what the word says.
-func (d *demo) fault(ctx context.Context, word string, tell io.Writer) error {
+func (d *demo) fault(ctx context.Context, word string, r *failoverResult, tell io.Writer) error {
 	type step struct {
 		node int
 		end  func(*demoNode)
@@ -182,10 +233,7 @@ func (d *demo) fault(ctx context.Context, word string, tell io.Writer) error {
 		faultClient:  {{0, (*demoNode).kill, "kill -9"}},
 		faultRestart: {{0, (*demoNode).leave, "SIGTERM"}, {1, (*demoNode).leave, "SIGTERM"}},
 	}[word]
-	for i, s := range steps {
-		if i > 0 {
-			wait(ctx, failoverAfter)
-		}
+	for _, s := range steps {
 		n := d.nodes[s.node]
 		began := time.Now()
 		s.end(n)
@@ -195,6 +243,8 @@ func (d *demo) fault(ctx context.Context, word string, tell io.Writer) error {
 		}
 		d.nodes[s.node] = again
 		fmt.Fprintf(tell, "%s to the %s; its next process was up %v later.\n", s.how, n.name, time.Since(began).Round(time.Millisecond))
+		r.awaitSound(ctx)
+		wait(ctx, failoverAfter)
 	}
 	return nil
 }
@@ -214,35 +264,12 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// account notes one end of a call.
-func (r *failoverResult) account(end string, h bridgetest.Heard, err error) {
-	by := h.Cause.By
-	switch {
-	case err != nil:
-	case end == "caller" && by != bridge.ByCaller:
-		err = fmt.Errorf("ended early: %w", h.Cause)
-	case h.Quiet > failoverQuiet:
-		err = fmt.Errorf("the %s heard nothing for the last %v", end, h.Quiet.Round(time.Millisecond))
-	case h.Media.Received == 0:
-		err = fmt.Errorf("the %s never heard anything", end)
-	}
-	if err != nil {
-		r.why = append(r.why, err.Error())
-		return
-	}
-	if end == "caller" {
-		r.caller = append(r.caller, h.Silence)
-	} else {
-		r.callee = append(r.callee, h.Silence)
-	}
-}
-
 // sum makes the figures.
 func (r *failoverResult) sum() {
-	r.Lost = r.Calls - min(len(r.caller), len(r.callee))
-	all := slices.Sorted(slices.Values(append(slices.Clone(r.caller), r.callee...)))
-	if len(all) > 0 {
-		r.P50, r.P99, r.Max = at(all, 50), at(all, 99), at(all, 100)
+	r.Lost = min(r.Lost, r.Calls) // a call may be lost at both ends
+	slices.Sort(r.gaps)
+	if len(r.gaps) > 0 {
+		r.P50, r.P99, r.Max = at(r.gaps, 50), at(r.gaps, 99), at(r.gaps, 100)
 	}
 }
 
@@ -255,17 +282,8 @@ func (r *failoverResult) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%d calls, %d lost. Longest silence at an end: half up to %d ms, 99 %% up to %d ms, none over %d ms.\n", r.Calls, r.Lost, r.P50, r.P99, r.Max)
 }
 
-// collect has every call's account sent to heard, and lets as many come.
-func (t *telephone) collect(heard chan bridgetest.Heard, calls int) {
-	t.answerer.MaxCalls, t.answerer.PlayFor = calls, 0
-	t.answerer.OnEnd = func(h bridgetest.Heard) { heard <- h } // there is a place for each
-}
-
 // talk dials and talks until ctx ends.
-func (t *telephone) talk(ctx context.Context, trunk string, nth int, answered func()) (bridgetest.Heard, error) {
-	caller := bridgetest.Caller{Dialer: t.agent, Hz: t.hz, TalkFor: 24 * time.Hour, OnAnswer: answered}
-	offer := bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU, bridge.PCMA}, Digits: true, ComfortNoise: true}
-	return caller.Call(ctx, bridge.Intent{
-		Call: fmt.Sprint("failover-", nth), Trunk: trunk, From: number(numberOffice), To: number(numberTelco), Media: offer, Hops: bridge.DefaultHops,
-	})
+func (t *telephone) talk(ctx context.Context, trunk string, nth int, answered func(*bridgetest.ToneSink)) (bridgetest.Heard, error) {
+	caller := bridgetest.Caller{Dialer: t.agent, Hz: t.hz, TalkFor: failoverLimit + time.Minute, OnAnswer: answered}
+	return caller.Call(ctx, t.intent(trunk, fmt.Sprint("failover-", nth), numberOffice, numberTelco))
 }

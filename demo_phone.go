@@ -125,10 +125,15 @@ func (t *telephone) report(h bridgetest.Heard) {
 // call dials through the node that the telephone stands behind.
 func (t *telephone) call(ctx context.Context, trunk string, from, to string) (bridgetest.Heard, error) {
 	caller := bridgetest.Caller{Dialer: t.agent, Hz: t.hz, TalkFor: phoneTalk}
-	offer := bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU, bridge.PCMA}, Digits: true, ComfortNoise: true}
-	return caller.Call(ctx, bridge.Intent{
-		Call: "demo", Trunk: trunk, From: number(from), To: number(to), Media: offer, Hops: bridge.DefaultHops,
-	})
+	return caller.Call(ctx, t.intent(trunk, "demo", from, to))
+}
+
+// intent is what it dials.
+func (t *telephone) intent(trunk, call, from, to string) bridge.Intent {
+	return bridge.Intent{
+		Call: call, Trunk: trunk, From: number(from), To: number(to), Hops: bridge.DefaultHops,
+		Media: bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU, bridge.PCMA}, Digits: true, ComfortNoise: true},
+	}
 }
 
 func (t *telephone) stop() {

@@ -17,21 +17,20 @@ type Heard struct {
 	Samples []int16       // what came, at 8000 Hz
 	Digits  string
 	Media   bridge.MediaStats
-	Silence time.Duration // the longest without sound between two sounds
-	Quiet   time.Duration // how long no sound had come when the call was over at this end
-	Cause   bridge.Cause  // how it ended
+	Cause   bridge.Cause // how it ended
 }
 
 // Answerer is the person who picks up: it rings, answers, plays a tone, listens,
 // and after PlayFor echoes what it hears until the caller hangs up. Set its
 // fields before the first call.
 type Answerer struct {
-	Hz       float64       // what it plays; 0 = it only echoes
-	RingFor  time.Duration // before it answers
-	PlayFor  time.Duration // before it echoes; 0 = it plays to the end
-	HangUp   time.Duration // after which it ends the call itself; 0 = never
-	MaxCalls int           // at once; 0 = 100. More are refused as busy.
-	OnEnd    func(Heard)   // called once per call, from its own goroutine
+	Hz       float64         // what it plays; 0 = it only echoes
+	RingFor  time.Duration   // before it answers
+	PlayFor  time.Duration   // before it echoes; 0 = it plays to the end
+	HangUp   time.Duration   // after which it ends the call itself; 0 = never
+	MaxCalls int             // at once; 0 = 100. More are refused as busy.
+	OnEnd    func(Heard)     // called once per call, from its own goroutine
+	OnAnswer func(*ToneSink) // the same, of a call that it has answered
 
 	Delay  time.Duration // before it rings
 	Early  bool          // it is heard while it rings
@@ -112,8 +111,10 @@ func (a *Answerer) run(leg bridge.Leg, plan bridge.MediaPlan, stop <-chan struct
 	heard.Cause = a.pickUp(ctx, leg, plan, stop)
 	if heard.Cause.Code == "" {
 		heard.SetUp = time.Since(start)
+		if a.OnAnswer != nil {
+			a.OnAnswer(sink)
+		}
 		heard.Cause = a.talk(ctx, leg, plan, sink, stop)
-		heard.Silence, heard.Quiet = sink.Silence()
 	}
 	heard.Samples, heard.Digits = sink.Samples(), sink.Digits()
 	heard.Tone, heard.Media = sink.Heard(), leg.Media().Stats()

@@ -17,7 +17,7 @@ type Caller struct {
 	TalkFor time.Duration // after the answer
 	Digits  string        // keys it presses meanwhile, again every second
 
-	OnAnswer func() // if not nil, called once somebody has answered
+	OnAnswer func(*ToneSink) // if not nil, called once somebody has answered
 }
 
 // Call places one call and returns what was heard. An error means that there was
@@ -39,10 +39,9 @@ func (c Caller) Call(ctx context.Context, in bridge.Intent) (Heard, error) {
 		return heard, fmt.Errorf("call %s: %w", in.To, err)
 	}
 	if c.OnAnswer != nil {
-		c.OnAnswer()
+		c.OnAnswer(sink)
 	}
 	heard.Cause = c.talk(ctx, leg, heard.Plan)
-	heard.Silence, heard.Quiet = sink.Silence()
 	heard.Samples, heard.Digits = sink.Samples(), sink.Digits()
 	heard.Tone, heard.Media = sink.Heard(), leg.Media().Stats()
 	return heard, nil
