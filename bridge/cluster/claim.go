@@ -16,8 +16,9 @@ const (
 	// attemptTime bounds the answers to a claim, and is longer than a proof.
 	attemptTime = probeTime + 400*time.Millisecond
 	// freshBeat is the age up to which a node was heard lately: of one whose beats
-	// are missing we wait to see whether it is dead.
-	freshBeat = 500 * time.Millisecond
+	// are missing we wait to see whether it is dead. It is less than the time in
+	// which a host that is out of reach does not answer.
+	freshBeat = beatEvery + 50*time.Millisecond
 )
 
 // attempt is one round of asking for a call.
@@ -30,9 +31,8 @@ type attempt struct {
 // probe finds out whether a node's process is gone.
 type probe struct {
 	running bool
-	at      time.Time // when refused was found out
-	refused bool
-	waiting []func(refused bool)
+	refused time.Time // when it was asked and refused; zero = it did not
+	waiting []func(refused time.Time)
 }
 
 // Claim gets a call that owner had, at the given epoch (that of the record and
@@ -197,20 +197,22 @@ func (m *Members) count(number uint64, from string, v verdict) {
 // decide votes on a claim, after it has found out whether the owner's process is
 // gone.
 func (m *Members) decide(c claim, answer func(verdict)) {
-	vote := func(refused bool) {
+	vote := func(refused time.Time) {
 		m.mu.Lock()
-		v := m.roll.vote(time.Now(), c, refused)
+		// A beat that came later is of the process that follows.
+		gone := !refused.IsZero() && !m.roll.peer(c.Owner).heard.After(refused)
+		v := m.roll.vote(time.Now(), c, gone)
 		m.mu.Unlock()
 		answer(v)
 	}
 	if c.Owner == c.Claimant || c.Owner == m.cfg.Node || c.Owner == "" || m.cfg.Refused == nil {
-		vote(false)
+		vote(time.Time{})
 		return
 	}
 	m.mu.Lock()
 	if m.roll.alive(time.Now(), c.Owner, false) == 0 { // which needs no proof
 		m.mu.Unlock()
-		vote(false)
+		vote(time.Time{})
 		return
 	}
 	p := m.probes[c.Owner]
@@ -221,7 +223,7 @@ func (m *Members) decide(c claim, answer func(verdict)) {
 		}
 	}
 	switch {
-	case !p.running && !p.at.IsZero() && time.Since(p.at) < probeKeep:
+	case !p.running && !p.refused.IsZero() && time.Since(p.refused) < probeKeep:
 		refused := p.refused
 		m.mu.Unlock()
 		vote(refused)
@@ -242,9 +244,12 @@ func (m *Members) decide(c claim, answer func(verdict)) {
 func (m *Members) probe(owner string, p *probe) {
 	ctx, cancel := context.WithTimeout(m.life, probeTime)
 	defer cancel()
-	refused := m.cfg.Refused(ctx, owner)
+	refused := time.Now()
+	if !m.cfg.Refused(ctx, owner) {
+		refused = time.Time{}
+	}
 	m.mu.Lock()
-	p.running, p.at, p.refused = false, time.Now(), refused
+	p.running, p.refused = false, refused
 	waiting := p.waiting
 	p.waiting = nil
 	m.mu.Unlock()

@@ -45,6 +45,7 @@ type roll struct {
 	nodes []string // all that are configured, self among them
 	began time.Time
 	term  uint64
+	since time.Time // when the term began
 
 	peers  map[string]*peer
 	grants map[string]grant // by call
@@ -69,7 +70,7 @@ type grant struct {
 }
 
 func newRoll(self string, nodes []string, term uint64, now time.Time) *roll {
-	return &roll{self: self, nodes: nodes, began: now, term: term, peers: map[string]*peer{}, grants: map[string]grant{}}
+	return &roll{self: self, nodes: nodes, began: now, term: term, since: now, peers: map[string]*peer{}, grants: map[string]grant{}}
 }
 
 // peer finds or notes a node. One that we never heard has been missing since we
@@ -134,13 +135,14 @@ func (r *roll) leaseEnd(now time.Time) time.Time {
 	return confirmed[r.majority()-1].Add(leaseTime)
 }
 
-// lease tells whether we hold the lease, and begins a new term when it was lost.
-// Without others there is no end to it.
+// lease tells whether we hold the lease, and begins a new term when it was lost,
+// or was not to be had: others may have buried this one.
 func (r *roll) lease(now time.Time) bool {
 	had := r.held
 	r.held = r.leaseEnd(now).After(now)
-	if had && !r.held {
+	if had && !r.held || !r.held && now.Sub(r.since) > deadAfter {
 		r.term++
+		r.since = now
 		for _, p := range r.peers {
 			p.echo = time.Time{}
 		}

@@ -97,6 +97,7 @@ func TestLease(t *testing.T) {
 	t.Parallel()
 	r, now := old("a")
 	sent := func(at time.Time) int64 { return int64(at.Sub(r.began)) }
+	r.since = now
 	if r.lease(now) {
 		t.Fatal("held by one of three")
 	}
@@ -125,6 +126,10 @@ func TestLease(t *testing.T) {
 	r.hear(late, beat{Node: "b", Term: 9, Sent: 2, Heard: map[string]echo{"a": {2, sent(late)}}})
 	if !r.lease(late) {
 		t.Error("not held again")
+	}
+	r, now = old("a")
+	if r.lease(now) || r.term != 2 || r.lease(now.Add(time.Second)) || r.term != 2 {
+		t.Errorf("without a lease for long, it is in term %d", r.term)
 	}
 	alone := newRoll("a", []string{"a"}, 1, now)
 	if !alone.lease(now) || !alone.lease(now.Add(time.Hour)) {

@@ -12,9 +12,16 @@ import (
 // call.
 func TestPowerLoss(t *testing.T) {
 	t.Parallel()
-	rounds := 12
-	if os.Getenv("RIPTIDE_SOAK") != "" {
-		rounds = 100
+	powerLoss(t, 12)
+}
+
+func TestSoakPowerLoss(t *testing.T) {
+	if os.Getenv("RIPTIDE_SOAK") == "" {
+		t.Skip("long: make soak runs it")
 	}
+	powerLoss(t, 100)
+}
+
+func powerLoss(t *testing.T, rounds int) {
 	storetest.PowerLoss(t, rounds, "store/jetstream/*/streams/KV_calls/msgs/*.blk", func(t *testing.T, state string) store.Store { return open(t, state) })
 }
