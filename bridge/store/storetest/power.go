@@ -64,9 +64,11 @@ func PowerLoss(t *testing.T, rounds int, file string, open func(t *testing.T, st
 				t.Fatal(err)
 			}
 			s = open(t, after) // what was repaired stays so
-			defer s.Close()
 			if e := must(s.Get(ctx, store.Calls, "after"))(t); string(e.Value) != "the loss" {
 				t.Errorf("written after the loss, and read as %q", e.Value)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
 			}
 		})
 	}
