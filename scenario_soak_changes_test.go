@@ -61,6 +61,11 @@ func (j *junction) cross(host string) crossing {
 	name := "kamailio-" + strings.ReplaceAll(host, ".", "-") + ".test"
 	cert, key := j.ca.Issue(name)
 	between := siptest.Gateway{Edge: j.tls + ";transport=tls", Next: called, Certificate: cert, Key: key, CA: j.ca.Roots}.Start(j.t)
+	j.t.Cleanup(func() {
+		if j.t.Failed() {
+			j.t.Logf("%s log (end):\n%s", name, between.Log())
+		}
+	})
 	c.dial = between.UDP
 	c.trunk = []string{fmt.Sprintf("peer: %q", between.TLS), "transport: tls", fmt.Sprintf("tls: {roots: %q, name: %s, client: required}", j.ca.Roots, name)}
 	return c
@@ -224,8 +229,14 @@ func changingCalls(t *testing.T, nodes []node, from, to crossing, calls int, rat
 	t.Logf("%d calls, %d failed, %d retransmissions, mean set-up %v", r.Successful, r.Failed, r.Retransmissions, r.ResponseTime)
 	for _, n := range nodes {
 		n.settle(t)
-		if ended := sum(n.metrics(t), "riptide_calls_total", `cause="normal"`); ended != calls {
+		m := n.metrics(t)
+		if ended := sum(m, "riptide_calls_total", `cause="normal"`); ended != calls {
 			t.Errorf("%s counted %d normal calls, want %d", n.name, ended, calls)
+		}
+		for name, v := range m {
+			if t.Failed() && v != 0 && strings.HasPrefix(name, "riptide_") && !strings.Contains(name, "_bucket{") {
+				t.Logf("%s: %s %v", n.name, name, v)
+			}
 		}
 	}
 }
