@@ -153,7 +153,7 @@ func TestSoakFlood(t *testing.T) {
 	}
 	place(warm, 25).Check(t, warm)
 	s.node.settle(t)
-	before := s.node.metrics(t)
+	before := stock(s.node.metrics(t))
 	caller := place(calls, rate)
 	begun := time.Now()
 	f := &flooder{random: rand.New(rand.NewPCG(1, 2)), target: s.outside}
@@ -163,17 +163,16 @@ func TestSoakFlood(t *testing.T) {
 	callee.Check(t, warm+calls)
 	s.node.settle(t)
 
-	after := s.node.metrics(t)
+	after := leftOvers(t, s.node)[0]
 	counted := kernelCounters(t, s.carrier)
 	sent, answered := counted["sent"], counted["answered"]
-	dropped := sum(after, "riptide_sip_dropped_total", `reason="stranger"`)
+	dropped := sum(s.node.metrics(t), "riptide_sip_dropped_total", `reason="stranger"`)
 	t.Logf("%d packets from %d sources in %v, %d dropped as of strangers, %d answered; %d calls meanwhile, %d failed, %d retransmissions, mean set-up %v",
 		sent, sources, took.Round(time.Second), dropped, answered, r.Successful, r.Failed, r.Retransmissions, r.ResponseTime)
-	for name, most := range map[string]float64{"go_memstats_heap_inuse_bytes": 32e6, "process_resident_memory_bytes": 64e6, "go_goroutines": 50} {
-		t.Logf("%s: %.0f before, %.0f after", name, before[name], after[name])
-		if after[name] > before[name]+most {
-			t.Errorf("%s grew from %.0f to %.0f", name, before[name], after[name])
-		}
+	t.Logf("goroutines %d -> %d, heap in use %.1f MB -> %.1f MB, resident %.1f MB -> %.1f MB",
+		before.goroutines, after.goroutines, before.heap/1e6, after.heap/1e6, before.resident/1e6, after.resident/1e6)
+	if after.goroutines > before.goroutines+20 || after.heap > before.heap+24e6 {
+		t.Errorf("the flood has left something behind: %+v, %+v before", after, before)
 	}
 	if sent != 10*sources {
 		t.Errorf("%d packets were sent, want %d", sent, 10*sources)

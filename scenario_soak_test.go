@@ -78,23 +78,34 @@ type leftOver struct {
 	heap, resident float64
 }
 
-// leftOver waits until the timers of the last calls have run out, and takes
-// stock of both nodes.
+// leftOver takes stock of both nodes.
 func (p *pair) leftOver() []leftOver {
 	p.t.Helper()
+	return leftOvers(p.t, p.office, p.telco)
+}
+
+// leftOvers waits until the timers of the last calls have run out, and takes
+// stock of nodes.
+func leftOvers(t testing.TB, nodes ...node) []leftOver {
+	t.Helper()
 	time.Sleep(40 * time.Second)
 	var found []leftOver
-	for _, n := range []node{p.office, p.telco} {
-		m := n.metrics(p.t)
+	for _, n := range nodes {
+		m := n.metrics(t)
 		collections := m["go_gc_duration_seconds_count"]
 		for end := time.Now().Add(150 * time.Second); os.Getenv("RIPTIDE_SOAK") != "" && m["go_gc_duration_seconds_count"] == collections; {
 			if time.Now().After(end) {
-				p.t.Fatalf("%s has collected no garbage for two minutes", n.name)
+				t.Fatalf("%s has collected no garbage for two minutes", n.name)
 			}
 			time.Sleep(2 * time.Second)
-			m = n.metrics(p.t)
+			m = n.metrics(t)
 		}
-		found = append(found, leftOver{int(m["go_goroutines"]), m["go_memstats_heap_inuse_bytes"], m["process_resident_memory_bytes"]})
+		found = append(found, stock(m))
 	}
 	return found
+}
+
+// stock is what a node's counters say of it.
+func stock(m map[string]float64) leftOver {
+	return leftOver{int(m["go_goroutines"]), m["go_memstats_heap_inuse_bytes"], m["process_resident_memory_bytes"]}
 }
