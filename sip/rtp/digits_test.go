@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pion/rtp"
@@ -198,6 +199,44 @@ func TestDigitsByRequest(t *testing.T) {
 	}
 	if st := p.Stats(); st.Sent != 0 || st.SendDropped != 0 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestLostEndOfDigit: a digit of which no end is heard has one all the same: it is
+// told of, once, and the speech that it drowned comes back.
+func TestLostEndOfDigit(t *testing.T) {
+	t.Parallel()
+	for _, way := range []Digits{DigitsByRequest, DigitsAsTones} {
+		synctest.Test(t, func(t *testing.T) {
+			p := inMemory()
+			p.now = time.Now
+			p.Configure(withoutEvents(sdp.PCMU))
+			var got []string
+			p.SetDigits(way, func(key byte, d time.Duration) { got = append(got, fmt.Sprintf("%c %v", key, d)) })
+			sent := 0
+			p.audio.tx.out = &wire{t: t, took: func(rtp.Packet) { sent++ }}
+			seq, frame := uint64(1), bridge.Frame{Codec: bridge.PCMU, Seq: 1, Timestamp: 7840, Payload: make([]byte, 160)}
+			p.Push(&frame)
+			frames := pressed(&seq, 8000, '2', 400, 1600)
+			for _, f := range frames[:2] {
+				p.Push(f)
+				time.Sleep(20 * time.Millisecond)
+			}
+			time.Sleep(2 * eventPatience)
+			synctest.Wait()
+			before := sent
+			for _, f := range frames[2:] { // late
+				p.Push(f)
+			}
+			frame.Seq, frame.Timestamp = seq+1, 8000+8*540
+			p.Push(&frame)
+			if want := 1; sent-before != want {
+				t.Errorf("way %d: %d packets of speech were sent after the digit, want %d", way, sent-before, want)
+			}
+			if want := map[Digits]string{DigitsByRequest: "[2 200ms]", DigitsAsTones: "[]"}[way]; fmt.Sprint(got) != want {
+				t.Errorf("way %d: have %v, want %s", way, got, want)
+			}
+		})
 	}
 }
 

@@ -46,7 +46,8 @@ type keysOut struct {
 	at     uint64 // time of the event under way, which names it
 	done   bool   // its end was heard
 	event  byte
-	length uint32 // so far, at 8000 Hz
+	length uint32      // so far, at 8000 Hz
+	limit  *time.Timer // ends it where its end is lost; nil before the first
 
 	key     transcode.Key
 	made    uint32 // samples of it
@@ -87,6 +88,7 @@ func (s *sender) digit(f *bridge.Frame, now time.Time) bool {
 	if !ok {
 		return false
 	}
+	s.awaitEnd()
 	s.flush(now)
 	if !begins || s.line.started && !s.line.fresh || k.way != DigitsAsTones {
 		s.line.skip(f, now)
@@ -111,6 +113,37 @@ func (s *sender) digit(f *bridge.Frame, now time.Time) bool {
 		s.tone((want+maxTone-1)/maxTone*maxTone, now)
 	}
 	return true
+}
+
+// eventPatience is how long an event goes on of which nothing more is heard:
+// three packets are missing by then, and its end may be among them (RFC 4733
+// section 2.5.2.2).
+const eventPatience = 250 * time.Millisecond
+
+// awaitEnd sees to it that the event under way ends, even if nobody says so:
+// nothing else would bring it over, nor let the speech be heard again.
+func (s *sender) awaitEnd() {
+	k := &s.keys
+	switch {
+	case k.done:
+		k.forgetEnd()
+	case k.limit == nil:
+		k.limit = time.AfterFunc(eventPatience, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if !s.closed && k.known && !k.done {
+				s.finishDigit(time.Now())
+			}
+		})
+	default:
+		k.limit.Reset(eventPatience)
+	}
+}
+
+func (k *keysOut) forgetEnd() {
+	if k.limit != nil {
+		k.limit.Stop()
+	}
 }
 
 // minTone is the shortest tone that anybody listens to: 60 ms.

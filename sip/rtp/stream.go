@@ -100,6 +100,7 @@ func (s *stream) close() {
 	s.endHandshakes()
 	s.tx.mu.Lock()
 	s.tx.closed = true
+	s.tx.keys.forgetEnd()
 	s.tx.mu.Unlock()
 	s.engine.remove(s)
 	s.port.pool.release(s.local.Port())
