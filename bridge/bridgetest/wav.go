@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// MaxWAVSamples is the longest recording read: ten minutes at 8000 Hz.
-const MaxWAVSamples = 10 * 60 * 8000
+// MaxWAVSamples is the longest recording read: half an hour at 8000 Hz.
+const MaxWAVSamples = 30 * 60 * 8000
 
 // ErrWAV is wrapped by errors of ReadWAV about the content.
 var ErrWAV = errors.New("not a WAV recording we can judge")
