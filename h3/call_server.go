@@ -73,7 +73,7 @@ type serverCall struct {
 
 // reverseByway is one open GET events.
 type reverseByway struct {
-	queue  chan Event
+	queue  chan *Event   // not to be changed: other byways have the same one
 	behind chan struct{} // closed: the queue was full
 }
 
@@ -112,7 +112,7 @@ func (c *serverCall) announce(ev Event) Event {
 	}
 	for b := range c.byways {
 		select {
-		case b.queue <- ev:
+		case b.queue <- &ev:
 		default:
 			delete(c.byways, b)
 			close(b.behind)
@@ -289,14 +289,15 @@ func (c *serverCall) openReverse() (*reverseByway, error) {
 	if err := c.admitByway(); err != nil {
 		return nil, err
 	}
-	b := &reverseByway{queue: make(chan Event, bywayQueue), behind: make(chan struct{})}
+	b := &reverseByway{queue: make(chan *Event, bywayQueue), behind: make(chan struct{})}
 	// Who was away when the agreement changed follows all the same: the state
 	// says it, so that an answer is not taken for one on the former directives.
 	state := c.last
 	state.agreedIn(c.changed)
-	b.queue <- state
+	b.queue <- &state
 	if c.changed.Seq > 0 {
-		b.queue <- c.changed
+		changed := c.changed
+		b.queue <- &changed
 	}
 	c.byways[b] = struct{}{}
 	c.attached++

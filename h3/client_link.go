@@ -50,12 +50,12 @@ type link struct {
 	body *io.PipeReader // of the PUT stream
 	pipe *io.PipeWriter
 
-	in     chan received // from the reader, which waits while it is full
-	out    chan Event    // to the sender; full means that it is stuck
-	split  chan struct{} // closed: one PUT per event from now on
-	finish chan struct{} // closed: close the array, nothing more will be sent
-	ended  chan error    // what became of `end`; nil: the peer has it
-	broken chan error    // a PUT of one event failed: the peer is out of reach
+	in     chan *received // from the reader, which waits while it is full
+	out    chan *Event    // to the sender; full means that it is stuck
+	split  chan struct{}  // closed: one PUT per event from now on
+	finish chan struct{}  // closed: close the array, nothing more will be sent
+	ended  chan error     // what became of `end`; nil: the peer has it
+	broken chan error     // a PUT of one event failed: the peer is out of reach
 
 	heard   atomic.Int64 // when the last byte came, in Unix nanoseconds
 	single  atomic.Bool
@@ -67,7 +67,7 @@ func (t *trunk) openLink(ctx context.Context, call, tg string, jar *cookieJar) *
 	ctx, cancel := context.WithCancel(ctx)
 	k := &link{
 		t: t, uri: call + "/events", tg: tg, jar: jar, ctx: ctx, cancel: cancel,
-		in: make(chan received, 32), out: make(chan Event, 16),
+		in: make(chan *received, 32), out: make(chan *Event, 16),
 		split: make(chan struct{}), finish: make(chan struct{}),
 		ended: make(chan error, 1), broken: make(chan error, 1),
 	}
@@ -109,7 +109,7 @@ func (k *link) silence() time.Duration {
 // dropped: pings come again, and `end` is sent on another way.
 func (k *link) post(ev Event) bool {
 	select {
-	case k.out <- ev:
+	case k.out <- &ev:
 		return true
 	default:
 		k.unheard.Add(1)
@@ -156,7 +156,7 @@ func (k *link) readAll() error {
 
 func (k *link) deliver(r received) bool {
 	select {
-	case k.in <- r:
+	case k.in <- &r:
 		return true
 	case <-k.ctx.Done():
 		return false
@@ -174,7 +174,7 @@ func (k *link) send() {
 	for {
 		select {
 		case ev := <-k.out:
-			k.sendSingle(ev)
+			k.sendSingle(*ev)
 		case <-k.finish:
 			return
 		case <-k.ctx.Done():
@@ -212,10 +212,10 @@ func (k *link) sendStream() bool {
 		select {
 		case ev := <-k.out:
 			if ev.Type == eventEnd {
-				k.ended <- k.streamEnd(w, gone, ev)
+				k.ended <- k.streamEnd(w, gone, *ev)
 				return true
 			}
-			open = w.Send(ev) == nil
+			open = w.Send(*ev) == nil
 		case err := <-gone:
 			_ = err // refused, or ended by the peer or something on the way: it is over
 			open = false

@@ -70,7 +70,7 @@ func sendEvents(ctx context.Context, c *serverCall, b *reverseByway, out *bywayW
 		var err error
 		select {
 		case ev := <-b.queue:
-			err = out.Send(ev)
+			err = out.Send(*ev)
 		case <-beat.C:
 			err = out.Beat()
 		case <-b.behind:
@@ -96,7 +96,7 @@ func sendLast(b *reverseByway, out *bywayWriter) error {
 	for {
 		select {
 		case ev := <-b.queue:
-			if err := out.Send(ev); err != nil {
+			if err := out.Send(*ev); err != nil {
 				return err
 			}
 		default:
