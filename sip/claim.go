@@ -15,12 +15,13 @@ const (
 
 // claiming is a call that is being taken over from another node, and the requests
 // that wait for it, in their order. It belongs to its mailbox.
-type claiming struct{ waiting []func() }
+type claiming struct{ waiting []func(error) }
 
 // claim asks whether a call that we do not know of is another node's, to be taken
-// over (Config.Claim). then is run in the mailbox when that is settled: then the
-// leg is there, or never will be. It tells false where nobody can be asked.
-func (m *mailbox) claim(then func()) bool {
+// over (Config.Claim). then is run in the mailbox when that is settled: the leg is
+// there, or never will be, or nobody could say. It tells false where nobody can be
+// asked.
+func (m *mailbox) claim(then func(error)) bool {
 	a := m.agent
 	if a.cfg.Claim == nil {
 		return false
@@ -32,16 +33,16 @@ func (m *mailbox) claim(then func()) bool {
 		c.waiting = append(c.waiting, then)
 		return true
 	}
-	c := &claiming{waiting: []func(){then}}
+	c := &claiming{waiting: []func(error){then}}
 	m.claims = c
 	started := a.work.Go(func() {
 		ctx, cancel := context.WithTimeout(a.base, claimTimeout)
 		defer cancel()
-		a.cfg.Claim(ctx, m.callID)
+		_, err := a.cfg.Claim(ctx, m.callID)
 		m.post(func() {
 			m.claims = nil
 			for _, f := range c.waiting {
-				f()
+				f(err)
 			}
 		})
 	})

@@ -2,6 +2,7 @@ package sip
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 
@@ -22,20 +23,23 @@ func TestRequestOfACallElsewhere(t *testing.T) {
 	var b *Agent
 	ready := make(chan struct{})
 	b = startAgent(t, newAcceptor(), tr, func(c *Config) {
-		c.Claim = func(ctx context.Context, callID string) bool {
+		c.Claim = func(ctx context.Context, callID string) (bool, error) {
 			<-ready
 			asked.Add(1)
+			if callID != rec.ID && asked.Load() == 1 {
+				return false, nil
+			}
 			if callID != rec.ID {
-				return false
+				return false, errors.New("the store is away")
 			}
 			<-gate
 			again, err := b.Resume(ctx, bridge.Resumption{LegRecord: rec, State: bridge.StateAnswered, Moved: true})
 			if err != nil {
 				t.Error(err)
-				return false
+				return false, nil
 			}
 			legs <- again
-			return true
+			return true, nil
 		}
 	})
 	close(ready)
@@ -44,6 +48,10 @@ func TestRequestOfACallElsewhere(t *testing.T) {
 	other.remote += ";tag=unknown"
 	other.do("INFO", "")
 	other.answer(481, "INFO")
+	other.do("BYE", "")
+	if res := other.answer(500, "BYE"); len(headerValues(res, "Retry-After")) != 1 {
+		t.Errorf("%s", res)
+	}
 	d.do("INFO", "")
 	d.do("OPTIONS", "") // which must not overtake it
 	d.do("INFO", "")
@@ -54,7 +62,7 @@ func TestRequestOfACallElsewhere(t *testing.T) {
 	d.answer(200, "INFO")
 	event(t, again, bridge.MediaChanged)
 	hangUp(t, d, again)
-	if n := asked.Load(); n != 2 {
+	if n := asked.Load(); n != 3 {
 		t.Errorf("asked %d times", n)
 	}
 }

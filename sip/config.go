@@ -58,8 +58,9 @@ type Config struct {
 
 	// Claim, if not nil, is asked when a request comes within a call that the
 	// agent does not know: it may be that of another node, to be taken over. It
-	// returns when the leg is resumed, or not to be had.
-	Claim func(ctx context.Context, callID string) bool
+	// returns when the leg is resumed, or not to be had; an error is that nobody
+	// could say.
+	Claim func(ctx context.Context, callID string) (found bool, err error)
 
 	// DNS is the server (host:port) that is asked for names of peers; default:
 	// those of the system.

@@ -190,10 +190,12 @@ func (m *mailbox) onRequest(req *sipgo.Request, f flow, t *trunk, broken error) 
 		m.outOfDialog(req, s, t)
 		return
 	}
-	serve := func() {
+	serve := func(err error) {
 		switch l := m.leg(localTag, remoteTag); {
 		case l != nil:
 			l.onRequest(req, s)
+		case err != nil:
+			s.refuse(refuse(500, "", pauseHeader())) // 481 would end a call that there may be
 		case req.Method == sipgo.OPTIONS:
 			m.options(s, t) // some probe with tags of dialogs that are long gone
 		default:
@@ -201,7 +203,7 @@ func (m *mailbox) onRequest(req *sipgo.Request, f flow, t *trunk, broken error) 
 		}
 	}
 	if m.claims == nil && m.leg(localTag, remoteTag) != nil || !m.claim(serve) {
-		serve()
+		serve(nil)
 	}
 }
 
