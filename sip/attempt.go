@@ -102,7 +102,11 @@ func (l *Leg) onAttemptFailed(at *attempt, err error) {
 	if at.left {
 		return
 	}
-	l.trunk.failed(at.to, failure{why: err.Error()})
+	why := err.Error()
+	if timedOut(err) {
+		why = "no answer to INVITE within " + (64 * sipgo.T1).String() // sipgo names a timer
+	}
+	l.trunk.failed(at.to, failure{why: why})
 	if !l.next() {
 		l.onSilence(err)
 	}

@@ -279,14 +279,12 @@ func TestChaos(t *testing.T) {
 			<-room
 		}
 	}
-	for done := make(chan struct{}); ; {
-		go func() { legs.Wait(); close(done) }()
-		select {
-		case <-done:
-		case <-time.After(time.Minute):
-			t.Fatal("legs are left")
-		}
-		break
+	done := make(chan struct{})
+	go func() { legs.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("legs are left")
 	}
 	for len(acc.legs) > 0 {
 		if err := c.play(<-acc.legs, true); err != nil {

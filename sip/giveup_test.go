@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"strings"
 	"testing"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -75,4 +76,19 @@ func TestPanicEndsOneCall(t *testing.T) {
 	}
 	closed(t, l)
 	hangUp(t, other, lives)
+}
+
+// What is written of a trunk that does not answer is in words, and not the name of
+// a timer.
+func TestSilenceInWords(t *testing.T) {
+	t.Parallel()
+	a, _, l, _ := dialled(t)
+	event(t, l, bridge.Ended)
+	closed(t, l)
+	standing := &a.byName["pbx"].standing
+	standing.mu.Lock()
+	defer standing.mu.Unlock()
+	if !strings.Contains(standing.why, "no answer to INVITE within") {
+		t.Errorf("%q", standing.why)
+	}
 }
