@@ -186,6 +186,7 @@ func (l *Leg) onUnoffered(r *reinvite, err error) {
 	switch {
 	case r.refresh:
 		l.notRefreshed(err)
+		l.wish()
 	case timedOut(err):
 		r.followed(errGone)
 		l.lost("a re-INVITE", "does not answer")

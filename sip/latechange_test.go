@@ -1,8 +1,11 @@
 package sip
 
 import (
+	"errors"
 	"testing"
 	"time"
+
+	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
 )
@@ -78,4 +81,25 @@ func TestEarlyChangeThatIsNeverOnRecord(t *testing.T) {
 	d.answer(200, "INVITE")
 	d.ack("")
 	end(t, p, l)
+}
+
+// What the bridge wanted while a refresh was under way is asked for also when
+// that came to nothing.
+func TestWishAfterABrokenRefresh(t *testing.T) {
+	t.Parallel()
+	d, l, _ := timed(t, Trunk{}, "Supported: timer", "Session-Expires: 1800;refresher=uas")
+	within(t, l, func(l *Leg) { l.refreshIn(0) })
+	refresh := d.request("INVITE")
+	if err := l.(*Leg).Adapt(ctx, bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU}}); err != nil {
+		t.Fatal(err)
+	}
+	within(t, l, func(l *Leg) { l.onUnoffered(l.reinvite, errors.New("the connection is gone")) })
+	wish := d.await("another re-INVITE", func(m sipgo.Message) bool {
+		return isRequest(m, "INVITE") && m.CSeq().SeqNo > refresh.CSeq().SeqNo
+	}).(*sipgo.Request)
+	d.respond(wish, 200, "OK", "", muLaw(2))
+	if ev := event(t, l, bridge.MediaChanged); ev.Plan.Speech != bridge.PCMU {
+		t.Errorf("told %+v", ev.Plan)
+	}
+	hangUp(t, d, l)
 }
