@@ -34,8 +34,8 @@ type receiver struct {
 	num     numbering
 	event   eventLine
 	hearing hearing
-	keys    *keysIn          // nil: nobody listens
-	events  [maxPayload]byte // a payload of events, as the seam has it
+	keys    *keysIn // nil: nobody listens
+	events  []byte  // a payload of events, as the seam has it; made with the first
 
 	received, duplicate, foreign, malformed, unknown, undecrypted uint64
 	lostBefore                                                    uint64 // of sources that ended
@@ -176,7 +176,8 @@ func (r *receiver) takeEvent(rtpTS, clock uint32, now time.Time) bool {
 		n.timestamp(rtpTS, now) // the speech goes on from here
 	}
 	if clock != seamEvents {
-		r.frame.Payload = rescale(r.events[:0], r.packet.Payload, clock, seamEvents)
+		r.events = rescale(r.events[:0], r.packet.Payload, clock, seamEvents)
+		r.frame.Payload = r.events
 	}
 	if p := r.packet.Payload; len(p) > 0 && int(p[0]) < len(eventKeys) {
 		if begins {
