@@ -36,6 +36,7 @@ type conn struct {
 	draining  bool // takes no new requests
 	idleSince time.Time
 
+	born        time.Time
 	pulse       pulse
 	wasDraining bool // before it fell silent
 }
@@ -145,7 +146,7 @@ func (a *authority) dialAddr(ctx context.Context, addr netip.AddrPort) (*conn, e
 		closeAll()
 		return nil, fmt.Errorf("set up HTTP/3: %w", err)
 	}
-	c := &conn{a: a, quic: qc, rt: rt, limit: maxStreams, idleSince: a.pool.cfg.Now()}
+	c := &conn{a: a, quic: qc, rt: rt, limit: maxStreams, idleSince: a.pool.cfg.Now(), born: a.pool.cfg.Now()}
 	a.pool.wg.Go(func() {
 		<-qc.Context().Done()
 		a.remove(c)

@@ -78,10 +78,13 @@ type authority struct {
 	addr    string
 	conns   []*conn
 	dialing int
-	waiting int           // requests without a slot
-	queued  int           // sessions among them
-	failed  uint64        // dials that failed, ever
-	inVain  int           // of them, how many in a row, up to now
+	waiting int    // requests without a slot
+	queued  int    // sessions among them
+	failed  uint64 // dials that failed, ever
+	inVain  int    // of them, how many in a row, up to now
+
+	connected bool // over QUIC, once
+
 	dialErr error         // of the last one
 	changed chan struct{} // closed and replaced when a slot or a connection may be had
 
@@ -379,22 +382,18 @@ func (a *authority) startDial() {
 		return
 	}
 	a.dialing++
-	eager := a.inVain == 0
+	eager := a.inVain == 0 && a.connected && !slices.ContainsFunc(a.conns, func(c *conn) bool { return !c.draining })
 	a.pool.wg.Go(func() {
+		began := a.pool.cfg.Now()
 		c, tcp, err := a.dial(a.pool.ctx, eager)
-		a.dialed(c, tcp, err)
+		for _, d := range a.dialed(c, tcp, err, a.pool.cfg.Now().Sub(began)) {
+			d.poke()
+		}
 	})
 }
 
-func (a *authority) dialed(c *conn, tcp *http.Transport, err error) {
-	for _, silent := range a.dialedTo(c, tcp, err) {
-		silent.hangUp()
-	}
-}
-
-// dialedTo enters the outcome of a dial, and returns the connections that have
-// proved to lead nowhere.
-func (a *authority) dialedTo(c *conn, tcp *http.Transport, err error) (silent []*conn) {
+// dialed enters the outcome of a dial, and returns the connections to poke.
+func (a *authority) dialed(c *conn, tcp *http.Transport, err error, took time.Duration) (poke []*conn) {
 	p := a.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -409,8 +408,8 @@ func (a *authority) dialedTo(c *conn, tcp *http.Transport, err error) (silent []
 			tcp.CloseIdleConnections()
 		}
 	case c != nil:
-		a.inVain = 0
-		silent = a.silent()
+		a.inVain, a.connected = 0, true
+		poke = a.doubted(took)
 		a.conns = append(a.conns, c)
 		a.dropTCP()
 		p.cfg.Connected(a.addr)
@@ -427,7 +426,7 @@ func (a *authority) dialedTo(c *conn, tcp *http.Transport, err error) (silent []
 		a.dialErr = err
 		a.dropTCP()
 	}
-	return silent
+	return poke
 }
 
 // dropTCP lets requests under way over TCP finish and sends the next over QUIC.

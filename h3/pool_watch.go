@@ -16,15 +16,18 @@ import (
 //
 //	silent  ──> poked ──> suspect: takes no new requests, another is dialled
 //	                         ├─ something comes: it is as good as before
-//	                         └─ the other one is there: the peer can be reached,
-//	                            and this connection does not lead to it: closed
+//	                         └─ the other one is there: poked once more; if that
+//	                            is not answered either, in several times the time
+//	                            that the other one took to come into being, this
+//	                            one does not lead to the peer any more: closed
 //
 // Of a peer that is merely slow nothing is closed: no other connection comes
-// into being either.
+// into being quickly either.
 const (
 	watchConns   = 50 * time.Millisecond
 	silentConn   = 150 * time.Millisecond // while what we send asks for an answer
 	answerWithin = 100 * time.Millisecond // and two round trips: to a poke
+	newConn      = 2 * time.Second        // others come into being beside it: the peer is busy
 )
 
 // pulse is what the watch remembers of a connection, guarded by pool.mu.
@@ -34,6 +37,7 @@ type pulse struct {
 	heard    time.Time // that one
 	poked    time.Time
 	suspect  bool
+	verdict  time.Time // when it is given up; zero: no other one is there
 }
 
 // watch looks after all connections until the pool is closed.
@@ -49,23 +53,31 @@ func (p *pool) watch() {
 		}
 		// Who was not running himself has heard nobody, whatever they said.
 		now := p.cfg.Now()
-		late := now.Sub(last) > 2*watchConns
+		late := now.Sub(last) > watchConns*3/2
 		last = now
-		for _, c := range p.listen(now, late) {
+		poke, gone := p.listen(now, late)
+		for _, c := range poke {
 			c.poke()
+		}
+		for _, c := range gone {
+			c.hangUp()
 		}
 	}
 }
 
-// listen returns the connections to poke. Where one is silent all are asked:
-// those that carry nothing at the moment are about to be used in its place.
-func (p *pool) listen(now time.Time, late bool) (poke []*conn) {
+// listen returns the connections to poke, and those that lead nowhere. Where one
+// is silent all are asked: those that carry nothing at the moment are about to be
+// used in its place.
+func (p *pool) listen(now time.Time, late bool) (poke, gone []*conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, a := range p.authorities {
 		silent := false
 		for _, c := range a.conns {
 			silent = c.listen(now, late) || silent
+			if pl := &c.pulse; pl.suspect && !pl.verdict.IsZero() && now.After(pl.verdict) {
+				gone = append(gone, c)
+			}
 		}
 		if !silent {
 			continue
@@ -77,26 +89,38 @@ func (p *pool) listen(now time.Time, late bool) (poke []*conn) {
 			}
 		}
 	}
-	return poke
+	return poke, gone
 }
 
 // listen looks at one connection, and tells whether it is silent.
 func (c *conn) listen(now time.Time, late bool) (silent bool) {
 	st, pl := c.quic.ConnectionStats(), &c.pulse
-	if st.PacketsReceived != pl.received || st.PacketsSent == pl.sent && pl.poked.IsZero() || late {
-		if pl.suspect && st.PacketsReceived != pl.received {
+	if st.PacketsReceived != pl.received {
+		if pl.suspect {
 			c.trust()
 		}
-		suspect := pl.suspect
-		*pl = pulse{received: st.PacketsReceived, sent: st.PacketsSent, heard: now, suspect: suspect}
+		*pl = pulse{received: st.PacketsReceived, sent: st.PacketsSent, heard: now}
+		return false
+	}
+	if late || st.PacketsSent == pl.sent && pl.poked.IsZero() {
+		pl.sent, pl.heard = st.PacketsSent, now
+		switch {
+		case !pl.suspect:
+			pl.poked = time.Time{}
+		case !pl.verdict.IsZero():
+			pl.verdict = pl.verdict.Add(answerWithin)
+		}
 		return false
 	}
 	switch {
+	case now.Sub(c.born) < newConn:
 	case pl.poked.IsZero():
 		// An acknowledgement asks for no answer: only now something does.
 		return now.Sub(pl.heard) >= silentConn
 	case !pl.suspect && now.Sub(pl.poked) > answerWithin+2*st.SmoothedRTT:
 		c.doubt()
+	case pl.suspect && pl.verdict.IsZero() && c.a.dialing == 0 && c.a.inVain == 0:
+		c.a.startDial() // the one that came into being was on its way before
 	}
 	return false
 }
@@ -111,25 +135,24 @@ func (c *conn) doubt() {
 	}
 }
 
+// trust takes it into use again.
 func (c *conn) trust() {
-	c.pulse.suspect, c.draining = false, c.wasDraining
+	c.draining = c.wasDraining
 	c.a.wake()
 }
 
-// silent takes the connections that do not lead to the peer any more, now that
-// another one does. The caller holds pool.mu.
-func (a *authority) silent() (gone []*conn) {
+// doubted takes the connections that are to be asked for the last time: another
+// one leads to the peer, and took so long to come into being. The caller holds
+// pool.mu.
+func (a *authority) doubted(took time.Duration) (poke []*conn) {
+	now := a.pool.cfg.Now()
 	for _, c := range a.conns {
-		if !c.pulse.suspect {
-			continue
-		}
-		if c.quic.ConnectionStats().PacketsReceived != c.pulse.received {
-			c.trust()
-		} else {
-			gone = append(gone, c)
+		if c.pulse.suspect && c.pulse.verdict.IsZero() && now.Sub(c.pulse.poked) >= took {
+			c.pulse.verdict = now.Add(max(answerWithin, 3*took))
+			poke = append(poke, c)
 		}
 	}
-	return gone
+	return poke
 }
 
 // lost is for a connection whose peer is gone without a goodbye: so may be that
