@@ -168,7 +168,7 @@ func (tc TrunkConfig) tlsConfig() *tls.Config {
 	return &tls.Config{
 		RootCAs:            tc.Roots,
 		MinVersion:         tls.VersionTLS13,
-		ClientSessionCache: tls.NewLRUClientSessionCache(8),
+		ClientSessionCache: newTickets(8),
 	}
 }
 
