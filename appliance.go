@@ -68,11 +68,11 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	a.bridge = bridge.New(bridge.Config{
+	a.bridge = bridge.New(a.shared(cfg, bridge.Config{
 		Node: cfg.Node, Policy: calls, Store: a.store, Logger: logger,
 		MaxCalls: cfg.Limits.Calls, OnEnd: a.admin.Ended,
 		Resumer: a.resumer,
-	})
+	}))
 	verifier := newIdentityVerifier(identityRoots(cfg), tlsRoots(cfg), h3.NewPublished(cfg.RIPT.Authority, a.store), peerHosts(cfg))
 	if err := a.makeSIP(cfg, verifier, logger); err != nil {
 		return nil, err
@@ -122,6 +122,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	c.Acceptor, c.Verifier, c.Store = a.admin.Count(a.bridge), verifier, a.store
 	c.Sockets = func(lc net.ListenConfig) sip.SocketOpener { return a.sockets.With(lc) }
 	c.MaxLegs, c.OnRefuse = 2*cfg.Limits.Calls, a.admin.Refused("sip")
+	c.Claim = a.claim()
 	a.sip, err = sip.New(c)
 	return err
 }

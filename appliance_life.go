@@ -41,11 +41,10 @@ func (a *appliance) restore() {
 // request before it knows its calls. The channel gets the error of the first part
 // that fails.
 func (a *appliance) start() <-chan error {
-	a.restore()
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel, a.running = cancel, make(chan struct{})
-	failed := make(chan error, 4)
-	ended := make(chan struct{}, 4)
+	failed := make(chan error, 5)
+	ended := make(chan struct{}, 5)
 	run := func(part func(context.Context) error) {
 		go func() {
 			if err := part(ctx); err != nil && ctx.Err() == nil {
@@ -54,7 +53,9 @@ func (a *appliance) start() <-chan error {
 			ended <- struct{}{}
 		}()
 	}
-	parts := 3
+	parts := 4
+	run(a.bridge.Run)
+	a.restore()
 	run(func(ctx context.Context) error {
 		return systemd.Watchdog(ctx, a.alive, func(err error) { a.logger.Warn("watchdog", "error", err) })
 	})

@@ -58,6 +58,7 @@ func (a *appliance) makeServer(ctx context.Context, cfg *configs.Config, verifie
 		Acceptor: a.admin.Count(a.bridge), OnRefuse: a.admin.Refused("ript"), Verifier: verifier, Store: a.store, Log: logger,
 		CustomerOAuth: cfg.RIPT.ClientKey.Reveal() != nil,
 		Limits:        h3.ServerLimits{Calls: cfg.Limits.Calls},
+		Claim:         a.claim(),
 	}
 	if cfg.Identity.CA != nil {
 		pair := cfg.Identity.CA.Pair.Reveal()

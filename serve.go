@@ -96,6 +96,7 @@ func (a *appliance) stop(leave bool) error {
 	} else if err := a.bridge.Shutdown(ctx); err != nil {
 		a.logger.Warn("not every call could be ended cleanly", "error", err)
 	}
+	a.goodbye()
 	ctx, cancel = context.WithTimeout(context.Background(), endParts)
 	defer cancel()
 	if err := a.close(ctx); err != nil {

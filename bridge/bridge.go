@@ -31,6 +31,11 @@ type Config struct {
 	// that has such legs. Nil where there is none.
 	Resumer func(LegRecord) Resumer
 
+	// Members says which calls this node may touch; nil: it is alone. Takers are
+	// the nodes that take calls, this one among them.
+	Members Members
+	Takers  []string
+
 	// OnEnd, if not nil, is told of every call that is over. It must not block.
 	OnEnd func(Summary)
 }
@@ -55,7 +60,13 @@ type Bridge struct {
 	paces    map[string]*pace
 	busy     map[string]int // trunk -> calls in which it takes part
 	draining bool
+	leaving  bool // and calls are left to others
 	done     sync.WaitGroup
+	claims   map[string]*claiming // by call
+
+	ledger     *ledger // nil without a cluster
+	isRestored chan struct{}
+	restored   func() // closes it, once
 
 	storeFailures atomic.Uint64
 }
@@ -71,7 +82,15 @@ func New(cfg Config) *Bridge {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Bridge{cfg: cfg, calls: make(map[string]*call), owners: make(map[Leg]*call), busy: make(map[string]int), paces: make(map[string]*pace)}
+	b := &Bridge{
+		cfg: cfg, calls: make(map[string]*call), owners: make(map[Leg]*call), busy: make(map[string]int), paces: make(map[string]*pace),
+		claims: make(map[string]*claiming), isRestored: make(chan struct{}),
+	}
+	b.restored = sync.OnceFunc(func() { close(b.isRestored) })
+	if cfg.Members != nil {
+		b.ledger = newLedger(cfg.Logger)
+	}
+	return b
 }
 
 // Use names the trunks, by their names in the policy.
@@ -112,6 +131,10 @@ func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 		b.storeFailed(err)
 		b.release(c)
 		return CauseStore.With("call from %s to %s refused, its record cannot be written: %v", info.From, info.To, err)
+	}
+	if c.gone.Load() { // the leg was let go of meanwhile
+		b.release(c)
+		return CauseStore.With("node %q hears no majority of its cluster", b.cfg.Node)
 	}
 	c.log.Info("call started", "from", info.From, "to", info.To, "trunk", info.Trunk, "via", pick.name,
 		"leg", info.ID, "identity", verdictWord(info.Identity), "attestation", info.Identity.Verdict.Attestation)
@@ -187,14 +210,16 @@ func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
 		facts.CallerName = info.Identity.Name // what was signed beats what was only said
 	}
 	return &call{
-		bridge: b,
-		log:    b.cfg.Logger.With("call", id, "trace", trace.ID),
-		a:      leg,
-		toA:    newPump(leg.Media()),
-		stop:   make(chan Cause, 1),
-		leave:  make(chan struct{}, 1),
-		asked:  make(chan request, maxRequests),
-		hops:   d.Hops,
+		bridge:  b,
+		log:     b.cfg.Logger.With("call", id, "trace", trace.ID),
+		a:       leg,
+		toA:     newPump(leg.Media()),
+		stop:    make(chan Cause, 1),
+		leave:   make(chan struct{}, 1),
+		over:    make(chan struct{}),
+		fenceUp: make(chan struct{}, 1),
+		asked:   make(chan request, maxRequests),
+		hops:    d.Hops,
 
 		numbers: [2]policy.Number{info.From, info.To},
 		rec: CallRecord{
@@ -221,6 +246,9 @@ func (b *Bridge) admit(c *call) error {
 		cause.RetryAfter = 5 * time.Second
 		return cause
 	}
+	if err := b.cutOff(c); err != nil {
+		return err
+	}
 	a, z := c.summary.TrunkA, c.summary.TrunkB
 	if err := b.full(a); err != nil {
 		return err
@@ -242,6 +270,7 @@ func (b *Bridge) release(c *call) {
 	b.disowned(c)
 	b.mu.Lock()
 	delete(b.calls, c.rec.ID)
+	close(c.over)
 	for _, trunk := range c.places {
 		b.uncount(trunk)
 	}

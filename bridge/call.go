@@ -113,6 +113,10 @@ type call struct {
 	stop         chan Cause    // from Shutdown; one element
 	leave        chan struct{} // from Leave; one element
 	gone         atomic.Bool   // another process has the call, or will have it: peers hear nothing of us
+	fenceUp      chan struct{} // one element: gone was set by others
+	over         chan struct{} // closed when the call is out of the table
+	claimed      bool          // and not on record as ours yet
+	term         uint64        // of the lease under which the call may be touched; 0 without a cluster
 	dialling     chan dialled  // one element; nil once it was received
 
 	decision   policy.Decision
@@ -195,14 +199,13 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 			over, cause = c.transferLate(ctx)
 		case w := <-c.writing:
 			c.wrote(w)
-			if c.unwritten {
-				c.startWrite(ctx)
-			}
+			c.writeOn(ctx, tick)
 		case <-tick.C:
 			over, cause = c.ticked(ctx)
 			tick.Reset(c.checkpoint())
 		case cause = <-c.stop:
 			over, cause = true, cause.EndedBy(ByBridge)
+		case <-c.fenceUp: // gone says it
 		case <-c.leave:
 			over, cause = true, c.leaving(ctx)
 		}

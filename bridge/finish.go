@@ -2,11 +2,8 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
-
-	"riptide/bridge/store"
 )
 
 // finish ends what is left of the call: the record first, then the leg that
@@ -113,12 +110,7 @@ func (c *call) waitClosed(leg Leg) {
 
 // forget removes the record of a call that is over on both sides.
 func (c *call) forget(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	if err := c.bridge.cfg.Store.Delete(ctx, store.Calls, c.rec.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
-		c.bridge.storeFailed(err)
-		c.log.Warn("the record of an ended call was not removed", "error", err)
-	}
+	c.bridge.removeRecord(ctx, c.rec.ID, c.log)
 }
 
 // Summary is a call as it was: for logs, metrics and call records.

@@ -14,7 +14,7 @@ import (
 // ends.
 func (b *Bridge) Leave(ctx context.Context) error {
 	b.mu.Lock()
-	b.draining = true
+	b.draining, b.leaving = true, true
 	for _, c := range b.calls {
 		select {
 		case c.leave <- struct{}{}:

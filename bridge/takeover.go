@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"riptide/bridge/cluster"
 	"riptide/bridge/store"
 )
 
@@ -63,6 +64,9 @@ type Restored struct {
 // call is in the table of its edges; peers of calls that do not go on are told
 // later, by calls of their own.
 func (b *Bridge) Restore(ctx context.Context) (Restored, error) {
+	if b.ledger != nil {
+		return b.restoreShared(ctx)
+	}
 	began := time.Now()
 	var r Restored
 	keys, err := b.cfg.Store.Keys(ctx, store.Calls)
@@ -173,38 +177,33 @@ var errOver = errors.New("the call could not go on")
 // errFenced says that somebody else has it.
 func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved bool) error {
 	idle := b.cfg.Now().Sub(rec.lastServed())
-	rec.Node, rec.Epoch = b.cfg.Node, rec.Epoch+1
-	value, err := rec.Encode()
-	if err == nil {
-		rev, err = b.cfg.Store.Update(ctx, store.Calls, rec.ID, value, rev)
-	}
-	if errors.Is(err, store.ErrConflict) {
-		return errFenced
-	}
+	c, err := b.own(ctx, rec, rev)
 	if err != nil {
-		b.storeFailed(err)
-		return fmt.Errorf("claim it: %w", err)
+		return err
 	}
-	c := b.remake(rec, rev)
 	cause, over := unfit(rec, idle)
 	how := Resumption{Call: rec.ID, Trace: rec.Trace, State: rec.State, Moved: moved, Idle: idle}
-	failed := c.resumeLegs(ctx, how)
+	resuming, cancel := b.whileOurs(ctx, c)
+	failed := c.resumeLegs(resuming, how)
+	cancel()
 	answered := !over
 	if !over && failed != nil {
 		over, cause = true, CauseSignallingLost.With("%v", failed).EndedBy(ByBridge)
 	}
-	b.enter(c)
+	kept := b.enter(c)
 	go func() {
 		defer b.ended(c)
 		c.resumed(context.WithoutCancel(ctx), cause, over)
 	}()
 	switch {
+	case kept != nil:
+		return kept
 	case over && answered:
 		return failed
 	case over:
 		return errOver
 	}
-	c.log.Info("call resumed", "idle", idle.Round(time.Millisecond), "epoch", rec.Epoch, "moved", moved, "a", c.a.Info().ID, "b", c.b.Info().ID)
+	c.log.Info("call resumed", "idle", idle.Round(time.Millisecond), "epoch", c.rec.Epoch, "moved", moved, "a", c.a.Info().ID, "b", c.b.Info().ID)
 	return nil
 }
 
@@ -238,12 +237,14 @@ func unfit(rec CallRecord, idle time.Duration) (Cause, bool) {
 // remake makes a call of its record. It has no legs yet.
 func (b *Bridge) remake(rec CallRecord, rev uint64) *call {
 	c := &call{
-		bridge: b,
-		log:    b.cfg.Logger.With("call", rec.ID, "trace", rec.Trace.ID),
-		stop:   make(chan Cause, 1),
-		leave:  make(chan struct{}, 1),
-		asked:  make(chan request, maxRequests),
-		rec:    rec, rev: rev, hops: rec.Hops, cancelDial: func() {},
+		bridge:  b,
+		log:     b.cfg.Logger.With("call", rec.ID, "trace", rec.Trace.ID),
+		stop:    make(chan Cause, 1),
+		leave:   make(chan struct{}, 1),
+		over:    make(chan struct{}),
+		fenceUp: make(chan struct{}, 1),
+		asked:   make(chan request, maxRequests),
+		rec:     rec, rev: rev, hops: rec.Hops, cancelDial: func() {},
 		summary: Summary{
 			ID: rec.ID, Trace: rec.Trace.ID, From: string(rec.A.From), To: string(rec.A.To),
 			TrunkA: rec.A.Trunk, ProtoA: rec.A.Protocol, Identity: rec.Identity,
@@ -337,8 +338,9 @@ func (c *call) resumeLeg(ctx context.Context, how Resumption, r LegRecord, of Pa
 	return leg, nil
 }
 
-// enter puts a call that exists already into the table, whatever its limits.
-func (b *Bridge) enter(c *call) {
+// enter puts a call that exists already into the table, whatever its limits. The
+// error says that it may not be touched any more.
+func (b *Bridge) enter(c *call) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.calls[c.rec.ID] = c
@@ -353,14 +355,29 @@ func (b *Bridge) enter(c *call) {
 		b.busy[trunk]++
 	}
 	b.done.Add(1)
-	if b.draining {
+	switch {
+	case b.leaving:
+		c.leave <- struct{}{}
+	case b.draining:
 		c.stop <- CauseShuttingDown.With("node %q is going down", b.cfg.Node)
 	}
+	if b.ledger == nil {
+		return nil
+	}
+	if lease, _ := b.cfg.Members.Lease(); !c.under(lease) {
+		c.gone.Store(true)
+		return fmt.Errorf("the call was let go of again: %w", cluster.ErrCutOff)
+	}
+	return nil
 }
 
 // resumed is the rest of the call's life.
 func (c *call) resumed(ctx context.Context, cause Cause, over bool) {
 	var last *Event
+	if c.gone.Load() {
+		c.relinquish(ctx)
+		return
+	}
 	if !over {
 		c.join()
 		c.fill()

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"time"
 
 	"riptide/bridge/store"
 )
@@ -53,9 +54,15 @@ func (c *call) startWrite(ctx context.Context) {
 		c.wrote(written{c.rev, err})
 		return
 	}
+	c.send(ctx, value)
+}
+
+// send begins to write an encoded record.
+func (c *call) send(ctx context.Context, value []byte) {
 	done := make(chan written, 1)
 	c.writing = done
 	rev := c.rev
+	c.bridge.ledger.writes(&c.rec, value, rev)
 	go func() {
 		rev, err := c.write(ctx, value, rev)
 		done <- written{rev, err}
@@ -82,12 +89,26 @@ func (c *call) awaitWrite() {
 // wrote notes the outcome of a write.
 func (c *call) wrote(w written) {
 	c.writing, c.rev = nil, w.rev
+	if w.err == nil {
+		c.claimed = false
+	}
 	switch {
 	case errors.Is(w.err, errFenced):
 		c.fenced()
 	case w.err != nil:
 		c.bridge.storeFailed(w.err)
 		c.log.Error("the call goes on, but would not survive a crash: its record was not written", "state", c.rec.State, "error", w.err)
+	}
+}
+
+// writeOn goes on after a write: with what has changed meanwhile, or soon again if
+// a call of another node is not on record as ours yet.
+func (c *call) writeOn(ctx context.Context, tick *time.Timer) {
+	switch {
+	case c.unwritten:
+		c.startWrite(ctx)
+	case c.claimed && c.rec.State == StateAnswered:
+		tick.Reset(firstCheckpoint + c.checkpoint()%(4*firstCheckpoint))
 	}
 }
 
@@ -116,7 +137,8 @@ func (c *call) write(ctx context.Context, value []byte, rev uint64) (uint64, err
 var errFenced = errors.New("another process has the call")
 
 // ours is the revision of the record, if it is this node's still. A record that
-// is gone is that of a call which its new owner has ended.
+// is gone is that of a call which its new owner has ended; one of a lower epoch
+// is of an owner before us, who did not know that we have the call.
 func (c *call) ours(ctx context.Context) (rev uint64, err error) {
 	e, err := c.bridge.cfg.Store.Get(ctx, store.Calls, c.rec.ID)
 	if errors.Is(err, store.ErrNotFound) {
@@ -126,7 +148,7 @@ func (c *call) ours(ctx context.Context) (rev uint64, err error) {
 		return 0, err
 	}
 	rec, err := DecodeRecord(e.Value)
-	if err == nil && (rec.Node != c.bridge.cfg.Node || rec.Epoch != c.rec.Epoch) {
+	if err == nil && (rec.Epoch > c.rec.Epoch || rec.Epoch == c.rec.Epoch && rec.Node != c.bridge.cfg.Node) {
 		err = errFenced
 	}
 	return e.Revision, err

@@ -1,0 +1,225 @@
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"riptide/bridge/cluster"
+	"riptide/bridge/store"
+)
+
+// The calls of a node that is gone are taken over without being asked for: many
+// peers would not notice that nobody is there, and others cannot find us. Each
+// node begins with its share of them; what nobody has taken by then it takes
+// too. That two try the same call harms nothing: one gets it.
+
+const (
+	lookEvery = 250 * time.Millisecond
+	// missedAfter is how long a node's beats are missing when its death is
+	// looked into. It is a few of them.
+	missedAfter = 700 * time.Millisecond
+	// peersFirst is how long peers that look for their call themselves have, to
+	// reach it where they come.
+	peersFirst = time.Second
+	// nextHeir is how long the one before us in the order has.
+	nextHeir = 2 * time.Second
+	// tryAgain is when a call that could not be taken over is tried again.
+	tryAgain = 5 * time.Second
+	// catchUpLimit bounds the reading of all records at the start.
+	catchUpLimit = 10 * time.Second
+)
+
+// Run keeps what a node of a cluster knows of the others' calls, lets go of its
+// own when it is cut off, and takes over those of nodes that are gone, until ctx
+// ends. It begins before Restore. Without a cluster it does nothing.
+func (b *Bridge) Run(ctx context.Context) error {
+	if b.ledger == nil {
+		<-ctx.Done()
+		return nil
+	}
+	var parts sync.WaitGroup
+	parts.Go(func() { b.ledger.follow(ctx, b.cfg.Store) })
+	parts.Go(func() { b.obeyLease(ctx) })
+	parts.Go(func() { b.lookAfter(ctx) })
+	parts.Wait()
+	return nil
+}
+
+// restoreShared is Restore in a cluster. What cannot be claimed now is tried
+// again later.
+func (b *Bridge) restoreShared(ctx context.Context) (Restored, error) {
+	began := time.Now()
+	defer b.restored()
+	reading, cancel := context.WithTimeout(ctx, catchUpLimit)
+	defer cancel()
+	select {
+	case <-b.ledger.caughtUp:
+	case <-reading.Done():
+		return Restored{}, fmt.Errorf("read which calls there were: the store has not said within %v", catchUpLimit)
+	}
+	var ids []string
+	b.ledger.each(func(id string, e *entry) {
+		if e.Node == b.cfg.Node {
+			ids = append(ids, id)
+		}
+	})
+	var resumed, ended, lost atomic.Int64
+	each(ids, takers, func(id string) {
+		switch err := b.inherit(ctx, id); {
+		case err == nil:
+			resumed.Add(1)
+		case errors.Is(err, errOver):
+			ended.Add(1)
+		case errors.Is(err, errFenced): // another node has it
+		default:
+			lost.Add(1)
+			b.couldNot(id, err)
+		}
+	})
+	return Restored{int(resumed.Load()), int(ended.Load()), int(lost.Load()), time.Since(began)}, nil
+}
+
+// couldNot says that a call was not taken over.
+func (b *Bridge) couldNot(id string, err error) {
+	b.ledger.failed(id, b.cfg.Now().Add(tryAgain))
+	if errors.Is(err, errFenced) {
+		b.cfg.Logger.Debug("call not taken over", "call", id, "why", err)
+		return
+	}
+	b.cfg.Logger.Error("a call of before could not be taken up again", "call", id, "error", err)
+}
+
+// lookAfter takes over what nobody serves, once Restore is through.
+func (b *Bridge) lookAfter(ctx context.Context) {
+	select {
+	case <-b.isRestored:
+	case <-ctx.Done():
+		return
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	missing := map[string]time.Time{} // owners that are not heard, since when
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if lease, _ := b.cfg.Members.Lease(); !lease.Held || b.Draining() {
+			continue
+		}
+		b.clearAway(ctx)
+		var taken atomic.Int64
+		each(b.due(missing), takers, func(id string) {
+			if ctx.Err() != nil || b.Draining() {
+				return
+			}
+			if err := b.inherit(ctx, id); err != nil && !errors.Is(err, errOver) {
+				b.couldNot(id, err)
+				return
+			}
+			taken.Add(1)
+		})
+		if n := taken.Load(); n > 0 {
+			b.cfg.Logger.Info("calls taken over", "calls", n)
+		}
+	}
+}
+
+// clearAway removes records of calls that ended while the store was away.
+func (b *Bridge) clearAway(ctx context.Context) {
+	each(b.ledger.unburied(b.cfg.Now()), takers, func(id string) {
+		b.removeRecord(ctx, id, b.cfg.Logger.With("call", id))
+	})
+}
+
+// due are the calls to take over now: our own that we do not serve, and those of
+// owners that are not heard, when it is our turn.
+func (b *Bridge) due(missing map[string]time.Time) []string {
+	now := b.cfg.Now()
+	heard := map[string]cluster.Node{}
+	for _, n := range b.cfg.Members.Nodes() {
+		heard[n.Name] = n
+	}
+	known := map[string]bool{b.cfg.Node: true}
+	lives := func(node string) bool {
+		lives, asked := known[node]
+		if !asked {
+			lives = b.cfg.Members.Alive(node) && heard[node].Heard <= missedAfter
+			known[node] = lives
+		}
+		return lives
+	}
+	living := []string{}
+	for _, node := range b.cfg.Takers {
+		if lives(node) {
+			living = append(living, node)
+		}
+	}
+	since := map[string]time.Time{}
+	var ids []string
+	b.mu.Lock() // before the ledger's, as everywhere
+	defer b.mu.Unlock()
+	b.ledger.each(func(id string, e *entry) {
+		switch {
+		case e.Node == b.cfg.Node:
+			if b.calls[id] == nil && now.After(e.wait) {
+				ids = append(ids, id)
+			}
+			return
+		case lives(e.Node):
+			return
+		}
+		first, ok := missing[e.Node]
+		if !ok {
+			first = now
+		}
+		since[e.Node] = first
+		if now.Sub(first) >= turn(id, b.cfg.Node, living) && now.After(e.wait) {
+			ids = append(ids, id)
+		}
+	})
+	clear(missing)
+	for node, at := range since {
+		missing[node] = at
+	}
+	return ids
+}
+
+// turn is how long a node leaves the call of a dead one to others: to its peers,
+// and to the nodes that come before it in the order of this call (rendezvous
+// hashing: the orders of all calls give each node the same share).
+func turn(call, node string, living []string) time.Duration {
+	weight := func(of string) []byte {
+		sum := sha256.Sum256([]byte(of + "\x00" + call))
+		return sum[:]
+	}
+	ours := weight(node)
+	before := 0
+	for _, other := range living {
+		if other != node && bytes.Compare(weight(other), ours) > 0 {
+			before++
+		}
+	}
+	return peersFirst + time.Duration(before)*nextHeir
+}
+
+// removeRecord removes the record of a call that has ended.
+func (b *Bridge) removeRecord(ctx context.Context, id string, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	b.ledger.bury(id, false, b.cfg.Now())
+	if err := b.cfg.Store.Delete(ctx, store.Calls, id); err != nil && !errors.Is(err, store.ErrNotFound) {
+		b.storeFailed(err)
+		log.Warn("the record of an ended call was not removed", "error", err)
+		return
+	}
+	b.ledger.bury(id, true, b.cfg.Now())
+}
