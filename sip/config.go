@@ -62,6 +62,9 @@ type Config struct {
 	// could say.
 	Claim func(ctx context.Context, callID string) (found bool, err error)
 
+	// Tap is told what goes over the wire.
+	Tap Tap
+
 	// DNS is the server (host:port) that is asked for names of peers; default:
 	// those of the system.
 	DNS string

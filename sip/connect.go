@@ -118,7 +118,7 @@ func (a *Agent) welcome(tcp net.Conn, at *socket, candidates []*trunk, stranger 
 		conn = secured
 	}
 	s := newStream(conn, at.over, t, a.originFor(t, at, addrPortOf(tcp.RemoteAddr()).Addr(), addrPortOf(tcp.LocalAddr())))
-	s.proven, s.leave = t.requires(), settle
+	s.proven, s.leave, s.tap = t.requires(), settle, &a.cfg.Tap
 	if at.over.webSocket() {
 		var err error
 		if s.ws, err = acceptWebSocket(conn, t.asks(), func() bool { return a.hold(s) }); err != nil {
@@ -288,7 +288,7 @@ func (a *Agent) open(ctx context.Context, t *trunk, over transport, peer netip.A
 		conn = secured
 	}
 	s := newStream(conn, over, t, a.originFor(t, at, peer.Addr(), addrPortOf(tcp.LocalAddr())))
-	s.proven = over.secure()
+	s.proven, s.tap = over.secure(), &a.cfg.Tap
 	if own, err := a.certificateFor(t); over == overTLS && own != nil && err == nil {
 		s.lent = true
 	}

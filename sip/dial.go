@@ -56,12 +56,16 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
 	}
 	shown := a.originOf(t)
-	media, err := a.openSession(t, shown, t.over)
+	callID := newToken() + "@" + shown.host
+	if a.cfg.Tap.Placing != nil {
+		a.cfg.Tap.Placing(PlacingLeg{callID, in})
+	}
+	media, err := a.openSession(t, callID, shown, t.over)
 	if err != nil {
 		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
 	}
 	offer := media.firstOffer(in.Media)
-	m := a.box(newToken() + "@" + shown.host)
+	m := a.box(callID)
 	l := a.newLeg(m, t, nil, media, false)
 	l.info = bridge.LegInfo{
 		ID: m.callID, Protocol: "sip", Trunk: t.Name, From: in.From, To: in.To, Hops: in.Hops,

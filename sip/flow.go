@@ -17,6 +17,7 @@ type flow interface {
 	transport() transport
 	remote() netip.AddrPort
 	self() origin // how the peer is shown us
+	here() netip.AddrPort
 	alive() bool
 }
 
@@ -57,6 +58,7 @@ func (d *datagrams) WriteMsg(msg sipgo.Message) error {
 	if len(b) > maxMessage {
 		return fmt.Errorf("send to %s: message of %d bytes does not fit into a datagram", d.peer, len(b))
 	}
+	d.agent.cfg.Tap.message(d.trunk.Name, overUDP, true, d.here(), d.peer, b)
 	if _, err := d.socket.packets.WriteToUDPAddrPort(b, d.peer); err != nil {
 		return fmt.Errorf("send to %s: %w", d.peer, err)
 	}

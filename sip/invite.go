@@ -51,7 +51,7 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 	}
 	var media *session
 	if err == nil {
-		media, err = a.openSession(t, s.flow.self(), s.flow.transport())
+		media, err = a.openSession(t, m.callID, s.flow.self(), s.flow.transport())
 	}
 	if err != nil {
 		s.refuseFor(a.refused(t, info.ID, info.From, info.To, bridge.CauseOf(err)))

@@ -240,10 +240,10 @@ func (s *session) planCopy() *bridge.MediaPlan {
 }
 
 // openSession takes an RTP port for a leg of a trunk, which is shown us as
-// origin says. over is what its signalling goes over.
-func (a *Agent) openSession(t *trunk, shown origin, over transport) (*session, error) {
+// shown says. over is what its signalling goes over.
+func (a *Agent) openSession(t *trunk, callID string, shown origin, over transport) (*session, error) {
 	pool := shown.pool
-	port, err := pool.Open(rtp.Options{Log: a.cfg.Logger})
+	port, err := pool.Open(rtp.Options{Log: a.cfg.Logger, Tap: a.cfg.Tap.Media, Leg: callID})
 	if err != nil {
 		return nil, fmt.Errorf("open RTP port: %w", err)
 	}

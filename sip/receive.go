@@ -14,6 +14,7 @@ import (
 // puts it into the mailbox of its Call-ID: from here on, messages of one call
 // keep their order.
 func (a *Agent) receive(b []byte, f flow, t *trunk) {
+	a.cfg.Tap.message(t.Name, f.transport(), false, f.here(), f.remote(), b)
 	msg, broken := parse(b)
 	if msg == nil {
 		a.counts.malformed.Add(1)

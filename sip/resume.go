@@ -213,7 +213,7 @@ func (a *Agent) reviveMedia(t *trunk, rec *recorded, r bridge.Resumption, shown 
 	if r.Moved {
 		pool = shown.pool
 	}
-	port, there, err := reopen(pool, rtp.Options{Log: a.cfg.Logger, Restore: &rec.Media, Moved: r.Moved}, rec.Video)
+	port, there, err := reopen(pool, rtp.Options{Log: a.cfg.Logger, Tap: a.cfg.Tap.Media, Leg: rec.CallID, Restore: &rec.Media, Moved: r.Moved}, rec.Video)
 	if err != nil {
 		return nil, false, fmt.Errorf("open RTP port: %w", err)
 	}

@@ -25,6 +25,7 @@ func (s *severed) transport() transport   { return s.over }
 func (s *severed) remote() netip.AddrPort { return s.peer }
 func (s *severed) self() origin           { return s.shown }
 func (s *severed) alive() bool            { return false }
+func (s *severed) here() netip.AddrPort   { return s.local }
 func (s *severed) LocalAddr() net.Addr    { return net.TCPAddrFromAddrPort(s.local) }
 
 func (s *severed) WriteMsg(sipgo.Message) error {

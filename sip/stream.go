@@ -34,6 +34,7 @@ type stream struct {
 	proven bool           // the peer has shown the certificate that the trunk wants
 	lent   bool           // we have made it and shown a certificate: the peer may use it for its requests (RFC 5923)
 	known  atomic.Bool    // somebody has proved by a password who is there
+	tap    *Tap           // nil: nobody's
 	leave  func()         // gives up the place of a stranger
 	once   sync.Once
 	gone   chan struct{}
@@ -59,7 +60,13 @@ func (s *stream) alive() bool {
 	}
 }
 
-func (s *stream) WriteMsg(msg sipgo.Message) error { return s.write(encode(msg)) }
+func (s *stream) WriteMsg(msg sipgo.Message) error {
+	b := encode(msg)
+	if s.tap != nil {
+		s.tap.message(s.trunk.Name, s.over, true, s.here(), s.peer, b)
+	}
+	return s.write(b)
+}
 
 func (s *stream) write(b []byte) error {
 	s.mu.Lock()

@@ -73,6 +73,8 @@ type Options struct {
 	Restore *State        // continue the stream of a process that is gone
 	Moved   bool          // not on the port where it was, but on another
 	Reports time.Duration // mean time between RTCP reports; 0 = 5 s
+	Tap     Tap           // nil: nobody's
+	Leg     string        // what the tap calls this port's leg
 }
 
 // Open binds a pair for audio and starts to receive. If none can be had, the error is
@@ -90,6 +92,9 @@ func (p *Pool) Open(o Options) (*Port, error) {
 	}
 	if port.reports <= 0 {
 		port.reports = reportEvery
+	}
+	if o.Tap != nil {
+		port.tap = &wiretap{o.Tap, o.Leg}
 	}
 	var err error
 	if port.audio, err = port.open(bridge.Audio, o.Restore, o.Moved); err != nil {
@@ -111,6 +116,7 @@ func (p *Port) open(kind bridge.Kind, restore *State, moved bool) (*stream, erro
 	s := p.newStream(kind)
 	s.local, s.media, s.reports = media.local(), media, reports
 	s.rc.out, s.tx.out = reports, media
+	media.tap, reports.tap = p.tap, p.tap
 	media.class(kind)
 	reports.class(kind)
 	if restore != nil {

@@ -26,6 +26,7 @@ type Port struct {
 	now     func() time.Time
 	cname   string
 	reports time.Duration
+	tap     *wiretap // nil: nobody's
 
 	audio *stream
 	video atomic.Pointer[stream]

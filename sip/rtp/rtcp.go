@@ -56,6 +56,7 @@ func (c *control) heard() (lost uint64, trip time.Duration) {
 
 // onReports takes a datagram of the socket of the reports.
 func (s *stream) onReports(b []byte, from netip.AddrPort, now time.Time) {
+	s.port.tap.saw(s.reports, from, b)
 	if isDTLS(b) {
 		if !s.dtls.onDTLS(b, from, true) {
 			s.count(&s.rx.malformed)

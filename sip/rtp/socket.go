@@ -24,6 +24,8 @@ type socket struct {
 	conn *net.UDPConn
 	raw  syscall.RawConn
 	v6   bool
+	here netip.AddrPort
+	tap  *wiretap // nil: nobody's
 
 	// What the write function below works on, kept here so that a packet costs
 	// no allocation.
@@ -49,6 +51,7 @@ func listen(addr netip.AddrPort) (*socket, error) {
 		return nil, err
 	}
 	s := &socket{conn: conn, raw: raw, v6: addr.Addr().Is6()}
+	s.here = s.local()
 	s.write = s.sendto
 	return s, nil
 }
@@ -87,6 +90,9 @@ func (s *socket) send(b []byte, to netip.AddrPort) error {
 		s.to4.Port, s.to4.Addr = int(to.Port()), ip.As4()
 	default:
 		return errFamily
+	}
+	if s.tap != nil {
+		s.tap.tap(s.tap.leg, true, s.here, to, b)
 	}
 	s.b = b
 	if err := s.raw.Write(s.write); err != nil {

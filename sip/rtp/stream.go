@@ -109,6 +109,7 @@ func (s *stream) close() {
 // onRTP takes a datagram of the media socket. Engines call it for one datagram
 // at a time, in the order of arrival.
 func (s *stream) onRTP(b []byte, from netip.AddrPort, now time.Time) {
+	s.port.tap.saw(s.media, from, b)
 	if isDTLS(b) {
 		if !s.dtls.onDTLS(b, from, false) {
 			s.count(&s.rx.malformed)
