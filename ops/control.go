@@ -36,6 +36,10 @@ type Orders struct {
 	// Drain refuses new calls, ends the process when those there are have ended by
 	// themselves, and ends what is left after a while. It goes on when ctx ends.
 	Drain func(ctx context.Context, within time.Duration) (Drained, error)
+
+	// Trace follows calls for as long as ctx lasts, and writes to what started
+	// returns (Tracer.Trace with the names of the trunks).
+	Trace func(ctx context.Context, o TraceOrder, started func(calls int) io.Writer) (dropped uint64, end string, err error)
 }
 
 // DrainOrder is the body of POST /drain.
@@ -70,6 +74,8 @@ type Control struct {
 	http    http.Server
 	path    string
 	serving sync.WaitGroup
+	closing context.Context // ends what answers for longer
+	cut     context.CancelFunc
 }
 
 // viaDir calls f with a name of the socket that is short enough for the kernel,
@@ -95,7 +101,9 @@ func NewControl(ctx context.Context, state string, orders Orders, logger *slog.L
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w (key state)", err)
 	}
+	c.closing, c.cut = context.WithCancel(context.WithoutCancel(ctx))
 	mux := http.NewServeMux()
+	mux.HandleFunc("POST /trace", c.serveTrace(orders.Trace))
 	mux.HandleFunc("POST /migrate", func(w http.ResponseWriter, r *http.Request) {
 		var order MigrateOrder
 		if !readOrder(w, r, &order) {
@@ -178,6 +186,7 @@ func readOrder(w http.ResponseWriter, r *http.Request, into any) bool {
 
 // Close lets orders end while ctx lasts, then cuts them off.
 func (c *Control) Close(ctx context.Context) error {
+	c.cut()
 	err := c.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(err, c.http.Close())
@@ -198,24 +207,12 @@ func Order(ctx context.Context, state, what string, order, into any) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	var d net.Dialer
 	if _, limited := ctx.Deadline(); !limited {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, controlLimit)
 		defer cancel()
 	}
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return viaDir(path, func(short string) (net.Conn, error) { return d.DialContext(ctx, "unix", short) })
-		},
-	}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://riptide/"+what, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(r)
+	resp, err := post(ctx, state, what, body)
 	if err != nil {
 		return orderFailed(path, what, err)
 	}
@@ -231,6 +228,23 @@ func Order(ctx context.Context, state, what string, order, into any) error {
 		return fmt.Errorf("%s: the answer of the process at %s is not understood (is it of another release?): %w", what, path, err)
 	}
 	return nil
+}
+
+// post sends an order, and returns when its answer begins.
+func post(ctx context.Context, state, what string, body []byte) (*http.Response, error) {
+	var d net.Dialer
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return viaDir(ControlSocket(state), func(short string) (net.Conn, error) { return d.DialContext(ctx, "unix", short) })
+		},
+	}}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://riptide/"+what, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	return client.Do(r)
 }
 
 func orderFailed(path, what string, err error) error {

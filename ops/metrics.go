@@ -48,6 +48,9 @@ func (s *Server) register() error {
 	}
 	parts = append(parts, s.calls.collectors()...)
 	parts = append(parts, s.store.collectors()...)
+	if s.cfg.Tracer != nil {
+		parts = append(parts, s.cfg.Tracer.collectors()...)
+	}
 	src := s.cfg.Sources
 	if src.ActiveCalls != nil {
 		parts = append(parts, prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -22,6 +22,7 @@ type Config struct {
 	Logger  *slog.Logger
 	Version string // of this release, for build_info
 	Sources Sources
+	Tracer  *Tracer // nil: nothing is traced
 }
 
 // Sources are the parts to look at. Each is called while somebody waits for
