@@ -23,6 +23,7 @@ func (d *decoder) check(c *Config) {
 	}
 	d.checkTrunks(c)
 	d.checkRoutes(c)
+	d.checkTrace(&c.Trace)
 	d.checkCluster(c)
 	d.checkPorts(c)
 }

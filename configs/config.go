@@ -26,6 +26,7 @@ type Config struct {
 	Trunks   []Trunk        `yaml:"trunks" keyed:"Name"` // in the file's order
 	Routes   []Route        `yaml:"routes"`              // in the file's order
 	Limits   Limits         `yaml:"limits"`
+	Trace    Trace          `yaml:"trace"`
 	Cluster  *Cluster       `yaml:"cluster"` // nil: this box has its store to itself
 }
 
@@ -238,6 +239,7 @@ func defaultStateDir() string {
 func (c *Config) fill() {
 	c.Cluster.fill()
 	c.SIP.fill(c.Trunks)
+	c.Trace.fill()
 	if l := c.RIPT.Listen; c.RIPT.Authority == "" && l.IsValid() && !l.Addr().IsUnspecified() && l.Port() != 0 {
 		c.RIPT.Authority = l.String()
 	}

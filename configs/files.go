@@ -54,6 +54,7 @@ func (d *decoder) loadFiles(c *Config) {
 	}
 	d.loadSIPTLS(c)
 	d.loadCluster(c)
+	d.loadTrace(&c.Trace)
 	for _, t := range c.Trunks {
 		if t.SIP != nil {
 			d.loadSIPTrunk("trunks."+t.Name+".sip", t.SIP)

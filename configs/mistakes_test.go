@@ -17,7 +17,7 @@ zebra: 1
 		`x.yaml:1:1: nod: unknown key; did you mean node?`,
 		`x.yaml:2:7: sip.lissen: unknown key; did you mean listen?`,
 		`x.yaml:2:31: sip.match: unknown key; it belongs at trunks.NAME.sip.match`,
-		`x.yaml:3:1: zebra: unknown key; known here: admin, cluster, identity, limits, log, node, ript, routes, sip, state, trunks`,
+		`x.yaml:3:1: zebra: unknown key; known here: admin, cluster, identity, limits, log, node, ript, routes, sip, state, trace, trunks`,
 	}},
 	{"one port for two", `admin: 127.0.0.1:5061
 sip:
@@ -304,7 +304,7 @@ routes:
 	{"control characters", `"\x1b[31mnode": a
 node: "a\x07"
 `, []string{
-		`x.yaml:1:1: �[31mnode: unknown key; known here: admin, cluster, identity, limits, log, node, ript, routes, sip, state, trunks`,
+		`x.yaml:1:1: �[31mnode: unknown key; known here: admin, cluster, identity, limits, log, node, ript, routes, sip, state, trace, trunks`,
 		`x.yaml:2:7: node: "a\a" is not a name; use up to 63 letters, digits, - _ and ., beginning with a letter or digit`,
 	}},
 	{"a key pasted in", `ript:
