@@ -31,6 +31,7 @@ import (
 type appliance struct {
 	store   store.Store
 	members *nodes.Members // nil without a cluster
+	tracer  *ops.Tracer
 	admin   *ops.Server
 	control *ops.Control
 	bridge  *bridge.Bridge
@@ -55,6 +56,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 			err = errors.Join(err, a.close(ctx))
 		}
 	}()
+	a.makeTracer(cfg)
 	if err := a.makeAdmin(ctx, cfg, logger); err != nil {
 		return nil, err
 	}
@@ -90,7 +92,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 	if err := a.admin.Start(ctx); err != nil {
 		return nil, err
 	}
-	if a.control, err = ops.NewControl(ctx, cfg.State, ops.Orders{Migrate: a.migrate, Drain: a.drain}, logger); err != nil {
+	if a.control, err = ops.NewControl(ctx, cfg.State, ops.Orders{Migrate: a.migrate, Drain: a.drain, Trace: a.trace(cfg.Trunks)}, logger); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -98,7 +100,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 
 func (a *appliance) makeAdmin(ctx context.Context, cfg *configs.Config, logger *slog.Logger) error {
 	admin, err := ops.New(ops.Config{
-		Listen: cfg.Admin, Logger: logger, Version: version,
+		Listen: cfg.Admin, Logger: logger, Version: version, Tracer: a.tracer,
 		Sources: ops.Sources{
 			ActiveCalls: func() int { return a.bridge.Active() },
 			SIP:         a.sipCounts,
@@ -121,6 +123,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	}
 	c.Acceptor, c.Verifier, c.Store = a.admin.Count(a.bridge), verifier, a.store
 	c.Sockets = func(lc net.ListenConfig) sip.SocketOpener { return a.sockets.With(lc) }
+	c.Tap = a.tap()
 	c.MaxLegs, c.OnRefuse = 2*cfg.Limits.Calls, a.admin.Refused("sip")
 	c.Claim = a.claim()
 	a.sip, err = sip.New(c)

@@ -128,6 +128,7 @@ func (a *appliance) close(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("some parts did not end: %w", ctx.Err()))
 		}
 	}
+	a.tracer.Close()
 	if a.admin != nil {
 		errs = append(errs, a.admin.Close(ctx))
 	}

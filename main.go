@@ -77,6 +77,7 @@ func newApp() *cli.App {
 			demoCommand(),
 			drainCommand(),
 			migrateCommand(),
+			traceCommand(),
 			conformCommand(),
 		},
 	}

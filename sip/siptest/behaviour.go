@@ -73,6 +73,7 @@ var Behaviours = []Behaviour{
 	{"facts", "what a provider says about a call (diversions, priority …)"},
 	{"sbc", "SIP to SIP: between two SIP trunks, no RIPT"},
 	{"topology", "nothing of one side is seen on the other"},
+	{"trace", "what goes over the wire, shown to Homer (HEP3), sngrep and tshark"},
 	{"bad-input", "malformed messages get their right answer"},
 }
 

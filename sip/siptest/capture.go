@@ -121,12 +121,24 @@ func (r *CaptureRun) Packets(t testing.TB) []Packet {
 	return packets
 }
 
+// File ends the capture and names its file.
+func (r *CaptureRun) File(t testing.TB) string {
+	t.Helper()
+	r.end(t)
+	return r.file
+}
+
 // Streams ends the capture and counts.
 func (r *CaptureRun) Streams(t testing.TB) []RTPStream {
 	t.Helper()
-	r.end(t)
+	return StreamsOf(t, r.File(t))
+}
+
+// StreamsOf counts in a capture of others.
+func StreamsOf(t testing.TB, file string) []RTPStream {
+	t.Helper()
 	out, err := exec.CommandContext(t.Context(), Need(t, "tshark")[0],
-		"-n", "-q", "-r", r.file, "-o", "rtp.heuristic_rtp:TRUE", "-z", "rtp,streams").Output()
+		"-n", "-q", "-r", file, "-o", "rtp.heuristic_rtp:TRUE", "-z", "rtp,streams").Output()
 	if err != nil {
 		t.Fatalf("tshark: %v", err)
 	}
