@@ -167,7 +167,7 @@ func TestTraceEnds(t *testing.T) {
 	}
 	for want, o := range map[string]TraceOrder{
 		"no call x is running":      {Call: "x", For: "1m", Size: 1},
-		`no trunk is called "ript"`: {Trunk: "ript", For: "1m", Size: 1},
+		`no SIP trunk is called "ript"`: {Trunk: "ript", For: "1m", Size: 1},
 		"exactly one":               {Trunk: "pbx", Call: "x", For: "1m", Size: 1},
 		"want exactly":              {For: "1m", Size: 1},
 		`for "soon"`:                {Trunk: "pbx", For: "soon", Size: 1},

@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -85,14 +86,14 @@ const (
 
 // Trace follows calls, and writes what goes over the wire for them as a pcap
 // capture until ctx ends, the time is over, or enough is written. started is
-// called when all is well so far. trunks are the names there are.
+// called when all is well so far. trunks are the names of SIP trunks.
 func (t *Tracer) Trace(ctx context.Context, o TraceOrder, trunks []string, started func(calls int) io.Writer) (dropped uint64, end string, err error) {
 	limit, err := o.limit()
 	if err != nil {
 		return 0, "", err
 	}
 	if o.Trunk != "" && !slices.Contains(trunks, o.Trunk) {
-		return 0, "", fmt.Errorf("no trunk is called %q: there are %s", o.Trunk, strings.Join(trunks, ", "))
+		return 0, "", fmt.Errorf("no SIP trunk is called %q: there are %s", o.Trunk, strings.Join(trunks, ", "))
 	}
 	if len(*t.captures.Load()) >= maxCaptures {
 		return 0, "", fmt.Errorf("%d traces are running already, the limit", maxCaptures)
@@ -114,6 +115,9 @@ func (t *Tracer) Trace(ctx context.Context, o TraceOrder, trunks []string, start
 	return c.lost.Load(), end, err
 }
 
+// writtenAtOnce is how much of what waits is written together.
+const writtenAtOnce = 32 << 10
+
 // write writes what the capture takes.
 func (c *capture) write(ctx context.Context, w io.Writer, limit time.Duration) (end string, err error) {
 	over := time.NewTimer(limit)
@@ -126,20 +130,31 @@ func (c *capture) write(ctx context.Context, w io.Writer, limit time.Duration) (
 	for {
 		select {
 		case p := <-c.queue:
-			if b, err = appendPacket(b[:0], p.at, p.from, p.to, p.bytes); err != nil {
+			before := len(b)
+			if b, err = appendPacket(b, p.at, p.from, p.to, p.bytes); err != nil {
 				c.lost.Add(1)
-				continue
 			}
-			if written += int64(len(b)); written > c.order.Size {
-				return "size", nil
+			full := written+int64(len(b)) > c.order.Size
+			if full {
+				b = b[:before]
+			}
+			if len(c.queue) > 0 && len(b) < writtenAtOnce && !full {
+				continue
 			}
 			if _, err := w.Write(b); err != nil {
 				return "", err
 			}
+			if full {
+				return "size", nil
+			}
+			written += int64(len(b))
+			b = b[:0]
 		case <-over.C:
-			return "time", nil
+			_, err := w.Write(b)
+			return "time", err
 		case <-ctx.Done():
-			return "stop", nil
+			_, err := w.Write(b) // when the process ends, its reader is still there
+			return "stop", err
 		}
 	}
 }
@@ -220,7 +235,8 @@ func Trace(ctx context.Context, state string, o TraceOrder, open func() (io.Writ
 		return done, fmt.Errorf("trace: %s", strings.TrimSpace(string(text)))
 	}
 	done.Running, _ = strconv.Atoi(resp.Header.Get(runningField))
-	header, err := readPcapHeader(resp.Body)
+	stream := bufio.NewReaderSize(resp.Body, writtenAtOnce)
+	header, err := readPcapHeader(stream)
 	if err != nil {
 		return done, fmt.Errorf("trace: the answer is not understood (is it of another release?): %w", err)
 	}
@@ -236,7 +252,7 @@ func Trace(ctx context.Context, state string, o TraceOrder, open func() (io.Writ
 		}
 		progress(done)
 		var payload []byte
-		if b, payload, err = readPacket(resp.Body, b); err != nil {
+		if b, payload, err = readPacket(stream, b); err != nil {
 			return ended(ctx, done, resp, err)
 		}
 		if bytes.Contains(payload[:min(len(payload), maxScanned)], []byte("SIP/2.0")) {
