@@ -241,7 +241,7 @@ func TestTraceCommandIsClear(t *testing.T) {
 	config, file := filepath.Join(p.office.dir, "riptide.yaml"), filepath.Join(dir, "a.pcap")
 	for want, args := range map[string][]string{
 		"no call 0815 is running":     {"--call", "0815", "-w", file},
-		"no trunk is called":          {"--trunk", "nobody", "-w", file},
+		"no SIP trunk is called":      {"--trunk", "nobody", "-w", file},
 		"nothing was seen of number":  {"--number", officeNumber, "--for", "10ms", "-w", file},
 		"exactly one of":              {"-w", file},
 		"where to?":                   {"--trunk", "pbx"},

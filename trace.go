@@ -30,7 +30,7 @@ func traceCommand() *cli.Command {
 			configFlag(),
 			&cli.StringFlag{Name: "call", Usage: "follow the running call with this `ID` (call= or leg= in the log)"},
 			&cli.StringFlag{Name: "number", Usage: "follow calls from or to `NUMBER`, which may be the end of one"},
-			&cli.StringFlag{Name: "trunk", Usage: "follow calls of the SIP or RIPT trunk `NAME`, and whatever else a SIP trunk says"},
+			&cli.StringFlag{Name: "trunk", Usage: "follow what is said on the SIP trunk `NAME`, and the other side of its calls"},
 			&cli.BoolFlag{Name: "media", Usage: "write RTP and RTCP, too"},
 			&cli.DurationFlag{Name: "for", Value: time.Minute, Usage: "end after `TIME`"},
 			&cli.Int64Flag{Name: "size", Value: 100, Usage: "end after so many `MB`"},
@@ -206,7 +206,9 @@ func runningCall(r bridge.Running) ops.RunningCall {
 func (a *appliance) trace(trunks []configs.Trunk) func(context.Context, ops.TraceOrder, func(int) io.Writer) (uint64, string, error) {
 	var names []string
 	for _, t := range trunks {
-		names = append(names, t.Name)
+		if t.SIP != nil {
+			names = append(names, t.Name)
+		}
 	}
 	return func(ctx context.Context, o ops.TraceOrder, started func(int) io.Writer) (uint64, string, error) {
 		a.logger.Info("a trace begins", "of", o.What(), "media", o.Media, "for", o.For)

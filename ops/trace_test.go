@@ -166,13 +166,13 @@ func TestTraceEnds(t *testing.T) {
 		t.Errorf("a file that cannot be written: %v", err)
 	}
 	for want, o := range map[string]TraceOrder{
-		"no call x is running":      {Call: "x", For: "1m", Size: 1},
+		"no call x is running":          {Call: "x", For: "1m", Size: 1},
 		`no SIP trunk is called "ript"`: {Trunk: "ript", For: "1m", Size: 1},
-		"exactly one":               {Trunk: "pbx", Call: "x", For: "1m", Size: 1},
-		"want exactly":              {For: "1m", Size: 1},
-		`for "soon"`:                {Trunk: "pbx", For: "soon", Size: 1},
-		"size 0":                    {Trunk: "pbx", For: "1m"},
-		"at least 6 digits":         {Number: "123", For: "1m", Size: 1},
+		"exactly one":                   {Trunk: "pbx", Call: "x", For: "1m", Size: 1},
+		"want exactly":                  {For: "1m", Size: 1},
+		`for "soon"`:                    {Trunk: "pbx", For: "soon", Size: 1},
+		"size 0":                        {Trunk: "pbx", For: "1m"},
+		"at least 6 digits":             {Number: "123", For: "1m", Size: 1},
 	} {
 		if _, err := Trace(t.Context(), state, o, nothing, quiet); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v", o, err)
