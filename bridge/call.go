@@ -100,6 +100,7 @@ type call struct {
 
 	writing   chan written // one element; nil while nothing is being written
 	unwritten bool         // the record has changed since
+	unsaved   bool         // the last write failed, and was complained about
 
 	a, b         Leg // b is nil until dialled
 	toA, toB     *pump

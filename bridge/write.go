@@ -90,13 +90,17 @@ func (c *call) awaitWrite() {
 func (c *call) wrote(w written) {
 	c.writing, c.rev = nil, w.rev
 	if w.err == nil {
-		c.claimed = false
+		c.claimed, c.unsaved = false, false
 	}
 	switch {
 	case errors.Is(w.err, errFenced):
 		c.fenced()
 	case w.err != nil:
 		c.bridge.storeFailed(w.err)
+		if c.unsaved {
+			return // it has been said
+		}
+		c.unsaved = true
 		c.log.Error("the call goes on, but would not survive a crash: its record was not written", "state", c.rec.State, "error", w.err)
 	}
 }
