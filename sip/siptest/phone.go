@@ -337,6 +337,7 @@ func (p *Phone) takeRequest(m request, b []byte, from *net.UDPAddr) {
 		if c := contactPattern.FindStringSubmatch(m.get("Contact", "M")); c != nil {
 			p.dialog.uri = c[1]
 		}
+		p.dialog.to = from // who may have come from elsewhere
 		reply("200 OK", tag, p.Addr(), p.describe(1, p.peer.Video != nil, number))
 	case "ACK":
 		p.talks = true
