@@ -32,7 +32,7 @@ cluster:
 const takeoverTrunks = `
 sip:
   listen: %s
-  media: {address: 127.0.0.1, ports: %s}
+  media: {address: %s, ports: 16384-17383}
 trunks:
   pbx: {sip: {peer: %s, callers: "*"}}
   carrier: {sip: {peer: %s, callers: "*"}}
@@ -63,7 +63,7 @@ func startBoxes(t *testing.T, caller, callee string) (one, two node, kill func()
 		}
 		config := fmt.Sprintf(clusterConfig, name, filepath.Join(n.dir, "state"), n.admin, at[0], at[1], at[2], certificate, private, ca.Roots, key)
 		if name != "witness" {
-			config += fmt.Sprintf(takeoverTrunks, n.sip, []string{"16384-17383", "17384-18383"}[i], caller, callee)
+			config += fmt.Sprintf(takeoverTrunks, n.sip, []string{"127.0.0.31", "127.0.0.32"}[i], caller, callee)
 		}
 		if err := os.WriteFile(filepath.Join(n.dir, setup.ConfigFile), []byte(config), 0o600); err != nil {
 			t.Fatal(err)
