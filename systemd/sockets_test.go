@@ -149,7 +149,7 @@ func must(fd int, err error) int {
 func TestHeir(t *testing.T) {
 	addr := os.Getenv("HEIR")
 	if addr == "" {
-		t.Skip("for TestSocketsAreKept")
+		return // nobody's child
 	}
 	t.Setenv("LISTEN_PID", fmt.Sprint(os.Getpid()))
 	s := Inherited()

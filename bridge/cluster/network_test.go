@@ -40,7 +40,7 @@ func address(node string) string {
 func TestNodeProcess(t *testing.T) {
 	node, dir := os.Getenv("RIPTIDE_TEST_NODE"), os.Getenv("RIPTIDE_TEST_DIR")
 	if node == "" {
-		t.Skip("the test of the network starts it")
+		return // nobody's child
 	}
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "crt"), filepath.Join(dir, "key"))
 	if err != nil {
