@@ -147,22 +147,35 @@ func readURI(text string, uri *sipgo.Uri) (err error) {
 	return nil
 }
 
-// readInvite reads the INVITE.
+// readInvite reads the INVITE. It will be answered or cancelled with header
+// fields that are written anew, so these have to say the same.
 func (r *recorded) readInvite() error {
 	if r.Invite == "" {
 		return nil
 	}
-	msg, err := parse([]byte(r.Invite))
+	req, err := r.inviteOf(r.Invite)
+	if err == nil {
+		_, err = r.inviteOf(headOf(req))
+	}
 	if err != nil {
 		return fmt.Errorf("INVITE: %w", err)
+	}
+	r.invite = req
+	return nil
+}
+
+// inviteOf reads an INVITE of this call.
+func (r *recorded) inviteOf(text string) (*sipgo.Request, error) {
+	msg, err := parse([]byte(text))
+	if err != nil {
+		return nil, err
 	}
 	req, ok := msg.(*sipgo.Request)
 	if !ok || req.Method != sipgo.INVITE || req.Via() == nil || req.From() == nil || req.To() == nil || req.CallID() == nil || req.CSeq() == nil ||
 		checkSyntax(req, nil) != nil || req.CallID().Value() != r.CallID || req.CSeq().SeqNo != r.InviteSeq || len(req.Body()) > 0 {
-		return errors.New("INVITE: not one of this call")
+		return nil, errors.New("not one of this call")
 	}
-	r.invite = req
-	return nil
+	return req, nil
 }
 
 // readMedia reads the two descriptions.
