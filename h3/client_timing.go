@@ -72,13 +72,14 @@ func (l *clientLeg) patience() time.Duration {
 }
 
 // leavePlace lets the balancer choose another node, where the one that the
-// call's cookies lead to does not serve it.
+// call's cookies lead to does not serve it. One failure is none: where nodes share
+// nothing, only that one knows the call, and it may only have stood still.
 func (l *clientLeg) leavePlace(err error) {
 	var e *requestError
-	unserved := l.failures > 1 && errors.As(err, &e) && e.Status >= http.StatusInternalServerError
+	unserved := errors.As(err, &e) && e.Status >= http.StatusInternalServerError
 	switch {
-	case !unserved && !errors.Is(err, bridge.CausePeerTimeout):
-	case l.failures <= 2:
+	case l.failures < 2, !unserved && !errors.Is(err, bridge.CausePeerTimeout):
+	case l.failures == 2:
 		l.migrate("")
 	default:
 		l.jar.Empty()
