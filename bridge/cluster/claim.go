@@ -67,7 +67,8 @@ func (m *Members) Claim(ctx context.Context, call, owner string, epoch uint64) (
 		case quiet:
 			last = fmt.Errorf("claim call %s: the nodes have begun less than %v ago", call, quietTime)
 			pause = v.Wait
-		default: // not enough answers
+		default: // not enough answers, perhaps as above: not at the same time again
+			pause = time.Duration(rand.IntN(30)) * time.Millisecond
 			last = fmt.Errorf("claim call %s: %w", call, ErrCutOff)
 		}
 		select {
@@ -91,7 +92,7 @@ func (m *Members) ask(ctx context.Context, c *claim) (verdict, error) {
 	m.mu.Lock()
 	m.attempt++
 	number := m.attempt
-	a := &attempt{tally: tally{majority: m.roll.majority(), nodes: m.cfg.Nodes, verdicts: map[string]verdict{}}, done: make(chan verdict, 1)}
+	a := &attempt{tally: newTally(m.roll.majority(), m.cfg.Nodes, *c), done: make(chan verdict, 1)}
 	m.attempts[number] = a
 	m.mu.Unlock()
 	m.send(subjectClaim, message{Kind: kindClaim, From: m.cfg.Node, Attempt: number, Claims: []claim{*c}})

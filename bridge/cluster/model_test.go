@@ -154,7 +154,7 @@ func (w *world) claim(n *node, call string) {
 		}
 		c.Owner, c.Epoch = c.Claimant, n.epochs[call]+1 // of our last term
 	}
-	t := &try{c, tally{majority: n.roll.majority(), nodes: w.names, verdicts: map[string]verdict{}}}
+	t := &try{c, newTally(n.roll.majority(), w.names, c)}
 	n.attempts[call] = t
 	process := n.roll
 	vote := func(voter *node) verdict {

@@ -252,7 +252,16 @@ func (r *roll) ours() []claim {
 type tally struct {
 	majority int
 	nodes    []string
+	owner    string             // whose the call was, unless it was the claimant's own
 	verdicts map[string]verdict // by node
+}
+
+func newTally(majority int, nodes []string, c claim) tally {
+	t := tally{majority: majority, nodes: nodes, verdicts: map[string]verdict{}}
+	if c.Owner != c.Claimant {
+		t.owner = c.Owner
+	}
+	return t
 }
 
 // count notes a verdict. Strangers and repetitions do not count.
@@ -263,9 +272,11 @@ func (t *tally) count(from string, v verdict) {
 }
 
 // result says how it stands: granted, or the reason why it cannot be any more;
-// "" = wait for more verdicts.
+// "" = wait for more verdicts. Who grants has found the owner dead: nobody waits
+// for the owner's verdict then, so that of two who ask at once both learn it at
+// once.
 func (t *tally) result() verdict {
-	yes := 0
+	yes, answered := 0, len(t.verdicts)
 	var no verdict
 	for _, v := range t.verdicts {
 		switch {
@@ -277,7 +288,10 @@ func (t *tally) result() verdict {
 			no.Wait = v.Wait
 		}
 	}
-	switch silent := len(t.nodes) - len(t.verdicts); {
+	if _, spoke := t.verdicts[t.owner]; yes > 0 && !spoke && slices.Contains(t.nodes, t.owner) {
+		answered++
+	}
+	switch silent := len(t.nodes) - answered; {
 	case yes >= t.majority:
 		return verdict{Outcome: granted}
 	case yes+silent < t.majority:

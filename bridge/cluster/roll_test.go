@@ -149,9 +149,11 @@ func TestTally(t *testing.T) {
 		"two of three":   {map[string]verdict{"a": {Outcome: granted}, "b": {Outcome: lives}, "w": {Outcome: granted}}, granted},
 		"a stranger":     {map[string]verdict{"a": {Outcome: granted}, "x": {Outcome: granted}}, ""},
 		"split":          {map[string]verdict{"a": {Outcome: granted}, "b": {Outcome: lives}, "w": {Outcome: taken}}, taken},
+		"owner is dead":  {map[string]verdict{"a": {Outcome: granted}, "w": {Outcome: taken}}, taken},
+		"owner may be":   {map[string]verdict{"w": {Outcome: taken}}, ""},
 		"two are enough": {map[string]verdict{"b": {Outcome: quiet}, "w": {Outcome: lives}}, lives},
 	} {
-		tl := tally{majority: 2, nodes: three, verdicts: map[string]verdict{}}
+		tl := newTally(2, three, claim{Owner: "b", Claimant: "a"})
 		for from, v := range tc.verdicts {
 			tl.count(from, v)
 		}
