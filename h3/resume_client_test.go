@@ -40,24 +40,7 @@ func TestClientKilledAndStartedAgain(t *testing.T) {
 			stopOut()
 			stopIn()
 			t.Logf("%s: silence of %v at the client, %v at the server", name, atOut.gap(), atIn.gap())
-			m.heard(leg, in)
-			m.carriedBy(leg, name)
-			m.carriedBy(in, name)
-			if leg.Info().ID != out.Info().ID || leg.Info().From != testFrom || leg.Info().To != testTo {
-				t.Errorf("it goes on as %+v", leg.Info())
-			}
-
-			must(t, leg.(bridge.Adapter).Adapt(t.Context(), bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU}, Digits: true}))
-			if ev := awaitKind(t, in, bridge.MediaChanged); ev.Plan == nil || ev.Plan.Speech != bridge.PCMU {
-				t.Errorf("the server changed to %+v", ev.Plan)
-			}
-			if ev := nextEvent(t, leg); ev.Kind != bridge.MediaChanged || ev.Plan.Speech != bridge.PCMU {
-				t.Errorf("the client heard %v %+v", ev.Kind, ev.Plan)
-			}
-			must(t, leg.End(t.Context(), bridge.CauseNormal))
-			if c := awaitEnded(t, in); c.Code != "normal" {
-				t.Errorf("ended with %v", c)
-			}
+			m.goesOn(leg, in, out, name)
 		})
 	}
 }

@@ -136,6 +136,34 @@ func (g *meter) gap() time.Duration {
 	return g.longest
 }
 
+// goesOn checks that a leg which was taken up again is the one of before, and that
+// everything a call can do it can still do with the one at its other end.
+func (m *mortal) goesOn(leg, other, before bridge.Leg, carrier string) {
+	m.t.Helper()
+	m.heard(leg, other)
+	m.carriedBy(leg, carrier)
+	m.carriedBy(other, carrier)
+	if leg.Info().ID != before.Info().ID || leg.Info().From != testFrom || leg.Info().To != testTo {
+		m.t.Errorf("it goes on as %+v", leg.Info())
+	}
+
+	client, server := leg, other
+	if leg.Record().Incoming {
+		client, server = other, leg
+	}
+	must(m.t, client.(bridge.Adapter).Adapt(m.t.Context(), bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU}, Digits: true}))
+	if ev := awaitKind(m.t, server, bridge.MediaChanged); ev.Plan == nil || ev.Plan.Speech != bridge.PCMU {
+		m.t.Errorf("the server changed to %+v", ev.Plan)
+	}
+	if ev := nextEvent(m.t, client); ev.Kind != bridge.MediaChanged || ev.Plan.Speech != bridge.PCMU {
+		m.t.Errorf("the client heard %v %+v", ev.Kind, ev.Plan)
+	}
+	must(m.t, leg.End(m.t.Context(), bridge.CauseNormal))
+	if c := awaitEnded(m.t, other); c.Code != "normal" {
+		m.t.Errorf("ended with %v", c)
+	}
+}
+
 // talk speaks at 50 packets a second until stop is called.
 func talk(port func() bridge.MediaPort) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())

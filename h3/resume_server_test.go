@@ -46,24 +46,7 @@ func TestServerKilledAndStartedAgain(t *testing.T) {
 			stopOut()
 			stopIn()
 			t.Logf("%s: silence of %v at the client, %v at the server", name, atOut.gap(), atIn.gap())
-			m.heard(out, again)
-			m.carriedBy(out, name)
-			m.carriedBy(again, name)
-			if again.Info().ID != in.Info().ID || again.Info().From != testFrom || again.Info().To != testTo {
-				t.Errorf("it goes on as %+v", again.Info())
-			}
-
-			must(t, out.(bridge.Adapter).Adapt(t.Context(), bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU}, Digits: true}))
-			if ev := awaitKind(t, again, bridge.MediaChanged); ev.Plan == nil || ev.Plan.Speech != bridge.PCMU {
-				t.Errorf("the server changed to %+v", ev.Plan)
-			}
-			if ev := nextEvent(t, out); ev.Kind != bridge.MediaChanged || ev.Plan.Speech != bridge.PCMU {
-				t.Errorf("the client heard %v %+v", ev.Kind, ev.Plan)
-			}
-			must(t, again.End(t.Context(), bridge.CauseNormal))
-			if c := awaitEnded(t, out); c.Code != "normal" {
-				t.Errorf("ended with %v", c)
-			}
+			m.goesOn(again, out, in, name)
 		})
 	}
 }
