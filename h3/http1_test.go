@@ -74,9 +74,6 @@ func TestHTTP1ConnectionGoesOn(t *testing.T) {
 // connection, and the answer, for as long as it likes.
 func TestHTTP1AnswerDoesNotWaitForTheBody(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("a body has ten seconds")
-	}
 	r := newRig(t)
 	for line, status := range map[string]string{
 		"POST " + strings.TrimPrefix(testTG, "https://"+testAuthority) + "/calls": "401",

@@ -240,10 +240,6 @@ func (c *chaos) play(l bridge.Leg, incoming bool) error {
 func TestChaos(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	calls := chaosCalls
-	if testing.Short() {
-		calls /= 4
-	}
 	p := newPeer(t)
 	acc := newAcceptor()
 	a := startAgent(t, acc, Trunk{Peer: p.addr().String(), RingTimeout: 2 * time.Second, Login: &Login{User: "alice", Password: "secret"}, FollowRedirects: true})
@@ -261,7 +257,7 @@ func TestChaos(t *testing.T) {
 			<-room
 		})
 	}
-	for i := range calls {
+	for i := range chaosCalls {
 		room <- struct{}{}
 		if i%2 == 0 {
 			if l, err := a.Dial(ctx, intent); err == nil {

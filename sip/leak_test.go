@@ -14,10 +14,7 @@ import (
 // emiago/sipgo#349: nothing may be left of calls that are over. Not parallel:
 // it counts the goroutines of the whole process.
 func TestNothingLeftAfterCalls(t *testing.T) {
-	calls := 2000
-	if testing.Short() {
-		calls = 200
-	}
+	const calls = 2000
 	acc := newAcceptor()
 	a := startAgent(t, acc, Trunk{})
 	p := newPeer(t)
@@ -73,10 +70,7 @@ func nothingLeft(t *testing.T, a *Agent, before int) {
 // that nobody acknowledged, a change that waits for the record, a refresh that is
 // not answered, a DTLS handshake. Not parallel either.
 func TestNothingLeftOfWhatWasInterrupted(t *testing.T) {
-	calls := 1000
-	if testing.Short() {
-		calls = 100
-	}
+	const calls = 1000
 	acc := newAcceptor()
 	a := startAgent(t, acc, Trunk{})
 	p := newPeer(t)
