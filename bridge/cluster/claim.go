@@ -92,6 +92,7 @@ func (m *Members) ask(ctx context.Context, c *claim) (verdict, error) {
 	m.mu.Lock()
 	m.attempt++
 	number := m.attempt
+	m.roll.prepare(c)
 	a := &attempt{tally: newTally(m.roll.majority(), m.cfg.Nodes, *c), done: make(chan verdict, 1)}
 	m.attempts[number] = a
 	m.mu.Unlock()
@@ -153,11 +154,13 @@ func (m *Members) onMessage(data []byte) {
 		return
 	}
 	for _, c := range msg.Claims {
-		if msg.Kind != kindVerdict && c.Claimant != msg.From {
+		if !c.saidBy(msg.From, msg.Kind) {
 			return // nobody speaks for others
 		}
 	}
 	switch msg.Kind {
+	case kindAsk, kindGiven, kindKept:
+		m.onGiving(msg)
 	case kindClaim:
 		c := msg.Claims[0]
 		m.decide(c, func(v verdict) {
@@ -178,6 +181,17 @@ func (m *Members) onMessage(data []byte) {
 		}
 		m.mu.Unlock()
 	}
+}
+
+// saidBy tells whether a message about a claim is a node's to send.
+func (c claim) saidBy(node string, k kind) bool {
+	switch k {
+	case kindVerdict:
+		return true
+	case kindGiven, kindKept:
+		return c.Owner == node
+	}
+	return c.Claimant == node
 }
 
 // count books a verdict on one of our claims.
@@ -206,7 +220,7 @@ func (m *Members) decide(c claim, answer func(verdict)) {
 		m.mu.Unlock()
 		answer(v)
 	}
-	if c.Owner == c.Claimant || c.Owner == m.cfg.Node || c.Owner == "" || m.cfg.Refused == nil {
+	if c.Owner == c.Claimant || c.Owner == m.cfg.Node || c.Owner == "" || c.Given != (word{}) || m.cfg.Refused == nil {
 		vote(time.Time{})
 		return
 	}

@@ -63,6 +63,8 @@ type Members struct {
 	attempt  uint64 // number of the last one
 	probes   map[string]*probe
 	leaving  bool
+	partner  Partner             // nil: nobody gives or gets calls
+	awaited  map[string]*awaited // answers of owners, by call
 }
 
 // Join begins to send and hear beats. Leave ends it.
@@ -77,7 +79,7 @@ func Join(cfg Config) (*Members, error) {
 	m := &Members{
 		cfg: cfg, changed: make(chan struct{}), wake: make(chan struct{}, 1),
 		roll:     newRoll(cfg.Node, cfg.Nodes, uint64(now.UnixNano()), now), // a later process has a later term
-		attempts: map[uint64]*attempt{}, probes: map[string]*probe{},
+		attempts: map[uint64]*attempt{}, probes: map[string]*probe{}, awaited: map[string]*awaited{},
 	}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.lease.Term = m.roll.term

@@ -42,6 +42,9 @@ const (
 	kindVerdict  kind = "verdict"  // the answer of one node
 	kindWithdraw kind = "withdraw" // I did not get it
 	kindHeld     kind = "held"     // I have got these
+	kindAsk      kind = "ask"      // will you give it to me?
+	kindGiven    kind = "given"    // I touch it no more; it is for you
+	kindKept     kind = "kept"     // no
 )
 
 // claim is that a node wants a call, which Owner had.
@@ -50,7 +53,8 @@ type claim struct {
 	Epoch    uint64 `json:"e"`
 	Owner    string `json:"o,omitempty"`
 	Claimant string `json:"n"`
-	Term     uint64 `json:"t"` // of the claimant
+	Term     uint64 `json:"t"`          // of the claimant; of kindGiven, of the owner
+	Given    word   `json:"g,omitzero"` // of the owner, that it touches the call no more
 }
 
 // message is what goes over subjectClaim.
@@ -60,6 +64,7 @@ type message struct {
 	Attempt uint64  `json:"a,omitempty"` // of a claim, and of the verdicts on it
 	Claims  []claim `json:"c"`           // one, or those of kindHeld
 	Verdict verdict `json:"v,omitzero"`
+	Note    string  `json:"i,omitempty"` // of kindGiven
 }
 
 func encode(v any) []byte {
@@ -93,7 +98,7 @@ func decodeMessage(data []byte) (message, error) {
 		return m, fmt.Errorf("decode message about a claim: %w", err)
 	}
 	switch m.Kind {
-	case kindClaim, kindVerdict, kindWithdraw:
+	case kindClaim, kindVerdict, kindWithdraw, kindAsk, kindGiven, kindKept:
 		if len(m.Claims) != 1 {
 			return m, fmt.Errorf("%s with %d calls", m.Kind, len(m.Claims))
 		}
@@ -104,8 +109,8 @@ func decodeMessage(data []byte) (message, error) {
 	default:
 		return m, fmt.Errorf("message of the unknown kind %.16q", m.Kind)
 	}
-	if !isName(m.From) {
-		return m, fmt.Errorf("message from %.64q", m.From)
+	if !isName(m.From) || len(m.Note) > maxName {
+		return m, fmt.Errorf("message from %.64q with a note of %d bytes", m.From, len(m.Note))
 	}
 	for _, c := range m.Claims {
 		if !isName(c.Call) || !isName(c.Claimant) || len(c.Owner) > maxName || c.Epoch == 0 {

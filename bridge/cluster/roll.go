@@ -49,6 +49,8 @@ type roll struct {
 
 	peers  map[string]*peer
 	grants map[string]grant // by call
+	gifts  map[string]gift  // calls that others gave us
+	gave   map[string]gave  // calls that we gave away
 	held   bool             // the lease, at the last look
 }
 
@@ -70,7 +72,7 @@ type grant struct {
 }
 
 func newRoll(self string, nodes []string, term uint64, now time.Time) *roll {
-	return &roll{self: self, nodes: nodes, began: now, term: term, since: now, peers: map[string]*peer{}, grants: map[string]grant{}}
+	return &roll{self: self, nodes: nodes, began: now, term: term, since: now, peers: map[string]*peer{}, grants: map[string]grant{}, gifts: map[string]gift{}, gave: map[string]gave{}}
 }
 
 // peer finds or notes a node. One that we never heard has been missing since we
@@ -156,15 +158,15 @@ func (r *roll) vote(now time.Time, c claim, refused bool) verdict {
 	if young := now.Sub(r.began); young < quietTime && len(r.nodes) > 1 {
 		return verdict{Outcome: quiet, Wait: quietTime - young}
 	}
-	owner := c.Owner
+	owner, free := c.Owner, c.Given != word{}
 	if g, ok := r.grants[c.Call]; ok {
 		again := g.Claimant == c.Claimant && c.Term >= g.Term && c.Epoch >= g.Epoch
 		if !again && c.Epoch <= g.Epoch {
 			return verdict{Outcome: taken, Owner: g.Claimant, Epoch: g.Epoch}
 		}
-		owner = g.Claimant
+		owner, free = g.Claimant, free && c.Given.covers(c.Owner, g)
 	}
-	if owner != c.Claimant {
+	if owner != c.Claimant && !free {
 		if wait := r.alive(now, owner, refused && owner == c.Owner); wait > 0 {
 			return verdict{Outcome: lives, Wait: wait, Owner: owner}
 		}
@@ -235,6 +237,7 @@ func (r *roll) learn(now time.Time, c claim) {
 // forget drops grants that are on record by now.
 func (r *roll) forget(now time.Time) {
 	maps.DeleteFunc(r.grants, func(_ string, g grant) bool { return now.Sub(g.at) > grantTime })
+	r.forgetGifts(now)
 }
 
 // ours are the calls that this process was granted.

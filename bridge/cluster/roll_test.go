@@ -195,6 +195,7 @@ func TestWithdraw(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(encode(beat{Node: "a", Term: 1, Sent: 2, Heard: map[string]echo{"b": {3, 4}}}))
 	f.Add(encode(message{Kind: kindClaim, From: "a", Attempt: 1, Claims: []claim{{Call: "1", Epoch: 2, Owner: "b", Claimant: "a"}}}))
+	f.Add(encode(message{Kind: kindGiven, From: "b", Note: "n", Claims: []claim{{Call: "1", Epoch: 2, Owner: "b", Claimant: "a", Term: 3, Given: word{3, 2}}}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, now := old("w")
 		if b, err := decodeBeat(data); err == nil {
