@@ -142,12 +142,14 @@ func (b *Bridge) own(ctx context.Context, rec CallRecord, rev uint64) (*call, er
 	if err != nil {
 		return nil, err
 	}
+	owner := rec.Node
 	rec.Node, rec.Epoch = b.cfg.Node, epoch
 	value, err := rec.Encode()
 	if err != nil {
 		return nil, err
 	}
 	c := b.remake(rec, rev)
+	c.log.Info("call claimed", "epoch", epoch, "of", owner)
 	c.term, c.claimed = lease.Term, true
 	c.send(ctx, value)
 	return c, nil

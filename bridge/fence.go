@@ -14,6 +14,12 @@ import (
 // every point; what was put on record is continued anyway, by the same way as
 // after a restart.
 
+// fencedAlone is logged when nothing of a call is sent any more. Whether two nodes
+// ever had a call at a time can be read from their logs: a node has it from "call
+// started" or "call claimed" until "call fenced", "call left" or "call ended", or
+// the end of its process.
+const fencedAlone = "call fenced: this node hears no majority of its cluster"
+
 // under tells whether the call may be touched under a lease.
 func (c *call) under(lease cluster.Lease) bool { return lease.Held && lease.Term == c.term }
 
@@ -34,6 +40,7 @@ func (b *Bridge) obeyLease(ctx context.Context) {
 // returns nothing of them is sent any more.
 func (b *Bridge) fence(lease cluster.Lease) {
 	var legs []Leg
+	var fenced []*call
 	b.mu.Lock()
 	for leg, c := range b.owners {
 		if !c.under(lease) {
@@ -44,7 +51,7 @@ func (b *Bridge) fence(lease cluster.Lease) {
 		if c.under(lease) || c.gone.Swap(true) {
 			continue
 		}
-		c.log.Warn("call fenced: this node hears no majority of its cluster")
+		fenced = append(fenced, c)
 		select {
 		case c.fenceUp <- struct{}{}:
 		default: // told already
@@ -52,6 +59,9 @@ func (b *Bridge) fence(lease cluster.Lease) {
 	}
 	b.mu.Unlock()
 	each(legs, len(legs), abandon) // at once: each may wait for its edge
+	for _, c := range fenced {
+		c.log.Warn(fencedAlone)
+	}
 }
 
 // cutOff is why a node of a cluster takes no new call now; nil = it does.

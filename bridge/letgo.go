@@ -48,8 +48,8 @@ func (c *call) fenced() {
 	if c.gone.Swap(true) {
 		return
 	}
-	c.log.Warn("call fenced: another process has taken it over", "epoch", c.rec.Epoch)
 	c.abandonLegs()
+	c.log.Warn("call fenced: another process has taken it over", "epoch", c.rec.Epoch)
 }
 
 // abandonLegs lets go of the legs that the call still has.

@@ -376,6 +376,7 @@ func (c *call) resumed(ctx context.Context, cause Cause, over bool) {
 	var last *Event
 	if c.gone.Load() {
 		c.relinquish(ctx)
+		c.log.Warn(fencedAlone)
 		return
 	}
 	if !over {
