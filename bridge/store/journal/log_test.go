@@ -57,8 +57,8 @@ func logFiles(t *testing.T, state string) []string {
 	return files
 }
 
-// TestPowerLoss: the log may end at any byte. What is complete counts, what is
-// not is cut off, and the store goes on from there.
+// TestPowerLoss: the log may end at any byte, and nothing, zeros or rubbish be behind
+// it. What is complete counts, what is not is cut off, and the store goes on from there.
 func TestPowerLoss(t *testing.T) {
 	t.Parallel()
 	state := t.TempDir()
@@ -95,18 +95,20 @@ func TestPowerLoss(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rests := [][]byte{nil, make([]byte, 40), bytes.Repeat([]byte{0xff}, 40)}
 	for end := range len(whole) + 1 {
-		for i, rest := range [][]byte{nil, make([]byte, 40), bytes.Repeat([]byte{0xff}, 40)} {
-			if (end+i)%3 != 0 && end < len(whole)-1 { // every third will do: each is a few syncs
-				continue
-			}
+		behind := rests[end%3 : end%3+1] // by turns: each is a few syncs
+		switch {
+		case end < segmentHead:
+			behind = rests[:1] // a head is written before the segment is one
+		case end >= len(whole)-1:
+			behind = rests
+		}
+		for _, rest := range behind {
 			crashed := t.TempDir()
 			name := filepath.Join(crashed, "store", "journal", filepath.Base(file))
 			if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 				t.Fatal(err)
-			}
-			if end < segmentHead && rest != nil {
-				continue // a head is written before the segment is one
 			}
 			if err := os.WriteFile(name, append(slices.Clone(whole[:end]), rest...), 0o600); err != nil {
 				t.Fatal(err)
