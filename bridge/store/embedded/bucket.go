@@ -50,8 +50,8 @@ func openBucket(ctx context.Context, js jetstream.JetStream, b store.Bucket, rep
 		Storage:                jetstream.FileStorage,
 		Replicas:               replicas,
 		Discard:                full,
-		Duplicates:             markerTTL,     // we send no message ids; the server insists on a window
-		AllowDirect:            replicas == 1, // of several any may answer, also one that lags behind
+		Duplicates:             markerTTL, // we send no message ids; the server insists on a window
+		AllowDirect:            false,     // any copy would answer, also one that lags behind
 		AllowRollup:            true,
 		DenyDelete:             true,
 		AllowMsgTTL:            true,

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -41,25 +40,13 @@ const copies = 3
 // OpenCluster opens the store of a node whose server is one of several. It waits
 // until a majority of them runs, or ctx ends.
 func OpenCluster(ctx context.Context, state string, peers Peers, log *slog.Logger) (*Store, error) {
-	dir := filepath.Join(state, "store")
-	lock, err := store.Hold(dir)
-	if err != nil {
-		return nil, err
-	}
-	s := newStore()
-	s.lock, s.late = lock, errNoMajority
-	if err := s.startCluster(ctx, dir, peers, log); err != nil {
-		_ = s.Close()
-		return nil, fmt.Errorf("open the cluster's store in %s: %w", dir, err)
-	}
-	return s, nil
+	return open(state, func(s *Store, dir string) error { return s.startCluster(ctx, dir, peers, log) })
 }
 
 // Connect opens a store that somebody else's NATS servers keep. They need
 // JetStream, and should sync every write (sync_interval: always).
 func Connect(ctx context.Context, urls string, node string, certificates *tls.Config, log *slog.Logger) (*Store, error) {
 	s := newStore()
-	s.late = errNoMajority
 	var err error
 	s.conn, err = nats.Connect(urls, append(connecting(log), nats.Name(node), nats.Secure(certificates), nats.Timeout(5*time.Second))...)
 	if err != nil {
@@ -72,9 +59,6 @@ func Connect(ctx context.Context, urls string, node string, certificates *tls.Co
 	}
 	return s, nil
 }
-
-// errNoMajority is what a call gets instead of waiting.
-var errNoMajority = fmt.Errorf("not answered within %v (does a majority of the cluster's nodes run, and reach each other on their addresses in cluster.nodes? an election takes 7 s)", writeTimeout)
 
 func (s *Store) startCluster(ctx context.Context, dir string, peers Peers, log *slog.Logger) error {
 	host, port, err := net.SplitHostPort(peers.Listen)
@@ -92,27 +76,16 @@ func (s *Store) startCluster(ctx context.Context, dir string, peers Peers, log *
 	// The server waits with its routes until it listens for clients. It does so for
 	// this process alone, on a port and with a password that nobody else knows.
 	password := rand.Text()
-	if err := s.run(&server.Options{
-		ServerName:             peers.Node,
-		Host:                   "127.0.0.1",
-		Port:                   server.RANDOM_PORT,
-		Username:               "riptide",
-		Password:               password,
-		NoSigs:                 true,
-		JetStream:              true,
-		DisableJetStreamBanner: true,
-		StoreDir:               dir,
-		SyncAlways:             true,
-		JetStreamMaxStore:      maxStore(),
-		JetStreamMaxMemory:     64 << 20, // consumers of watches, of the other nodes too
-		Routes:                 routes,
-		Cluster: server.ClusterOpts{
-			Name: "riptide", Host: host, Port: number, NoAdvertise: true,
-			TLSConfig: routeTLS(peers), TLSTimeout: 5,
-			// A node behind a wire that was cut is to be found quickly when it is mended.
-			PingInterval: time.Second, MaxPingsOut: 2,
-		},
-	}, log); err != nil {
+	opts := options(peers.Node, dir)
+	opts.Host, opts.Port, opts.Username, opts.Password = "127.0.0.1", server.RANDOM_PORT, "riptide", password
+	opts.Routes = routes
+	opts.Cluster = server.ClusterOpts{
+		Name: "riptide", Host: host, Port: number, NoAdvertise: true,
+		TLSConfig: routeTLS(peers), TLSTimeout: 5,
+		// A node behind a wire that was cut is to be found quickly when it is mended.
+		PingInterval: time.Second, MaxPingsOut: 2,
+	}
+	if err := s.run(opts, log); err != nil {
 		return err
 	}
 	if s.conn, err = nats.Connect(nats.DefaultURL, append(connecting(log), nats.InProcessServer(s.server),

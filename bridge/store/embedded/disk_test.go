@@ -9,11 +9,11 @@ import (
 	"riptide/bridge/store"
 )
 
-// TestWriteWithoutAnswer: on a full disk the server takes a write and says
-// nothing more of it. Here it is gone altogether, which looks the same.
+// TestWriteWithoutAnswer: without a majority, and on full disks, the server takes a
+// write and says nothing more of it. Here it is gone altogether, which looks the same.
 func TestWriteWithoutAnswer(t *testing.T) {
 	t.Parallel()
-	s, err := Open(context.Background(), t.TempDir(), slog.New(slog.DiscardHandler))
+	s, err := OpenAlone(context.Background(), t.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,8 +27,8 @@ func TestWriteWithoutAnswer(t *testing.T) {
 		"delete": func() error { return s.Delete(context.Background(), store.Calls, "d") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := write(); err == nil || !strings.Contains(err.Error(), "disk") {
-				t.Errorf("%v, want an error that points at the disk", err)
+			if err := write(); err == nil || !strings.Contains(err.Error(), "majority") {
+				t.Errorf("%v, want an error that points at the other nodes", err)
 			}
 		})
 	}

@@ -24,7 +24,6 @@ type Store struct {
 	streams jetstream.JetStream
 	buckets map[store.Bucket]jetstream.KeyValue
 	lock    *os.File // nil where somebody else keeps the store
-	late    error    // says why an answer may have been missing
 
 	// life ends with Close; closing guards the count of what it waits for.
 	life    context.Context
@@ -39,19 +38,19 @@ var _ store.Store = (*Store)(nil)
 // process left: 70,000 keys take a quarter of a second.
 const startTimeout = time.Minute
 
-// Open opens the store in a directory below the state directory, and makes
-// both where they are missing. The server's own log goes to log at debug.
-func Open(ctx context.Context, state string, log *slog.Logger) (*Store, error) {
+// open holds the store's directory below the state directory, makes both where
+// they are missing, and starts what keeps the store there.
+func open(state string, start func(s *Store, dir string) error) (*Store, error) {
 	dir := filepath.Join(state, "store")
 	lock, err := store.Hold(dir)
 	if err != nil {
 		return nil, err
 	}
 	s := newStore()
-	s.lock, s.late = lock, errNotWritten
-	if err := s.start(ctx, dir, log); err != nil {
+	s.lock = lock
+	if err := start(s, dir); err != nil {
 		_ = s.Close()
-		return nil, fmt.Errorf("open store %s: %w", dir, err)
+		return nil, fmt.Errorf("open the cluster's store in %s: %w", dir, err)
 	}
 	return s, nil
 }
@@ -62,34 +61,19 @@ func newStore() *Store {
 	return s
 }
 
-func (s *Store) start(ctx context.Context, dir string, log *slog.Logger) error {
-	err := s.run(&server.Options{
-		ServerName:             "riptide",
-		DontListen:             true,
+// options are those of every server of ours: what it has acknowledged is on the
+// disk.
+func options(node, dir string) *server.Options {
+	return &server.Options{
+		ServerName:             node,
 		NoSigs:                 true,
-		NoSystemAccount:        true,
 		JetStream:              true,
 		DisableJetStreamBanner: true,
 		StoreDir:               dir,
 		SyncAlways:             true,
 		JetStreamMaxStore:      maxStore(),
-		JetStreamMaxMemory:     16 << 20, // consumers of watches only
-	}, log)
-	if err != nil {
-		return err
+		JetStreamMaxMemory:     64 << 20, // consumers of watches, of the other nodes too
 	}
-	if s.conn, err = nats.Connect(nats.DefaultURL, append(connecting(log), nats.InProcessServer(s.server), nats.Name("riptide"))...); err != nil {
-		return fmt.Errorf("connect: %w", err)
-	}
-	if s.streams, err = jetstream.New(s.conn); err != nil {
-		return err
-	}
-	for _, b := range store.Buckets {
-		if s.buckets[b], err = openBucket(ctx, s.streams, b, 1); err != nil {
-			return fmt.Errorf("bucket %s: %w (is there room on the disk of the state directory?)", b, err)
-		}
-	}
-	return nil
 }
 
 // run starts the server.
@@ -152,12 +136,13 @@ func (s *Store) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// writeTimeout bounds one write, and one read. The server answers nothing to a write that the
-// disk did not take, so without it a full disk would hold every call until its
-// own patience ends, and nobody would say why.
+// writeTimeout bounds one write, and one read. Without a majority, and where the
+// disks took nothing, there is no answer at all; without a bound every call would
+// be held until its own patience ends, and nobody would say why.
 const writeTimeout = 2 * time.Second
 
-var errNotWritten = fmt.Errorf("not written within %v (is the disk of the state directory full, or failing? then mend it and restart riptide)", writeTimeout)
+// errNoMajority is what a call gets instead of waiting.
+var errNoMajority = fmt.Errorf("not answered within %v (does a majority of the cluster's nodes run, reach each other on their addresses in cluster.nodes, and have room on their disks? an election takes 7 s)", writeTimeout)
 
 // wrap says what failed, in the words of package store.
 func (s *Store) wrap(ctx context.Context, err error, doing string, b store.Bucket, key string) error {
@@ -175,7 +160,7 @@ func (s *Store) wrap(ctx context.Context, err error, doing string, b store.Bucke
 	case s.life.Err() != nil:
 		err = store.ErrClosed
 	case errors.Is(err, context.DeadlineExceeded):
-		err = s.late
+		err = errNoMajority
 	}
 	if key == "" {
 		return fmt.Errorf("%s %s: %w", doing, b, err)

@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 
@@ -9,15 +10,23 @@ import (
 	"riptide/bridge/store/storetest"
 )
 
-func open(t testing.TB, state string) *journal.Store {
-	t.Helper()
-	s, err := journal.Open(t.Context(), state, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+var kind = storetest.Kind{
+	Open: func(ctx context.Context, state string, log *slog.Logger) (store.Store, error) {
+		return journal.Open(ctx, state, log)
+	},
+	Dir:  "store/journal",
+	File: "*",
 }
 
-func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return open(t, t.TempDir()) })
-}
+func TestMain(m *testing.M) { kind.Main(m) }
+
+func TestContract(t *testing.T)      { kind.Contract(t) }
+func TestKill(t *testing.T)          { kind.Kill(t) }
+func TestReopen(t *testing.T)        { kind.Reopen(t) }
+func TestHeld(t *testing.T)          { kind.Held(t) }
+func TestDirectory(t *testing.T)     { kind.Directory(t) }
+func TestUnreadable(t *testing.T)    { kind.Unreadable(t) }
+func TestNothingLeft(t *testing.T)   { kind.NothingLeft(t) }
+func TestSoakPowerLoss(t *testing.T) { kind.PowerLoss(t) }
+
+func BenchmarkCalls(b *testing.B) { kind.Calls(b) }

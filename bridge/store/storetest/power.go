@@ -30,14 +30,19 @@ type done struct {
 // PowerLoss cuts the file of the calls at random points of its last second, as a
 // loss of power does: what was not synced is missing, zeros, or rubbish. Each
 // time the store must open, hold every write that was acknowledged before the
-// cut, and nothing that was never written. file is the pattern of the file's
-// name below the state directory.
-func PowerLoss(t *testing.T, rounds int, file string, open func(t *testing.T, state string) store.Store) {
-	t.Helper()
+// cut, and nothing that was never written. It is a dozen times, or a hundred with
+// RIPTIDE_SOAK.
+func (k Kind) PowerLoss(t *testing.T) {
+	t.Parallel()
+	rounds := 12
+	if os.Getenv("RIPTIDE_SOAK") != "" {
+		rounds = 100
+	}
+	file := filepath.Join(k.Dir, k.File)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
 	defer cancel()
 	state := t.TempDir()
-	s := open(t, state)
+	s := k.open(t, state)
 	history := powerHistory(t, ctx, s, filepath.Join(state, file))
 	image := t.TempDir() // as the disk is while the process lives
 	if err := os.CopyFS(image, os.DirFS(state)); err != nil {
@@ -58,12 +63,12 @@ func PowerLoss(t *testing.T, rounds int, file string, open func(t *testing.T, st
 				t.Fatal(err)
 			}
 			damage(t, oneFile(t, filepath.Join(after, file)), cut, how, rng)
-			s := open(t, after)
+			s := k.open(t, after)
 			checkAfter(t, ctx, s, history, cut)
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = open(t, after) // what was repaired stays so
+			s = k.open(t, after) // what was repaired stays so
 			if e := must(s.Get(ctx, store.Calls, "after"))(t); string(e.Value) != "the loss" {
 				t.Errorf("written after the loss, and read as %q", e.Value)
 			}

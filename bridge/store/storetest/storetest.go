@@ -1,4 +1,5 @@
-// Package storetest is what every store.Store has to pass.
+// Package storetest is what every store.Store has to pass, and Kind, what those
+// that keep their values on a disk have to besides.
 //
 //	storetest.Run(t, func(t *testing.T) store.Store { return store.NewMemory() })
 package storetest

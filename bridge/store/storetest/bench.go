@@ -1,4 +1,4 @@
-package embedded_test
+package storetest
 
 import (
 	"bytes"
@@ -11,12 +11,12 @@ import (
 	"riptide/bridge/store"
 )
 
-// BenchmarkCalls is what the records of calls cost: each is made, changed three
+// Calls is what the records of calls cost: each is made, changed three
 // times and removed, two dozen at once. The time the kernel and we took of the processors
 // says more than the time by the clock.
-func BenchmarkCalls(b *testing.B) {
-	s := open(b, b.TempDir())
-	defer s.Close()
+func (k Kind) Calls(b *testing.B) {
+	s := k.open(b, b.TempDir())
+	defer func() { _ = s.Close() }()
 	record := bytes.Repeat([]byte("0123456789abcdef"), 160)
 	var calls atomic.Int64
 	user, system := processors(b)

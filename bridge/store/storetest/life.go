@@ -1,4 +1,4 @@
-package journal_test
+package storetest
 
 import (
 	"bufio"
@@ -16,23 +16,48 @@ import (
 	"time"
 
 	"riptide/bridge/store"
-	"riptide/bridge/store/journal"
 )
+
+// Kind is a store that keeps its values in a state directory. Its methods are the
+// tests of what must hold whatever becomes of the process and the disk.
+type Kind struct {
+	Open func(ctx context.Context, state string, log *slog.Logger) (store.Store, error)
+	Dir  string // what it makes in the state directory
+	File string // pattern below Dir of the one file that holds the records of calls
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// open opens a store or fails the test.
+func (k Kind) open(t testing.TB, state string) store.Store {
+	t.Helper()
+	s, err := k.Open(t.Context(), state, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// Contract is Run, each test in a directory of its own.
+func (k Kind) Contract(t *testing.T) {
+	Run(t, func(t *testing.T) store.Store { return k.open(t, t.TempDir()) })
+}
 
 const writerEnv = "RIPTIDE_STORE_WRITER"
 
-// TestMain lets the test binary be the process that is killed.
-func TestMain(m *testing.M) {
+// Main lets the test binary be the process that Kill kills; it belongs into
+// TestMain.
+func (k Kind) Main(m *testing.M) {
 	if state := os.Getenv(writerEnv); state != "" {
-		write(state)
+		k.write(state)
 	}
 	os.Exit(m.Run())
 }
 
 // write creates and updates keys for ever and prints each acknowledged write.
-func write(state string) {
+func (k Kind) write(state string) {
 	ctx := context.Background()
-	s, err := journal.Open(ctx, state, slog.New(slog.DiscardHandler))
+	s, err := k.Open(ctx, state, quiet)
 	for i := 0; err == nil; i++ {
 		key := fmt.Sprintf("call-%d", i)
 		var revision uint64
@@ -49,9 +74,9 @@ func write(state string) {
 	os.Exit(1)
 }
 
-// TestKill: what was acknowledged before a process was killed is there for the
+// Kill: what was acknowledged before a process was killed is there for the
 // next one, round after round.
-func TestKill(t *testing.T) {
+func (k Kind) Kill(t *testing.T) {
 	t.Parallel()
 	state := t.TempDir()
 	acknowledged := map[string]string{}
@@ -82,7 +107,7 @@ func TestKill(t *testing.T) {
 		if len(acknowledged) < 100 {
 			t.Fatalf("round %d: only %d keys were written", round, len(acknowledged))
 		}
-		s := open(t, state)
+		s := k.open(t, state)
 		for key, value := range acknowledged {
 			e, err := s.Get(t.Context(), store.Calls, key)
 			// It may have been killed between the write and the line that tells of it.
@@ -105,10 +130,11 @@ func TestKill(t *testing.T) {
 	}
 }
 
-func TestReopen(t *testing.T) {
+// Reopen: revisions stay good, and grow on.
+func (k Kind) Reopen(t *testing.T) {
 	t.Parallel()
 	state := t.TempDir()
-	s := open(t, state)
+	s := k.open(t, state)
 	revision, err := s.Create(t.Context(), store.Certificates, "a", []byte("1"), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -116,38 +142,40 @@ func TestReopen(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, state)
-	defer s.Close()
+	s = k.open(t, state)
+	defer func() { _ = s.Close() }()
 	next, err := s.Update(t.Context(), store.Certificates, "a", []byte("2"), revision)
 	if err != nil || next <= revision {
 		t.Errorf("revision %d after %d, %v", next, revision, err)
 	}
 }
 
-func TestHeld(t *testing.T) {
+// Held: one process at a time has a directory, and the next is told which.
+func (k Kind) Held(t *testing.T) {
 	t.Parallel()
 	state := t.TempDir()
-	s := open(t, state)
-	_, err := journal.Open(t.Context(), state, slog.New(slog.DiscardHandler))
+	s := k.open(t, state)
+	_, err := k.Open(t.Context(), state, quiet)
 	if !errors.Is(err, store.ErrHeld) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
 		t.Errorf("second open: %v", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, state).Close(); err != nil {
+	if err := k.open(t, state).Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestDirectory(t *testing.T) {
+// Directory: it is made where it is missing, for its owner alone.
+func (k Kind) Directory(t *testing.T) {
 	t.Parallel()
 	state := filepath.Join(t.TempDir(), "a", "b")
 	if err := os.MkdirAll(filepath.Join(state, "store"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, state)
-	defer s.Close()
+	s := k.open(t, state)
+	defer func() { _ = s.Close() }()
 	info, err := os.Stat(filepath.Join(state, "store"))
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
@@ -156,47 +184,48 @@ func TestDirectory(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = journal.Open(t.Context(), file, slog.New(slog.DiscardHandler))
+	_, err = k.Open(t.Context(), file, quiet)
 	if !errors.Is(err, syscall.ENOTDIR) || !strings.Contains(err.Error(), "StateDirectory=riptide") {
 		t.Errorf("state in a file: %v", err)
 	}
 }
 
-// TestUnreadable: damage is an error, not a crash and not an empty store.
-func TestUnreadable(t *testing.T) {
+// Unreadable: damage is an error, not a crash and not an empty store.
+func (k Kind) Unreadable(t *testing.T) {
 	t.Parallel()
 	state := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(state, "store"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(state, "store", "journal"), []byte("x"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(state, k.Dir), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := journal.Open(t.Context(), state, slog.New(slog.DiscardHandler))
+	s, err := k.Open(t.Context(), state, quiet)
 	if err == nil {
-		s.Close()
+		_ = s.Close()
 		t.Fatal("opened")
 	}
 	if errors.Is(err, store.ErrHeld) {
 		t.Error(err)
 	}
-	if err := os.Remove(filepath.Join(state, "store", "journal")); err != nil {
+	if err := os.Remove(filepath.Join(state, k.Dir)); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, state).Close(); err != nil { // the failure gave the lock back
+	if err := k.open(t, state).Close(); err != nil { // the failure gave the lock back
 		t.Error(err)
 	}
 }
 
-// TestNothingLeft is not parallel: it counts the goroutines of the process.
-func TestNothingLeft(t *testing.T) {
+// NothingLeft: a store that was closed leaves nothing behind. It is not parallel:
+// it counts the goroutines of the process.
+func (k Kind) NothingLeft(t *testing.T) {
 	state := t.TempDir()
-	if err := open(t, state).Close(); err != nil { // what starts once and stays
+	if err := k.open(t, state).Close(); err != nil { // what starts once and stays
 		t.Fatal(err)
 	}
 	before, sockets := runtime.NumGoroutine(), openSockets(t)
 	for range 3 {
-		s := open(t, state)
+		s := k.open(t, state)
 		for range 20 {
 			ctx, cancel := context.WithCancel(t.Context())
 			changes, err := s.Watch(ctx, store.Calls)
@@ -231,10 +260,7 @@ func openSockets(t *testing.T) int {
 	t.Helper()
 	links, err := filepath.Glob("/proc/self/fd/*")
 	if err != nil || len(links) == 0 {
-		if runtime.GOOS == "linux" {
-			t.Fatal("/proc/self/fd is missing: mount procfs")
-		}
-		t.Skip("sockets are counted in /proc/self/fd, which is Linux's")
+		t.Fatal("sockets are counted in /proc/self/fd, which is Linux's: mount procfs")
 	}
 	n := 0
 	for _, link := range links {
