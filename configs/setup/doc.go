@@ -8,6 +8,8 @@
 //
 //	Options --> Create --> ca.crt tls.crt tls.key client.key client.pub stir-ca.crt stir-ca.key
 //
+//	Nodes --> CreateNodes --> nodes-ca.crt cluster.key, and NAME.crt NAME.key of each box that shares a store
+//
 // A peer needs three of them, none of them secret: ca.crt, client.pub and
 // stir-ca.crt.
 package setup
