@@ -134,7 +134,7 @@ func selfClient(c *cli.Context, dir string) (*conform.Report, error) {
 		return nil, err
 	}
 	defer n.stop()
-	if err := n.node.waitTrunks(c.Context, n.Admin); err != nil {
+	if err := n.node.waitTrunks(c.Context); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(c.Context)
@@ -181,7 +181,7 @@ func (n *conformNode) start(ctx context.Context, l *conform.Listener) error {
 	if err := os.WriteFile(filepath.Join(n.Dir, setup.ConfigFile), text.Bytes(), 0o600); err != nil {
 		return fmt.Errorf("configure %s: %w", n.Name, err)
 	}
-	if n.node, err = startNode(ctx, n.Dir, n.Name); err != nil {
+	if n.node, err = startNode(ctx, demoSide{Name: n.Name, Node: n.Name, Dir: n.Dir, Admin: n.Admin}); err != nil {
 		n.stop()
 		return err
 	}
@@ -201,7 +201,7 @@ func (n *conformNode) startTelephones() error {
 	n.board = bridgetest.Everybody(conformBase)
 	n.board.Numbers["4711@private.test"] = &bridgetest.Answerer{Hz: toneCarrier}
 	verifier := newIdentityVerifier(roots, tls, h3.Published{}, []string{"localhost"})
-	if n.agent, err = telephoneAgent("127.0.0.1", n.Name, n.SIP, n.board, verifier); err != nil {
+	if n.agent, err = telephoneAgent("127.0.0.1", []sip.Trunk{{Name: n.Name, Peer: n.SIP, AllowUnverified: true}}, n.board, verifier); err != nil {
 		return fmt.Errorf("telephones behind %s: %w", n.Name, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

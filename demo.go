@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -31,7 +32,10 @@ func demoCommand() *cli.Command {
 			&cli.BoolFlag{Name: "call", Usage: "place one call in each direction, judge what was heard, and exit"},
 			&cli.BoolFlag{Name: "failover", Usage: "place calls, do them harm (--fault), print for how long each end heard nothing, and exit"},
 			&cli.IntFlag{Name: "calls", Value: 1, Usage: "how many `CALLS` --failover places"},
-			&cli.StringFlag{Name: "fault", Value: faultServer, Usage: "what --failover does: " + faultWords()},
+			&cli.StringFlag{Name: "fault", Value: "kill-server", Usage: "what --failover does: " + faultWords()},
+			&cli.IntFlag{Name: "nodes", Usage: "how many `NODES` of the telco take calls in --failover: 1, or 2 that share a store, with a witness, behind a balancer; two of the office too where the fault hits that (default: 2 if a balancer is found)"},
+			&cli.StringFlag{Name: "balancer", Usage: "the balancer before two nodes: " + balancerWords() + " (default: the first that is found)"},
+			&cli.DurationFlag{Name: "listen", Value: failoverAfter, Usage: "for how `LONG` every end has to hear without a pause in --failover, after the fault"},
 			&cli.BoolFlag{Name: "json", Usage: "write the outcome of --failover as JSON"},
 			&cli.BoolFlag{Name: "tcp", Usage: "reach --to and --from over TCP"},
 			&cli.StringFlag{Name: "media", Value: "auto", Usage: "how media cross HTTP/3: `auto` (the best that works), trunk, webtransport, striped or put-get"},
@@ -48,8 +52,9 @@ type demo struct {
 	out           io.Writer
 	dir           string
 	office, telco demoSide
-	nodes         []*demoNode
-	pbx, carrier  *telephone // nil where a flag names a real peer
+	nodes         []*demoNode // each that was started, as it is now
+	front         *demoFront  // the balancer before the telco; nil = none
+	pbx, carrier  *telephone  // nil where a flag names a real peer
 }
 
 func runDemo(c *cli.Context) (err error) {
@@ -57,7 +62,7 @@ func runDemo(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d, err := newDemo(c)
+	d, err := newDemo(c, f)
 	if err != nil {
 		return err
 	}
@@ -65,11 +70,11 @@ func runDemo(c *cli.Context) (err error) {
 		defer func() { _ = os.RemoveAll(d.dir) }()
 	}
 	defer d.stop()
-	if err := d.start(c.Context); err != nil {
-		return err
-	}
 	if c.Bool("failover") {
 		return d.failover(c.Context, f)
+	}
+	if err := d.start(c.Context); err != nil {
+		return err
 	}
 	d.explain()
 	if c.Bool("call") {
@@ -79,7 +84,7 @@ func runDemo(c *cli.Context) (err error) {
 }
 
 // newDemo looks at the flags and finds addresses for everything.
-func newDemo(c *cli.Context) (*demo, error) {
+func newDemo(c *cli.Context, f failover) (*demo, error) {
 	d := &demo{out: c.App.Writer}
 	var err error
 	if d.dir, err = demoDir(c.String("dir")); err != nil {
@@ -98,7 +103,7 @@ func newDemo(c *cli.Context) (*demo, error) {
 		side *demoSide
 		flag string
 	}{{&d.office, "sip"}, {&d.telco, "telco-sip"}} {
-		s.side.Dir = filepath.Join(d.dir, s.side.Name)
+		s.side.Dir, s.side.Node = filepath.Join(d.dir, s.side.Name), s.side.Name
 		s.side.Numbers, s.side.Media, s.side.LogLevel = demoNumbers, c.String("media"), level
 		s.side.SIPTransport = "udp"
 		if s.side.SIPPeer != "" && c.Bool("tcp") {
@@ -108,14 +113,19 @@ func newDemo(c *cli.Context) (*demo, error) {
 			return nil, err
 		}
 	}
-	if c.Bool("failover") { // ports that nobody takes meanwhile, of another demo least of all
-		d.office.Ports, d.telco.Ports = "12000-13999", "14000-15999"
-	}
 	if err := d.checkLoops(); err != nil {
 		return nil, err
 	}
+	if c.Bool("failover") {
+		if err := d.layOut(f); err != nil {
+			return nil, err
+		}
+	}
 	d.office.PeerRIPT, d.office.PeerDir = d.telco.RIPT, d.telco.Dir
 	d.telco.PeerRIPT, d.telco.PeerDir = d.office.RIPT, d.office.Dir
+	if d.front != nil {
+		d.telco.PeerRIPT = "" // nobody calls the office, which has no balancer
+	}
 	return d, nil
 }
 
@@ -160,6 +170,7 @@ func (s *demoSide) addresses(flag, addr string) error {
 	if s.RIPT, err = freeAddr(host); err != nil {
 		return err
 	}
+	s.Listen = s.RIPT
 	if s.Admin, err = freeAddr("127.0.0.1"); err != nil {
 		return err
 	}
@@ -210,20 +221,25 @@ func (d *demo) start(ctx context.Context) error {
 	if d.pbx, err = d.telephoneFor(&d.office, tonePBX); err != nil {
 		return err
 	}
-	for _, s := range []demoSide{d.office, d.telco} {
+	office, telco := d.office.boxes(), d.telco.boxes()
+	for _, s := range slices.Concat(office, telco) {
 		if err := s.configure(); err != nil {
 			return err
 		}
 	}
-	for _, s := range []demoSide{d.office, d.telco} {
-		n, err := startNode(ctx, s.Dir, s.Name)
-		if err != nil {
+	if err := d.startNodes(ctx, telco); err != nil {
+		return err
+	}
+	if d.front != nil {
+		if err := d.front.start(ctx); err != nil {
 			return err
 		}
-		d.nodes = append(d.nodes, n)
 	}
-	for i, s := range []demoSide{d.office, d.telco} {
-		if err := d.nodes[i].waitTrunks(ctx, s.Admin); err != nil {
+	if err := d.startNodes(ctx, office); err != nil {
+		return err
+	}
+	for _, n := range d.nodes {
+		if err := n.waitTrunks(ctx); err != nil {
 			return err
 		}
 	}
@@ -232,8 +248,13 @@ func (d *demo) start(ctx context.Context) error {
 
 // stop ends everything, the nodes first: they hang up what still runs.
 func (d *demo) stop() {
+	var nodes sync.WaitGroup
 	for _, n := range d.nodes {
-		n.stop()
+		nodes.Go(n.stop)
+	}
+	nodes.Wait()
+	if d.front != nil {
+		d.front.stop()
 	}
 	for _, t := range []*telephone{d.pbx, d.carrier} {
 		if t != nil {
@@ -261,7 +282,7 @@ Logs: %s, %s
 		d.office.SIP, d.office.RIPT, d.telco.SIP, d.telco.RIPT,
 		peerName(d.carrier, d.telco), user, d.office.SIP,
 		peerName(d.pbx, d.office), user, d.telco.SIP, demoNumbers,
-		d.nodes[0].log, d.nodes[1].log)
+		d.node("office").log, d.node("telco").log)
 }
 
 func peerName(t *telephone, s demoSide) string {
@@ -274,13 +295,14 @@ func peerName(t *telephone, s demoSide) string {
 // wait runs until the user has had enough, or a node is gone.
 func (d *demo) wait(ctx context.Context) error {
 	fmt.Fprintln(d.out, "\nRunning. Ctrl-C ends it.")
+	office, telco := d.node("office"), d.node("telco")
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(d.out, "Ending calls and stopping.")
 		return nil
-	case <-d.nodes[0].exited:
-		return fmt.Errorf("the office ended by itself: %v\n%s", d.nodes[0].err, d.nodes[0].lastLog())
-	case <-d.nodes[1].exited:
-		return fmt.Errorf("the telco ended by itself: %v\n%s", d.nodes[1].err, d.nodes[1].lastLog())
+	case <-office.exited:
+		return fmt.Errorf("the office ended by itself: %v\n%s", office.err, office.lastLog())
+	case <-telco.exited:
+		return fmt.Errorf("the telco ended by itself: %v\n%s", telco.err, telco.lastLog())
 	}
 }

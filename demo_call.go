@@ -97,7 +97,7 @@ func (d *demo) table(results []demoResult) error {
 	}
 	if bad > 0 || len(results) == 0 {
 		return fmt.Errorf("%d of %d calls were not as they should be\noffice log:\n%s\ntelco log:\n%s",
-			bad, len(results), d.nodes[0].lastLog(), d.nodes[1].lastLog())
+			bad, len(results), d.node("office").lastLog(), d.node("telco").lastLog())
 	}
 	fmt.Fprintln(d.out, "\nBoth ends heard each other in every call, over HTTP/3, from a verified caller.")
 	return nil

@@ -6,91 +6,91 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"riptide/bridge"
 	"riptide/bridge/bridgetest"
 )
 
-// The faults of --failover. The office is the RIPT client of its calls, the
-// telco the server.
-const (
-	faultServer  = "kill-server"
-	faultClient  = "kill-client"
-	faultRestart = "restart"
-)
-
-var faults = []struct{ word, does string }{
-	{faultServer, "kill -9 of the telco, started again at once"},
-	{faultClient, "kill -9 of the office, started again at once"},
-	{faultRestart, "what systemctl restart does, of either, one after the other"},
-}
-
-func faultWords() string {
-	var words []string
-	for _, f := range faults {
-		words = append(words, fmt.Sprintf("`%s` (%s)", f.word, f.does))
-	}
-	return strings.ReplaceAll(strings.Join(words, ", "), "`", "")
-}
-
 // Times of a failover.
 const (
-	failoverRate   = 20                     // calls a second
-	failoverBefore = 2 * time.Second        // of speech before the fault
-	failoverAfter  = 2 * time.Second        // and after, when every end hears again
-	failoverBack   = 20 * time.Second       // which it does by then, or the call is lost
-	failoverHears  = 300 * time.Millisecond // without sound: who hears does not miss as much
-	failoverMax    = 200                    // calls: this process plays and records both ends of each
-	failoverLimit  = 80 * time.Second
+	failoverRate   = 20              // calls a second
+	failoverBefore = 2 * time.Second // of speech before the fault
+	failoverAfter  = 3 * time.Second // and after, in which every end hears all the time
+	failoverMax    = 200             // calls: this process plays and records both ends of each
+	failoverLimit  = 5 * time.Minute
 )
 
 // failover is what the flags say of it.
 type failover struct {
-	calls int
-	fault string
-	json  bool
+	calls        int
+	fault        demoFault
+	json         bool
+	listen       time.Duration
+	nodes        int
+	balancer     string // "" with one node
+	balancerPath string
 }
 
-func failoverFlags(c *cli.Context) (failover, error) {
-	f := failover{c.Int("calls"), c.String("fault"), c.Bool("json")}
+// failoverOnly are flags that mean nothing without --failover.
+var failoverOnly = []string{"calls", "fault", "json", "nodes", "balancer", "listen"}
+
+func failoverFlags(c *cli.Context) (f failover, err error) {
 	if !c.Bool("failover") {
-		for _, name := range []string{"calls", "fault", "json"} {
+		for _, name := range failoverOnly {
 			if c.IsSet(name) {
 				return f, fmt.Errorf("--%s is of --failover; give that too", name)
 			}
 		}
 		return f, nil
 	}
-	known := slices.ContainsFunc(faults, func(k struct{ word, does string }) bool { return k.word == f.fault })
+	f = failover{calls: c.Int("calls"), json: c.Bool("json"), listen: c.Duration("listen"), nodes: c.Int("nodes")}
+	if f.fault, err = findFault(c.String("fault")); err != nil {
+		return f, err
+	}
 	switch {
-	case !known:
-		return f, fmt.Errorf("--fault %q: want one of %s", f.fault, faultWords())
 	case f.calls < 1 || f.calls > failoverMax:
 		return f, fmt.Errorf("--calls %d: want 1 to %d", f.calls, failoverMax)
+	case f.listen < failoverAfter || f.listen > time.Minute:
+		return f, fmt.Errorf("--listen %v: want %v to %v", f.listen, failoverAfter, time.Minute)
 	case c.String("to") != "" || c.String("from") != "" || c.Bool("call"):
 		return f, errors.New("--failover measures at both of its own telephones: leave out --to, --from and --call")
 	}
-	return f, nil
+	for _, name := range []string{"sip", "telco-sip"} {
+		if c.IsSet(name) && !strings.HasSuffix(c.String(name), ":0") {
+			return f, fmt.Errorf("--%s %s: --failover takes addresses of its own on loopback; leave it out", name, c.String(name))
+		}
+	}
+	return f, f.chooseNodes(c.String("balancer"), c.IsSet("nodes"))
 }
 
-// failoverResult is what came of it.
-type failoverResult struct {
-	Fault string `json:"fault"`
-	Calls int    `json:"calls"`
-	Lost  int    `json:"lost"`
-	P50   int64  `json:"gap_ms_p50"` // the longest silence at each end of each call
-	P99   int64  `json:"gap_ms_p99"`
-	Max   int64  `json:"gap_ms_max"`
-
-	callers, callees ears
-	gaps             []time.Duration
-	why              []string
+// chooseNodes settles how many nodes the telco has, and the balancer before them.
+func (f *failover) chooseNodes(balancer string, told bool) (err error) {
+	switch {
+	case told && f.nodes == 1 && balancer != "":
+		return errors.New("--nodes 1 has no balancer: leave out --balancer, or take --nodes 2")
+	case told && f.nodes != 1 && f.nodes != 2:
+		return fmt.Errorf("--nodes %d: want 1 or 2", f.nodes)
+	case told && f.nodes == 1:
+	default:
+		if f.balancer, f.balancerPath, err = findBalancer(balancer); err != nil {
+			return err
+		}
+		if told && f.balancer == "" {
+			return fmt.Errorf("--nodes 2 needs a balancer, and no program of one was found: %s. Without one: --nodes 1", installWords())
+		}
+		f.nodes = 2
+		if f.balancer == "" {
+			f.nodes = 1
+		}
+	}
+	if f.fault.nodes > f.nodes {
+		return fmt.Errorf("--fault %s takes two nodes behind a balancer, and there is one node: %s", f.fault.word, installWords())
+	}
+	return nil
 }
 
 // failover places calls, does them harm, and prints for how long each end heard
@@ -102,158 +102,83 @@ func (d *demo) failover(ctx context.Context, f failover) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, failoverLimit+time.Duration(f.calls/failoverRate)*time.Second)
 	defer cancel()
-	fmt.Fprintf(tell, "Placing %d calls from the office to the telco …\n", f.calls)
-	r, err := d.harm(ctx, f, tell)
-	if err != nil {
+	fmt.Fprintf(tell, "Starting %s …\n", f.topology(d))
+	if err := d.start(ctx); err != nil {
+		return err
+	}
+	r := &failoverResult{Fault: f.fault.word, Nodes: f.nodes, Balancer: f.balancer, Calls: f.calls, calls: make([]heldCall, f.calls)}
+	if err := d.harm(ctx, f, r, tell); err != nil {
 		return err
 	}
 	r.sum()
+	var err error
 	if f.json {
 		err = json.NewEncoder(d.out).Encode(r)
 	} else {
-		r.print(d.out)
+		err = r.print(d.out)
 	}
 	if err == nil && r.Lost > 0 {
-		err = fmt.Errorf("%d of %d calls were lost: %s\noffice log:\n%s\ntelco log:\n%s",
-			r.Lost, r.Calls, strings.Join(r.why[:min(3, len(r.why))], "; "), d.nodes[0].lastLog(), d.nodes[1].lastLog())
+		err = fmt.Errorf("%d of %d calls were lost: %s%s", r.Lost, r.Calls, strings.Join(r.why[:min(3, len(r.why))], "; "), d.lastLogs())
 	}
 	return err
 }
 
+// topology says what is started.
+func (f failover) topology(d *demo) string {
+	side := func(s demoSide) string {
+		if len(s.Cluster) > 0 {
+			return fmt.Sprintf("an %s of two nodes and a witness", s.Name)
+		}
+		return fmt.Sprintf("an %s of one node", s.Name)
+	}
+	telco := strings.Replace(side(d.telco), "an ", "a ", 1)
+	if f.balancer != "" {
+		telco += " behind " + f.balancer
+	}
+	return side(d.office) + ", and " + telco
+}
+
 // harm places the calls and brings the fault about.
-func (d *demo) harm(ctx context.Context, f failover, tell io.Writer) (*failoverResult, error) {
+func (d *demo) harm(ctx context.Context, f failover, r *failoverResult, tell io.Writer) error {
 	talk, hangUp := context.WithCancel(ctx)
 	defer hangUp()
-	r := &failoverResult{Fault: f.fault, Calls: f.calls}
 	d.carrier.answerer.MaxCalls, d.carrier.answerer.PlayFor = f.calls, 0
-	d.carrier.answerer.OnAnswer = r.callees.add
-	d.pbx.answerer.OnEnd, d.carrier.answerer.OnEnd = nil, nil
-	failed := make(chan error, f.calls)
-	answered := make(chan bool, f.calls)
+	d.carrier.answerer.OnAnswer = r.answered
+	d.carrier.answerer.OnEnd = func(h bridgetest.Heard) { r.over(string(h.Info.To), talk.Err() != nil, h.Cause) }
+	d.pbx.answerer.OnEnd = nil
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	defer hangUp()
+	fmt.Fprintf(tell, "Placing %d calls from the office to the telco …\n", f.calls)
 	pace := time.NewTicker(time.Second / failoverRate)
 	defer pace.Stop()
 	for i := range f.calls {
 		calls.Go(func() {
-			h, err := d.pbx.talk(talk, d.office.Name, i, func(s *bridgetest.ToneSink) { r.callers.add(s); answered <- true })
-			if err == nil && h.Cause.By != bridge.ByCaller {
+			to := failoverNumber(i)
+			h, err := d.pbx.talk(talk, d.office.takers()[0].Node, to, func(s *bridgetest.ToneSink) { r.placed(to, s) })
+			if err == nil {
 				err = h.Cause
 			}
-			if err != nil {
-				failed <- err
-				answered <- false
-			}
+			r.over(to, talk.Err() != nil, err)
 		})
 		<-pace.C
 	}
-	for range f.calls {
-		select {
-		case <-answered:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("not every call was answered: %w", context.Cause(ctx))
-		}
+	if err := r.awaitCalls(ctx); err != nil {
+		return fmt.Errorf("%w%s", err, d.lastLogs())
 	}
 	wait(ctx, failoverBefore)
-	if err := d.fault(ctx, f.fault, r, tell); err != nil {
-		return nil, err
+	if err := r.awaitSound(ctx, failoverAfter/3); err != nil {
+		return fmt.Errorf("before any fault: %w%s", err, d.lastLogs())
+	}
+	r.anew()
+	if err := f.fault.do(faulty{demo: d, result: r, tell: tell}, ctx); err != nil {
+		return err
+	}
+	if err := r.awaitSound(ctx, f.listen); err != nil {
+		fmt.Fprintf(tell, "Not every end hears again: %v.\n", err)
 	}
 	r.look()
-	hangUp()
-	calls.Wait()
-	for len(failed) > 0 {
-		r.lost("it ended early: %v", <-failed)
-	}
-	return r, nil
-}
-
-// ears are what the ends of one side hear.
-type ears struct {
-	mu    sync.Mutex
-	sinks []*bridgetest.ToneSink
-}
-
-func (e *ears) add(s *bridgetest.ToneSink) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.sinks = append(e.sinks, s)
-}
-
-// look takes stock of what every end has heard, while the calls are up.
-func (r *failoverResult) look() {
-	for _, side := range []*ears{&r.callers, &r.callees} {
-		side.mu.Lock()
-		for _, s := range side.sinks {
-			longest, now := s.Silence()
-			if s.Frames() == 0 || now > failoverBack/2 {
-				r.lost("an end has heard nothing for %v", now.Round(time.Millisecond))
-				continue
-			}
-			r.gaps = append(r.gaps, max(longest, now))
-		}
-		side.mu.Unlock()
-	}
-}
-
-// awaitSound waits until every end hears something, or is lost.
-func (r *failoverResult) awaitSound(ctx context.Context) {
-	deaf := func(s *bridgetest.ToneSink) bool {
-		_, now := s.Silence()
-		return now > failoverHears
-	}
-	for end := time.Now().Add(failoverBack); time.Now().Before(end) && ctx.Err() == nil; wait(ctx, failoverHears/3) {
-		if !r.callers.any(deaf) && !r.callees.any(deaf) {
-			return
-		}
-	}
-}
-
-// any tells whether it is so at one end of a side at least.
-func (e *ears) any(is func(*bridgetest.ToneSink) bool) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.ContainsFunc(e.sinks, is)
-}
-
-func (r *failoverResult) lost(format string, args ...any) {
-	r.Lost++
-	r.why = append(r.why, fmt.Sprintf(format, args...))
-}
-
-// fault does what the word says.
-func (d *demo) fault(ctx context.Context, word string, r *failoverResult, tell io.Writer) error {
-	type step struct {
-		node int
-		end  func(*demoNode)
-		how  string
-	}
-	steps := map[string][]step{
-		faultServer:  {{1, (*demoNode).kill, "kill -9"}},
-		faultClient:  {{0, (*demoNode).kill, "kill -9"}},
-		faultRestart: {{0, (*demoNode).leave, "SIGTERM"}, {1, (*demoNode).leave, "SIGTERM"}},
-	}[word]
-	for _, s := range steps {
-		n := d.nodes[s.node]
-		began := time.Now()
-		s.end(n)
-		again, err := startNode(ctx, d.side(s.node).Dir, n.name)
-		if err != nil {
-			return err
-		}
-		d.nodes[s.node] = again
-		fmt.Fprintf(tell, "%s to the %s; its next process was up %v later.\n", s.how, n.name, time.Since(began).Round(time.Millisecond))
-		r.awaitSound(ctx)
-		wait(ctx, failoverAfter)
-	}
 	return nil
-}
-
-func (d *demo) side(node int) demoSide {
-	if node == 0 {
-		return d.office
-	}
-	return d.telco
 }
 
 // wait lets time pass.
@@ -264,26 +189,11 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// sum makes the figures.
-func (r *failoverResult) sum() {
-	r.Lost = min(r.Lost, r.Calls) // a call may be lost at both ends
-	slices.Sort(r.gaps)
-	if len(r.gaps) > 0 {
-		r.P50, r.P99, r.Max = at(r.gaps, 50), at(r.gaps, 99), at(r.gaps, 100)
-	}
-}
-
-// at is a percentile of what is sorted, in milliseconds.
-func at(sorted []time.Duration, percent int) int64 {
-	return sorted[(len(sorted)*percent+99)/100-1].Milliseconds()
-}
-
-func (r *failoverResult) print(w io.Writer) {
-	fmt.Fprintf(w, "\n%d calls, %d lost. Longest silence at an end: half up to %d ms, 99 %% up to %d ms, none over %d ms.\n", r.Calls, r.Lost, r.P50, r.P99, r.Max)
-}
+// failoverNumber is whom the i-th call is for. Both ends know the call by it.
+func failoverNumber(i int) string { return fmt.Sprint("+1202555", 2000+i) }
 
 // talk dials and talks until ctx ends.
-func (t *telephone) talk(ctx context.Context, trunk string, nth int, answered func(*bridgetest.ToneSink)) (bridgetest.Heard, error) {
-	caller := bridgetest.Caller{Dialer: t.agent, Hz: t.hz, TalkFor: failoverLimit + time.Minute, OnAnswer: answered}
-	return caller.Call(ctx, t.intent(trunk, fmt.Sprint("failover-", nth), numberOffice, numberTelco))
+func (t *telephone) talk(ctx context.Context, trunk, to string, answered func(*bridgetest.ToneSink)) (bridgetest.Heard, error) {
+	caller := bridgetest.Caller{Dialer: t.agent, Hz: t.hz, TalkFor: 2 * failoverLimit, OnAnswer: answered}
+	return caller.Call(ctx, t.intent(trunk, "failover "+to, numberOffice, to))
 }

@@ -52,10 +52,11 @@ func (d *demo) telephoneFor(s *demoSide, hz float64) (*telephone, error) {
 	if s.SIPPeer != "" {
 		return nil, nil
 	}
-	host, _, err := net.SplitHostPort(s.SIP)
-	if err != nil {
-		return nil, fmt.Errorf("telephone behind %s: %w", s.Name, err)
+	host := s.phone
+	if host == "" {
+		host = hostOf(s.SIP)
 	}
+	var err error
 	t := &telephone{hz: hz, heard: make(chan bridgetest.Heard, 16), done: make(chan error, 1)}
 	t.answerer = &bridgetest.Answerer{Hz: hz, RingFor: 200 * time.Millisecond, PlayFor: phonePlay, OnEnd: t.report}
 	if t.agent, err = t.newAgent(d, s, host); err != nil {
@@ -75,12 +76,16 @@ func (t *telephone) newAgent(d *demo, s *demoSide, host string) (*sip.Agent, err
 	if err != nil {
 		return nil, err
 	}
-	return telephoneAgent(host, s.Name, s.SIP, t.answerer, verifier)
+	var trunks []sip.Trunk
+	for _, n := range s.takers() {
+		trunks = append(trunks, sip.Trunk{Name: n.Node, Peer: n.SIP, AllowUnverified: true})
+	}
+	return telephoneAgent(host, trunks, t.answerer, verifier)
 }
 
-// telephoneAgent is a SIP telephone, or a whole PBX of them, behind the node
-// that listens at addr.
-func telephoneAgent(host, node, addr string, acceptor bridge.Acceptor, verifier *stir.Verifier) (*sip.Agent, error) {
+// telephoneAgent is a SIP telephone, or a whole PBX of them, behind one node or
+// several.
+func telephoneAgent(host string, trunks []sip.Trunk, acceptor bridge.Acceptor, verifier *stir.Verifier) (*sip.Agent, error) {
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
 		return nil, err
@@ -92,7 +97,7 @@ func telephoneAgent(host, node, addr string, acceptor bridge.Acceptor, verifier 
 	return sip.New(sip.Config{
 		Listen:   []string{net.JoinHostPort(host, "0")},
 		Media:    pool,
-		Trunks:   []sip.Trunk{{Name: node, Peer: addr, AllowUnverified: true}},
+		Trunks:   trunks,
 		Acceptor: acceptor,
 		Verifier: verifier,
 		Logger:   slog.New(slog.DiscardHandler),

@@ -22,29 +22,56 @@ var demoConfig = template.Must(template.New("demo").Parse(demoConfigText))
 // demoNumbers is the block every demo number is in.
 const demoNumbers = "+1202555xxxx"
 
-// demoSide is what the template says about one of the two nodes.
+// demoSide is the office or the telco: what the template says about its only
+// node, or about one of several.
 type demoSide struct {
-	Name  string // "office", "telco"
-	Peer  string // the other node's name
-	Dir   string
-	SIP   string // address to listen on
-	RIPT  string // address of the RIPT server
-	Admin string
-	Ports string // RTP
+	Name   string // "office", "telco"
+	Node   string // of several; else as Name
+	Peer   string // the other side's name
+	Dir    string
+	SIP    string // address to listen on
+	RIPT   string // what the other side connects to: the RIPT server, or the balancer before it
+	Listen string // address of the RIPT server
+	Admin  string
+	Ports  string // RTP
+
+	Cluster []demoMember // the nodes that share a store; none: it keeps its own
+	Witness bool         // this one takes no calls
 
 	SIPTrunk     string // name of the trunk towards SIP
 	SIPPeer      string // host:port that gets calls
 	SIPTransport string
 	Match        []string
 
-	PeerRIPT string
+	PeerRIPT string // "" = it gets no calls from here
 	PeerDir  string
 	Media    string
 	LogLevel string
 	Numbers  string
+
+	phone string // address of its built-in telephone; "" = that of SIP
 }
 
-// makeKeys makes what a node has before its configuration.
+// alone tells that a side is this node.
+func (s demoSide) alone() bool { return s.Node == s.Name }
+
+// config is the path of the node's configuration.
+func (s demoSide) config() string {
+	if s.alone() {
+		return filepath.Join(s.Dir, setup.ConfigFile)
+	}
+	return filepath.Join(s.Dir, s.Node+".yaml")
+}
+
+// State is the node's directory of records.
+func (s demoSide) State() string {
+	if s.alone() {
+		return filepath.Join(s.Dir, "state")
+	}
+	return filepath.Join(s.Dir, s.Node)
+}
+
+// makeKeys makes what the nodes of a side have before their configuration.
 func (s demoSide) makeKeys() error {
 	host, _, err := net.SplitHostPort(s.RIPT)
 	if err != nil {
@@ -53,6 +80,16 @@ func (s demoSide) makeKeys() error {
 	if err := setup.Create(setup.Options{Dir: s.Dir, Node: s.Name, Hosts: []string{host}, Now: time.Now()}); err != nil {
 		return fmt.Errorf("set up %s: %w", s.Name, err)
 	}
+	if len(s.Cluster) == 0 {
+		return nil
+	}
+	hosts := make(map[string]string, len(s.Cluster))
+	for _, m := range s.Cluster {
+		hosts[m.Name] = hostOf(m.At)
+	}
+	if err := setup.CreateNodes(setup.Nodes{Dir: s.Dir, Hosts: hosts, Now: time.Now()}); err != nil {
+		return fmt.Errorf("set up the nodes of %s: %w", s.Name, err)
+	}
 	return nil
 }
 
@@ -60,10 +97,10 @@ func (s demoSide) makeKeys() error {
 func (s demoSide) configure() error {
 	var b bytes.Buffer
 	if err := demoConfig.Execute(&b, s); err != nil {
-		return fmt.Errorf("configure %s: %w", s.Name, err)
+		return fmt.Errorf("configure %s: %w", s.Node, err)
 	}
-	if err := os.WriteFile(filepath.Join(s.Dir, setup.ConfigFile), b.Bytes(), 0o600); err != nil {
-		return fmt.Errorf("configure %s: %w", s.Name, err)
+	if err := os.WriteFile(s.config(), b.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("configure %s: %w", s.Node, err)
 	}
 	return nil
 }

@@ -46,8 +46,8 @@ func TestDemoConfigurationWithIPv6(t *testing.T) {
 	} else {
 		_ = l.Close()
 	}
-	office := demoSide{Name: "office", Peer: "telco", SIPTrunk: "pbx", SIPPeer: "[::1]:5080", SIPTransport: "udp", Ports: "16384-16484"}
-	telco := demoSide{Name: "telco", Peer: "office", SIPTrunk: "carrier", SIPPeer: "[::1]:5090", SIPTransport: "udp", Ports: "16484-16584"}
+	office := demoSide{Name: "office", Node: "office", Peer: "telco", SIPTrunk: "pbx", SIPPeer: "[::1]:5080", SIPTransport: "udp", Ports: "16384-16484"}
+	telco := demoSide{Name: "telco", Node: "telco", Peer: "office", SIPTrunk: "carrier", SIPPeer: "[::1]:5090", SIPTransport: "udp", Ports: "16484-16584"}
 	for _, s := range []*demoSide{&office, &telco} {
 		s.Dir, s.Numbers, s.Media, s.LogLevel = t.TempDir(), demoNumbers, "auto", "info"
 		if err := errors.Join(s.addresses("sip", "[::1]:0"), s.makeKeys()); err != nil {

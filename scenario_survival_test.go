@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -13,33 +14,51 @@ import (
 	"riptide/sip/siptest"
 )
 
+// failover runs the demo with a fault, asks that no call is lost, and logs for how
+// long its ends heard nothing.
+func failover(t *testing.T, fault string, calls int, more ...string) {
+	t.Helper()
+	cmd := exec.Command(riptide(t), append([]string{"demo", "--failover", "--json", "--fault", fault, "--calls", fmt.Sprint(calls)}, more...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Env = append(os.Environ(), "RIPTIDE_CADDY="+siptest.Tool(t, "caddy"))
+	failed := cmd.Run()
+	var r struct {
+		Fault            string
+		Calls, Hit, Lost int
+		Max              int64 `json:"gap_ms_max"`
+	}
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil || failed != nil {
+		t.Fatalf("%v, %v\n%s%s", failed, err, out.String(), errs.String())
+	}
+	t.Log(strings.TrimSpace(out.String()))
+	if r.Fault != fault || r.Calls != calls || r.Hit == 0 || r.Lost != 0 || r.Max == 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestCallsOutliveTheirProcess: calls with speech, from SIP over RIPT to SIP, and
-// either bridge killed, or restarted as the service manager does. None is lost;
-// how long its ends heard nothing is logged.
+// either bridge killed, or restarted as the service manager does. None is lost.
 func TestCallsOutliveTheirProcess(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"kill-server", "kill-client", "restart"} {
-		t.Run(fault, func(t *testing.T) { // one after the other: they have the same media ports
-			calls := size(4, 100)
-			cmd := exec.Command(riptide(t), "demo", "--sip", "127.0.0.1:0", "--telco-sip", "127.0.0.1:0",
-				"--failover", "--json", "--fault", fault, "--calls", fmt.Sprint(calls))
-			var out, errs bytes.Buffer
-			cmd.Stdout, cmd.Stderr = &out, &errs
-			failed := cmd.Run()
-			var r struct {
-				Fault       string
-				Calls, Lost int
-				P50         int64 `json:"gap_ms_p50"`
-				P99         int64 `json:"gap_ms_p99"`
-				Max         int64 `json:"gap_ms_max"`
-			}
-			if err := json.Unmarshal(out.Bytes(), &r); err != nil || failed != nil {
-				t.Fatalf("%v, %v\n%s%s", failed, err, out.String(), errs.String())
-			}
-			t.Logf("%+v", r)
-			if r.Fault != fault || r.Calls != calls || r.Lost != 0 || r.Max == 0 {
-				t.Errorf("%+v", r)
-			}
+		t.Run(fault, func(t *testing.T) {
+			besideOthers(t)
+			failover(t, fault, size(4, 100), "--nodes", "1")
+		})
+	}
+}
+
+// TestCallsOutliveTheirNode: the same, with nodes that share a store behind a
+// balancer. The node that is killed stays dead.
+func TestCallsOutliveTheirNode(t *testing.T) {
+	t.Parallel()
+	for _, way := range []struct{ fault, balancer string }{
+		{"kill-server", "caddy"},
+	} {
+		t.Run(way.fault+" behind "+way.balancer, func(t *testing.T) {
+			besideOthers(t)
+			failover(t, way.fault, size(2, 100), "--balancer", way.balancer)
 		})
 	}
 }

@@ -24,13 +24,14 @@ type Heard struct {
 // and after PlayFor echoes what it hears until the caller hangs up. Set its
 // fields before the first call.
 type Answerer struct {
-	Hz       float64         // what it plays; 0 = it only echoes
-	RingFor  time.Duration   // before it answers
-	PlayFor  time.Duration   // before it echoes; 0 = it plays to the end
-	HangUp   time.Duration   // after which it ends the call itself; 0 = never
-	MaxCalls int             // at once; 0 = 100. More are refused as busy.
-	OnEnd    func(Heard)     // called once per call, from its own goroutine
-	OnAnswer func(*ToneSink) // the same, of a call that it has answered
+	Hz       float64       // what it plays; 0 = it only echoes
+	RingFor  time.Duration // before it answers
+	PlayFor  time.Duration // before it echoes; 0 = it plays to the end
+	HangUp   time.Duration // after which it ends the call itself; 0 = never
+	MaxCalls int           // at once; 0 = 100. More are refused as busy.
+	OnEnd    func(Heard)   // called once per call, from its own goroutine
+
+	OnAnswer func(bridge.LegInfo, *ToneSink) // the same, of a call that it has answered
 
 	Delay  time.Duration // before it rings
 	Early  bool          // it is heard while it rings
@@ -112,7 +113,7 @@ func (a *Answerer) run(leg bridge.Leg, plan bridge.MediaPlan, stop <-chan struct
 	if heard.Cause.Code == "" {
 		heard.SetUp = time.Since(start)
 		if a.OnAnswer != nil {
-			a.OnAnswer(sink)
+			a.OnAnswer(leg.Info(), sink)
 		}
 		heard.Cause = a.talk(ctx, leg, plan, sink, stop)
 	}

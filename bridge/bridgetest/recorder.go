@@ -100,6 +100,14 @@ func (s *ToneSink) Silence() (longest, now time.Duration) {
 	return s.silence, s.quiet(time.Now())
 }
 
+// Anew forgets the longest silence there was. One that lasts counts from its
+// beginning.
+func (s *ToneSink) Anew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silence = 0
+}
+
 // digit notes an event once, at whichever of its packets comes first: all of
 // them carry the time at which it began (RFC 4733 section 2.1).
 func (s *ToneSink) digit(f *bridge.Frame) {
