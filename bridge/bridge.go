@@ -68,6 +68,7 @@ type Bridge struct {
 	isRestored chan struct{}
 	restored   func() // closes it, once
 
+	leftovers     leftovers // of a node by itself
 	storeFailures atomic.Uint64
 }
 

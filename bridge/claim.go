@@ -117,19 +117,7 @@ func (b *Bridge) inheritNow(ctx context.Context, id string) error {
 // without a leader for longer than a call can wait.
 func (b *Bridge) own(ctx context.Context, rec CallRecord, rev uint64) (*call, error) {
 	if b.ledger == nil {
-		rec.Node, rec.Epoch = b.cfg.Node, rec.Epoch+1
-		value, err := rec.Encode()
-		if err == nil {
-			rev, err = b.cfg.Store.Update(ctx, store.Calls, rec.ID, value, rev)
-		}
-		if errors.Is(err, store.ErrConflict) {
-			return nil, errFenced
-		}
-		if err != nil {
-			b.storeFailed(err)
-			return nil, fmt.Errorf("claim it: %w", err)
-		}
-		return b.remake(rec, rev), nil
+		return b.ownAlone(ctx, rec, rev)
 	}
 	lease, err := b.awaitLease(ctx)
 	if err != nil {
@@ -152,6 +140,28 @@ func (b *Bridge) own(ctx context.Context, rec CallRecord, rev uint64) (*call, er
 	c.log.Info("call claimed", "epoch", epoch, "of", owner)
 	c.term, c.claimed = lease.Term, true
 	c.send(ctx, value)
+	return c, nil
+}
+
+// ownAlone is own of a node by itself. Nobody but the process that holds the store
+// may claim what is in it, so a write that fails does not keep it from the call: a
+// full disk must not end calls. It is written as soon as that works.
+func (b *Bridge) ownAlone(ctx context.Context, rec CallRecord, rev uint64) (*call, error) {
+	rec.Node, rec.Epoch = b.cfg.Node, rec.Epoch+1
+	value, err := rec.Encode()
+	if err != nil {
+		return nil, err
+	}
+	next, err := b.cfg.Store.Update(ctx, store.Calls, rec.ID, value, rev)
+	switch {
+	case errors.Is(err, store.ErrConflict):
+		return nil, errFenced
+	case err == nil:
+		return b.remake(rec, next), nil
+	}
+	c := b.remake(rec, rev)
+	c.claimed = true
+	c.wrote(written{rev, fmt.Errorf("claim it: %w", err)})
 	return c, nil
 }
 

@@ -38,10 +38,10 @@ const (
 
 // Run keeps what a node of a cluster knows of the others' calls, lets go of its
 // own when it is cut off, and takes over those of nodes that are gone, until ctx
-// ends. It begins before Restore. Without a cluster it does nothing.
+// ends. It begins before Restore. Without a cluster it only tidies up.
 func (b *Bridge) Run(ctx context.Context) error {
 	if b.ledger == nil {
-		<-ctx.Done()
+		b.tidy(ctx)
 		return nil
 	}
 	var parts sync.WaitGroup
@@ -218,7 +218,10 @@ func (b *Bridge) removeRecord(ctx context.Context, id string, log *slog.Logger) 
 	b.ledger.bury(id, false, b.cfg.Now())
 	if err := b.cfg.Store.Delete(ctx, store.Calls, id); err != nil && !errors.Is(err, store.ErrNotFound) {
 		b.storeFailed(err)
-		log.Warn("the record of an ended call was not removed", "error", err)
+		if b.ledger == nil {
+			b.leftovers.add(id, b.cfg.Now())
+		}
+		log.Warn("the record of an ended call was not removed; it is tried again", "error", err)
 		return
 	}
 	b.ledger.bury(id, true, b.cfg.Now())

@@ -33,6 +33,7 @@ const (
 	// forsakenAfter is how long nobody may have served a call, beyond the age that
 	// its record has anyway, for it to go on.
 	forsakenAfter = time.Minute
+	longestIdle   = checkpointEvery + forsakenAfter
 
 	// takers is how many calls are taken up at a time, and takeLimit how long one
 	// leg may need.
@@ -84,10 +85,12 @@ func (b *Bridge) Restore(ctx context.Context) (Restored, error) {
 	}
 	var resumed, ended, lost atomic.Int64
 	each(found, takers, func(f foundRecord) {
-		if f.err == nil && f.rec.Node != b.cfg.Node {
-			return
-		}
-		if f.err == nil {
+		switch {
+		case errors.Is(f.err, store.ErrUnreadable), errors.Is(f.err, errRecord):
+			b.leftovers.add(f.key, b.cfg.Now().Add(unreadableFor))
+		case f.err == nil && f.rec.Node != b.cfg.Node && b.idle(f.rec) > longestIdle:
+			f.err = b.discard(f.rec)
+		case f.err == nil:
 			f.rec.dropGiven(legs)
 			f.err = b.takeUp(ctx, f.rec, f.rev, false)
 		}
@@ -103,6 +106,14 @@ func (b *Bridge) Restore(ctx context.Context) (Restored, error) {
 		}
 	})
 	return Restored{int(resumed.Load()), int(ended.Load()), int(lost.Load()), time.Since(began)}, nil
+}
+
+// discard forgets a call that a box of another name had, too long ago. Where the
+// state directory is a copy, the call may go on there: its peers are told nothing.
+func (b *Bridge) discard(rec CallRecord) error {
+	b.cfg.Logger.Warn("a call of another box is on record here, and too old to go on (was the state directory copied?)", "call", rec.ID, "of", rec.Node, "served", rec.lastServed())
+	b.leftovers.add(rec.ID, b.cfg.Now())
+	return errOver
 }
 
 // foundRecord is a record as the store has it.
@@ -127,6 +138,9 @@ func (b *Bridge) readRecords(ctx context.Context, keys []string) []foundRecord {
 		e, err := b.cfg.Store.Get(ctx, store.Calls, f.key)
 		if err == nil {
 			f.rec, err = DecodeRecord(e.Value)
+			if err != nil {
+				err = fmt.Errorf("%w: %w", errRecord, err)
+			}
 		}
 		f.rev, f.err = e.Revision, err
 		if errors.Is(err, store.ErrNotFound) {
@@ -170,13 +184,27 @@ func (r *CallRecord) dropGiven(taken map[string]int) {
 	}
 }
 
+// errRecord says that a record is not one, or of a newer release.
+var errRecord = errors.New("its record cannot be read")
+
 // errOver says that a call was taken up only to be ended.
 var errOver = errors.New("the call could not go on")
+
+// idle is how long nobody has served a call. Where the clock was set back since,
+// nobody knows: then it is the longest time after which it goes on, since numbers
+// that go by it must not come twice.
+func (b *Bridge) idle(rec CallRecord) time.Duration {
+	idle := b.cfg.Now().Sub(rec.lastServed())
+	if idle < 0 {
+		return longestIdle
+	}
+	return idle
+}
 
 // takeUp claims a call and continues it, or ends what is left of it (errOver).
 // errFenced says that somebody else has it.
 func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved bool) error {
-	idle := b.cfg.Now().Sub(rec.lastServed())
+	idle := b.idle(rec)
 	c, err := b.own(ctx, rec, rev)
 	if err != nil {
 		return err
@@ -226,7 +254,7 @@ func unfit(rec CallRecord, idle time.Duration) (Cause, bool) {
 		cause := CauseShuttingDown.With("the process that was setting up the call is gone").EndedBy(ByBridge)
 		cause.RetryAfter = time.Second
 		return cause, true
-	case idle > checkpointEvery+forsakenAfter:
+	case idle > longestIdle:
 		return CauseSignallingLost.With("nobody has served the call for %v", idle.Round(time.Second)).EndedBy(ByBridge), true
 	case rec.B == nil || rec.A.Plan == nil || rec.B.Plan == nil:
 		return CauseInternal.With("its record is not complete").EndedBy(ByBridge), true

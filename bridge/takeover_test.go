@@ -25,7 +25,7 @@ type successor struct {
 	how  map[string]bridge.Resumption
 }
 
-func follow(r *rig) *successor {
+func follow(r *rig, change ...func(*bridge.Config)) *successor {
 	s := &successor{fail: map[string]error{}, legs: make(chan *bridgetest.Leg, 64)}
 	edge := bridgetest.NewDialer()
 	edge.OnResume = func(_ context.Context, how bridge.Resumption) (bridge.Leg, error) {
@@ -39,6 +39,9 @@ func follow(r *rig) *successor {
 	s.rig = newRig(r.t, func(cfg *bridge.Config) {
 		cfg.Store = r.store
 		cfg.Resumer = func(bridge.LegRecord) bridge.Resumer { return edge }
+		for _, f := range change {
+			f(cfg)
+		}
 	})
 	s.store, s.dialer = r.store, edge
 	return s

@@ -3,6 +3,8 @@ package ops
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +16,10 @@ import (
 type storeMetrics struct {
 	seconds *prometheus.HistogramVec
 	errors  *prometheus.CounterVec
+
+	mu      sync.Mutex
+	store   store.Store // once it is measured
+	refused error       // why the last write failed; nil = it did not
 }
 
 func newStoreMetrics() *storeMetrics {
@@ -38,7 +44,32 @@ func (s *Server) Measure(next store.Store) store.Store {
 	for _, operation := range []string{"create", "get", "put", "update", "delete", "keys", "watch"} {
 		s.store.errors.WithLabelValues(operation) // shown as 0 from the start
 	}
-	return measured{next, s.store}
+	m := measured{next, s.store}
+	s.store.mu.Lock()
+	defer s.store.mu.Unlock()
+	s.store.store = m
+	return m
+}
+
+// askLimit bounds the asking whether a store can be written again.
+const askLimit = 2 * time.Second
+
+// Writable tells why nothing can be stored just now, so that new calls are refused;
+// nil = it can be. A store that took the last write is not asked; one that did not
+// is, for no call may come to find out.
+func (s *Server) Writable(ctx context.Context) error {
+	s.store.mu.Lock()
+	st, refused := s.store.store, s.store.refused
+	s.store.mu.Unlock()
+	if refused == nil || st == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	if _, err := st.Put(ctx, store.Nonces, "writable", nil); err != nil {
+		return fmt.Errorf("the store takes no writes, so new calls are refused: %w", err)
+	}
+	return nil
 }
 
 type measured struct {
@@ -50,15 +81,29 @@ type measured struct {
 // failure.
 func (m measured) done(operation string, began time.Time, err error) {
 	m.metrics.seconds.WithLabelValues(operation).Observe(time.Since(began).Seconds())
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) {
+	if failed(err) {
 		m.metrics.errors.WithLabelValues(operation).Inc()
 	}
+}
+
+// wrote is done for a write: the outcome of the last one is remembered.
+func (m measured) wrote(operation string, began time.Time, err error) {
+	m.done(operation, began, err)
+	if err == nil || failed(err) && !errors.Is(err, context.Canceled) {
+		m.metrics.mu.Lock()
+		defer m.metrics.mu.Unlock()
+		m.metrics.refused = err
+	}
+}
+
+func failed(err error) bool {
+	return err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict)
 }
 
 func (m measured) Create(ctx context.Context, b store.Bucket, key string, value []byte, ttl time.Duration) (uint64, error) {
 	began := time.Now()
 	revision, err := m.Store.Create(ctx, b, key, value, ttl)
-	m.done("create", began, err)
+	m.wrote("create", began, err)
 	return revision, err
 }
 
@@ -72,21 +117,21 @@ func (m measured) Get(ctx context.Context, b store.Bucket, key string) (store.En
 func (m measured) Put(ctx context.Context, b store.Bucket, key string, value []byte) (uint64, error) {
 	began := time.Now()
 	revision, err := m.Store.Put(ctx, b, key, value)
-	m.done("put", began, err)
+	m.wrote("put", began, err)
 	return revision, err
 }
 
 func (m measured) Update(ctx context.Context, b store.Bucket, key string, value []byte, revision uint64) (uint64, error) {
 	began := time.Now()
 	next, err := m.Store.Update(ctx, b, key, value, revision)
-	m.done("update", began, err)
+	m.wrote("update", began, err)
 	return next, err
 }
 
 func (m measured) Delete(ctx context.Context, b store.Bucket, key string) error {
 	began := time.Now()
 	err := m.Store.Delete(ctx, b, key)
-	m.done("delete", began, err)
+	m.wrote("delete", began, err)
 	return err
 }
 
