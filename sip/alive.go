@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"math/rand/v2"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -13,6 +14,29 @@ import (
 // is only a question, and seldom put: peers that know no OPTIONS inside a call
 // are spared it in all calls that somebody speaks in.
 const defaultProbeAfter = 5 * time.Minute
+
+// While a process is away nobody hears a BYE, and its sender gives up after 32 s
+// (RFC 3261 section 17.1.2.2), or at once where its connection was closed. So a peer
+// of whom nothing comes after a restart is asked soon, but only what it says counts:
+// the network may need longer than we did to come back. In seconds.
+const (
+	resumedProbeAfter = 32
+	// resumedSpread is within which time the peers of all calls are asked.
+	resumedSpread = 30
+)
+
+// watchResumed looks after a call that was taken up again.
+func (l *Leg) watchResumed() {
+	since := l.spoke
+	second := l.trunk.second
+	l.after(min(resumedProbeAfter*second+time.Duration(rand.Int64N(resumedSpread*int64(second))), l.trunk.ProbeAfter), func() {
+		if l.spoke.After(since) || l.media.port.LastHeard().After(since) {
+			l.watch()
+			return
+		}
+		l.ask(l.watch)
+	})
+}
 
 // watch looks after an established call: a peer that lost its power says no
 // BYE, and without this its calls would never end.
@@ -29,21 +53,31 @@ func (l *Leg) watch() {
 
 // silent tells that neither media nor a request has come for as long as we are
 // patient.
-func (l *Leg) silent() bool {
+func (l *Leg) silent() bool { return l.unheardFor() >= l.trunk.ProbeAfter }
+
+// unheardFor is since when nothing has come of the peer.
+func (l *Leg) unheardFor() time.Duration {
 	last := l.media.port.LastHeard()
 	if l.spoke.After(last) {
 		last = l.spoke
 	}
-	return time.Since(last) >= l.trunk.ProbeAfter
+	return time.Since(last)
 }
 
 // probe asks the peer by an OPTIONS within the dialog. Every answer shows that
 // somebody is there, save those after which RFC 3261 section 12.2.1.2 has the
 // dialog ended: 481, 408, and none.
-func (l *Leg) probe() {
+func (l *Leg) probe() { l.ask(nil) }
+
+// ask is probe; with unheard, which is run instead, only a 481 ends the call.
+func (l *Leg) ask(unheard func()) {
 	req := l.dlg.request(sipgo.OPTIONS)
 	req.AppendHeader(acceptHeader)
 	req.SetBody(nil)
+	unanswered := l.unanswered
+	if unheard != nil {
+		unanswered = func(error) { unheard() }
+	}
 	f, err := l.route(l.dlg)
 	if err == nil {
 		err = l.request(l.dlg, req, f,
@@ -52,16 +86,18 @@ func (l *Leg) probe() {
 				case res.StatusCode < 200 || l.muted:
 				case res.StatusCode == 481:
 					l.gone("says that it knows of no such call (481)")
+				case res.StatusCode == 408 && unheard != nil:
+					unheard()
 				case res.StatusCode == 408:
 					l.gone("is reported not to answer (408)")
 				default:
 					l.failures = 0
 					l.watch()
 				}
-			}, l.unanswered)
+			}, unanswered)
 	}
 	if err != nil {
-		l.unanswered(err)
+		unanswered(err)
 	}
 }
 
@@ -83,7 +119,7 @@ func (l *Leg) unanswered(err error) {
 // gone ends a call whose peer is no longer in it.
 func (l *Leg) gone(why string) {
 	c := bridge.CauseSignallingLost.With("trunk %q at %s sent nothing for %v, and asked by OPTIONS it %s (is it running, and reachable?)",
-		l.trunk.Name, l.flow.remote(), l.trunk.ProbeAfter, why).EndedBy(bridge.ByBridge)
+		l.trunk.Name, l.flow.remote(), l.unheardFor().Round(time.Second), why).EndedBy(bridge.ByBridge)
 	l.ended(c, nil)
 	_ = l.bye(c) // perhaps somebody hears it after all
 }

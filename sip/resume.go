@@ -49,6 +49,7 @@ func (a *Agent) Resume(ctx context.Context, r bridge.Resumption) (bridge.Leg, er
 	if err != nil {
 		return nil, bridge.CauseInternal.With("call %s of trunk %q cannot go on: its record: %v", r.ID, t.Name, err)
 	}
+	rec.clockOf(a.cfg.Now(), r.Idle)
 	if rec.state == over {
 		return nil, bridge.Cause{Code: "call-ended"}.With("call %s of trunk %q was over", r.ID, t.Name)
 	}
@@ -67,6 +68,23 @@ func (a *Agent) Resume(ctx context.Context, r bridge.Resumption) (bridge.Leg, er
 		return nil, fmt.Errorf("call %s of trunk %q cannot go on: %w", r.ID, t.Name, err)
 	}
 	return l, nil
+}
+
+// clockOf makes the times of a record from the future those of our clock, which was
+// set back, or is another box's: it was written when the call was served last, idle
+// ago.
+func (r *recorded) clockOf(now time.Time, idle time.Duration) {
+	if !now.Before(r.Media.At) {
+		return
+	}
+	ahead := now.Add(-idle).Sub(r.Media.At)
+	r.Media.At = r.Media.At.Add(ahead)
+	if r.Video != nil {
+		r.Video.At = r.Video.At.Add(ahead)
+	}
+	if r.Refreshed > 0 {
+		r.Refreshed += int64(ahead / time.Second)
+	}
 }
 
 // revive makes the leg of a record, which nobody knows of yet. moved says that
@@ -164,11 +182,12 @@ func (l *Leg) goOn(rec *recorded, moved bool) (told chan error, err error) {
 			return nil, err
 		}
 	}
-	l.watch()
 	l.mindMedia()
 	if moved {
+		l.watch()
 		return l.tellMoved()
 	}
+	l.watchResumed()
 	l.reconnect()
 	if l.media.agreed != nil && l.media.held() {
 		l.unchanged() // of the held party's side, the call knows by events alone

@@ -488,3 +488,44 @@ func TestResumeWhileGoingDown(t *testing.T) {
 		}
 	}
 }
+
+// TestResumedWithoutItsPeer: nobody heard the peer's BYE while the process was away,
+// so it is asked soon whether it is still there. That it does not answer says
+// nothing: the network may not be back yet.
+func TestResumedWithoutItsPeer(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t)
+	tr := Trunk{Peer: p.addr().String(), second: 2 * time.Millisecond}
+	acc := newAcceptor()
+	a := startAgent(t, acc, tr)
+	d := p.caller(a)
+	l := establish(t, acc, d)
+	_, _, legs := reborn(t, a, tr, l.Record())
+	d.respond(d.request("OPTIONS"), 481, "Call/Transaction Does Not Exist", "", "")
+	ev := event(t, legs[0], bridge.Ended)
+	if ev.Cause.Code != bridge.CauseSignallingLost.Code || !strings.Contains(ev.Cause.Text, "481") {
+		t.Errorf("%+v", ev.Cause)
+	}
+	d.respond(d.request("BYE"), 481, "Call/Transaction Does Not Exist", "", "")
+	closed(t, legs[0])
+}
+
+// TestAClockThatWasSetBack: the numbers of a stream move on all the same, since of
+// protected packets none may come twice.
+func TestAClockThatWasSetBack(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	r := recorded{dialogState: dialogState{Refreshed: now.Add(time.Hour).Unix()}}
+	r.Media.At = now.Add(time.Hour)
+	r.clockOf(now, 2*time.Minute)
+	if got := now.Sub(r.Media.At); got != 2*time.Minute {
+		t.Errorf("the record was written %v ago", got)
+	}
+	if got := now.Unix() - r.Refreshed; got < 119 || got > 121 {
+		t.Errorf("the session was refreshed %d s ago", got)
+	}
+	r.clockOf(now, time.Second)
+	if got := now.Sub(r.Media.At); got != 2*time.Minute {
+		t.Errorf("a record that is not from the future was written %v ago", got)
+	}
+}
