@@ -301,8 +301,8 @@ func TestHoldOutlivesAProcess(t *testing.T) {
 	})
 }
 
-// TestManyCallsAreTakenUp at once, those of other nodes are not touched, and
-// what cannot be read harms none.
+// TestManyCallsAreTakenUp at once, the peers of an old one of another box are not
+// spoken to, and what cannot be read harms none.
 func TestManyCallsAreTakenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const calls = 20
@@ -324,7 +324,7 @@ func TestManyCallsAreTakenUp(t *testing.T) {
 			}
 		}
 		s := follow(r)
-		legs := s.restore(bridge.Restored{Resumed: calls, Lost: 2})
+		legs := s.restore(bridge.Restored{Resumed: calls, Ended: 1, Lost: 2})
 		if len(legs) != 2*calls || s.bridge.Active() != calls {
 			t.Errorf("%d legs, %d calls", len(legs), s.bridge.Active())
 		}
