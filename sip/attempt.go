@@ -20,6 +20,7 @@ type attempt struct {
 	tx     *clientTx
 	heard  bool // a provisional answer came: CANCEL is allowed
 	left   bool
+	before bool              // of a process that is gone: what it heard of the target is not known
 	acks   map[string]func() // of answers that came after it was left, by tag
 }
 
@@ -84,7 +85,7 @@ func (l *Leg) onAttempt(at *attempt, res *sipgo.Response) {
 	case res.StatusCode >= 300 && res.StatusCode < 400 && l.redirected(res):
 		return
 	case res.StatusCode == 503:
-		l.trunk.failed(at.to, failure{why: "503 " + clip(res.Reason, 100), pause: retryAfterOf(res), alive: true})
+		l.blame(at, failure{why: "503 " + clip(res.Reason, 100), pause: retryAfterOf(res), alive: true})
 		if l.next() {
 			return
 		}
@@ -106,9 +107,18 @@ func (l *Leg) onAttemptFailed(at *attempt, err error) {
 	if timedOut(err) {
 		why = "no answer to INVITE within " + (64 * sipgo.T1).String() // sipgo names a timer
 	}
-	l.trunk.failed(at.to, failure{why: why})
+	l.blame(at, failure{why: why})
 	if !l.next() {
 		l.onSilence(err)
+	}
+}
+
+// blame notes that the target of an attempt failed. That an INVITE of a process
+// which is gone gets no final answer is not its fault: the answer may have come
+// while nobody was there, and a crash in a busy hour leaves many such.
+func (l *Leg) blame(at *attempt, f failure) {
+	if !at.before {
+		l.trunk.failed(at.to, f)
 	}
 }
 

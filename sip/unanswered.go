@@ -36,7 +36,7 @@ func (l *Leg) asked(rec *recorded) error {
 // Whatever it answers finds the leg: a refusal is acknowledged, and an answer
 // that crossed our CANCEL is hung up.
 func (l *Leg) placedBefore(rec *recorded, f flow) error {
-	at := &attempt{invite: rec.invite, heard: true}
+	at := &attempt{invite: rec.invite, heard: true, before: true}
 	l.flow = f
 	l.out = &outgoing{attempt: at, early: map[string]*dialog{}, answered: map[string]func(){}}
 	if l.dlg.remoteTag != "" {

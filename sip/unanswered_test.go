@@ -170,3 +170,34 @@ func TestResumedBetweenTheRecordAndTheAnswer(t *testing.T) {
 	}
 	hangUp(t, d, legs[0])
 }
+
+// TestACrashIsNotTheTrunksFault: INVITEs of the process before get no final answer
+// that anybody hears. However many they are, the trunk stays in service for new
+// calls.
+func TestACrashIsNotTheTrunksFault(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t)
+	tr := Trunk{Peer: p.addr().String()}
+	a := startAgent(t, newAcceptor(), tr)
+	p.to = a.Addr()
+	var records []bridge.LegRecord
+	for range breakerAfter + 1 {
+		l, err := a.Dial(ctx, intent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.request("INVITE")
+		records = append(records, l.Record())
+	}
+	b, _, legs := reborn(t, a, tr, records...)
+	for _, l := range legs {
+		event(t, l, bridge.Ended) // nobody answers
+		closed(t, l)
+	}
+	standing := &b.byName["pbx"].standing
+	standing.mu.Lock()
+	defer standing.mu.Unlock()
+	if standing.broken > 0 || !standing.until.IsZero() {
+		t.Errorf("%d failures are held against it, the last: %q", standing.broken, standing.why)
+	}
+}
