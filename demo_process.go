@@ -95,6 +95,9 @@ func (p *demoProcess) kill() {
 	<-p.exited
 }
 
+// logLine is what a line of lastLog may have.
+const logLine = 400
+
 // lastLog is the end of what the child printed, for error messages.
 func (p *demoProcess) lastLog() string {
 	b, err := os.ReadFile(p.log)
@@ -104,6 +107,9 @@ func (p *demoProcess) lastLog() string {
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	if len(lines) > 12 {
 		lines = lines[len(lines)-12:]
+	}
+	for i, l := range lines {
+		lines[i] = l[:min(len(l), logLine)]
 	}
 	return "  " + strings.Join(lines, "\n  ")
 }

@@ -43,21 +43,35 @@ func TestCallsOutliveTheirProcess(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"kill-server", "kill-client", "restart"} {
 		t.Run(fault, func(t *testing.T) {
-			besideOthers(t)
 			failover(t, fault, size(4, 100), "--nodes", "1")
 		})
 	}
 }
 
-// TestCallsOutliveTheirNode: the same, with nodes that share a store behind a
-// balancer. The node that is killed stays dead.
-func TestCallsOutliveTheirNode(t *testing.T) {
+// TestSoakCallsOutliveTheirNode: the same, with nodes that share a store behind a
+// balancer, and with the balancer itself. The node that is killed stays dead.
+func TestSoakCallsOutliveTheirNode(t *testing.T) {
 	t.Parallel()
-	for _, way := range []struct{ fault, balancer string }{
-		{"kill-server", "caddy"},
+	for _, way := range []struct {
+		fault, balancer string
+		soak            bool // takes long
+	}{
+		{"kill-server", "nginx", false},
+		{"kill-client", "caddy", false},
+		{"kill-balancer", "caddy", false},
+		{"kill-server", "caddy", true},
+		{"kill-server", "caddy-h3", true},
+		{"kill-client", "caddy-h3", true},
+		{"kill-client", "nginx", true},
+		{"kill-balancer", "caddy-h3", true},
+		{"kill-balancer", "nginx", true},
+		{"restart", "caddy", true},
+		{"restart", "nginx", true},
 	} {
+		if way.soak && os.Getenv("RIPTIDE_SOAK") == "" {
+			continue
+		}
 		t.Run(way.fault+" behind "+way.balancer, func(t *testing.T) {
-			besideOthers(t)
 			failover(t, way.fault, size(2, 100), "--balancer", way.balancer)
 		})
 	}
