@@ -13,10 +13,20 @@ import (
 // ErrHeld is wrapped by Hold where another process has the directory.
 var ErrHeld = errors.New("held by another process")
 
-// Hold makes the directory of a store that keeps files and takes its lock, which
-// lasts until the file it returns is closed. The kernel gives the lock back when
-// the process dies, however it dies.
-func Hold(dir string) (*os.File, error) {
+// Lock is the right to a directory.
+type Lock struct{ file *os.File }
+
+// Close gives the directory back. It unlocks in so many words: a child that is
+// being started has the file, too, until it has become another program, so that
+// closing ours alone would leave the lock with it for a moment.
+func (l *Lock) Close() error {
+	unlock := syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN)
+	return errors.Join(unlock, l.file.Close())
+}
+
+// Hold makes the directory of a store that keeps files and takes its lock. The
+// kernel gives the lock back when the process dies, however it dies.
+func Hold(dir string) (*Lock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, hint(dir, err)
 	}
@@ -41,7 +51,7 @@ func Hold(dir string) (*os.File, error) {
 		_ = f.Close()
 		return nil, hint(dir, err)
 	}
-	return f, nil
+	return &Lock{f}, nil
 }
 
 // sign writes our process id into the lock, for the one who comes second.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -23,7 +22,7 @@ type Store struct {
 	conn    *nats.Conn
 	streams jetstream.JetStream
 	buckets map[store.Bucket]jetstream.KeyValue
-	lock    *os.File // nil where somebody else keeps the store
+	lock    *store.Lock // nil where somebody else keeps the store
 
 	// life ends with Close; closing guards the count of what it waits for.
 	life    context.Context

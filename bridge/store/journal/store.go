@@ -14,7 +14,7 @@ import (
 // Store is a store.Store in a directory.
 type Store struct {
 	dir  string
-	lock *os.File
+	lock *store.Lock
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
