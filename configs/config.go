@@ -28,6 +28,9 @@ type Config struct {
 	Limits   Limits         `yaml:"limits"`
 	Trace    Trace          `yaml:"trace"`
 	Cluster  *Cluster       `yaml:"cluster"` // nil: this box has its store to itself
+
+	path string       // that Load has read
+	sums Secret[sums] // of the files that it names
 }
 
 // Log says how to log.

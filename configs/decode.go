@@ -22,6 +22,7 @@ type decoder struct {
 	problems Problems
 	at       map[string]place // key -> where its value begins
 	told     map[string]bool  // keys whose absence was reported, which several trunks may miss
+	sums     sums             // of the files that were read
 }
 
 type place struct{ line, column int }

@@ -103,6 +103,7 @@ func (d *decoder) read(key string, name File, private bool) []byte {
 		d.wrong(key, err)
 		return nil
 	}
+	d.sums.note(key, b)
 	return b
 }
 

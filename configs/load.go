@@ -23,14 +23,9 @@ const maxNesting = 16
 // Load reads and checks a configuration and every file it names. Where the
 // configuration is wrong the error is a Problems.
 func Load(path string) (*Config, error) {
-	f, err := os.Open(path)
+	b, err := readConfig(path)
 	if err != nil {
-		return nil, fmt.Errorf("open configuration: %w (name it with -c)", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("read configuration %s: %w", path, err)
+		return nil, err
 	}
 	c, d := parse(path, b)
 	if c != nil {
@@ -40,7 +35,40 @@ func Load(path string) (*Config, error) {
 		d.problems.sort()
 		return nil, d.problems
 	}
+	c.path, c.sums = path, NewSecret(d.sums)
 	return c, nil
+}
+
+// Again loads the file that c was loaded from as it is now.
+func (c *Config) Again() (*Config, error) { return Load(c.path) }
+
+// State reads the state directory from a configuration, whatever else is wrong
+// with that: it is how the process that runs with it is found.
+func State(path string) (string, error) {
+	b, err := readConfig(path)
+	if err != nil {
+		return "", err
+	}
+	c, d := parse(path, b)
+	for _, p := range d.problems {
+		if c == nil || p.Key == "state" {
+			return "", d.problems
+		}
+	}
+	return c.State, nil
+}
+
+func readConfig(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open configuration: %w (name it with -c)", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read configuration %s: %w", path, err)
+	}
+	return b, nil
 }
 
 // Parse checks a configuration without looking at the files it names. name is
