@@ -51,8 +51,8 @@ type Trunk struct {
 // Bridge is the call-mapping core: it makes calls of the legs that arrive, and
 // owns every call until it is over.
 type Bridge struct {
-	cfg    Config
-	trunks atomic.Pointer[map[string]Trunk]
+	cfg   Config
+	rules atomic.Pointer[Rules]
 
 	mu       sync.Mutex
 	calls    map[string]*call
@@ -87,15 +87,13 @@ func New(cfg Config) *Bridge {
 		cfg: cfg, calls: make(map[string]*call), owners: make(map[Leg]*call), busy: make(map[string]int), paces: make(map[string]*pace),
 		claims: make(map[string]*claiming), isRestored: make(chan struct{}),
 	}
+	b.rules.Store(&Rules{Policy: cfg.Policy, MaxCalls: cfg.MaxCalls})
 	b.restored = sync.OnceFunc(func() { close(b.isRestored) })
 	if cfg.Members != nil {
 		b.ledger = newLedger(cfg.Logger)
 	}
 	return b
 }
-
-// Use names the trunks, by their names in the policy.
-func (b *Bridge) Use(trunks map[string]Trunk) { b.trunks.Store(&trunks) }
 
 // Active is the number of calls that are not over.
 func (b *Bridge) Active() int {
@@ -153,11 +151,11 @@ func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 
 // route asks policy, and turns a refusal into its cause.
 func (b *Bridge) route(info LegInfo) (policy.Decision, Trunk, error) {
-	trunks := b.trunks.Load()
-	if trunks == nil {
+	rules := b.rules.Load()
+	if rules.Trunks == nil {
 		return policy.Decision{}, Trunk{}, CauseShuttingDown.With("still starting")
 	}
-	decision, err := b.cfg.Policy.Decide(policy.Request{Trunk: info.Trunk, From: info.From, To: info.To, Hops: info.Hops})
+	decision, err := rules.Policy.Decide(policy.Request{Trunk: info.Trunk, From: info.From, To: info.To, Hops: info.Hops})
 	var refusal *policy.Refusal
 	if errors.As(err, &refusal) {
 		return policy.Decision{}, Trunk{}, Cause{Code: Code(refusal.Rule), Text: refusal.Text, By: ByBridge}
@@ -165,7 +163,7 @@ func (b *Bridge) route(info LegInfo) (policy.Decision, Trunk, error) {
 	if err != nil {
 		return policy.Decision{}, Trunk{}, fmt.Errorf("route call from trunk %q to %s: %w", info.Trunk, info.To, err)
 	}
-	trunk, ok := (*trunks)[decision.Trunk]
+	trunk, ok := rules.Trunks[decision.Trunk]
 	if !ok || trunk.Dialer == nil {
 		return policy.Decision{}, Trunk{}, CauseInternal.With("route leads to trunk %q, which no edge serves", decision.Trunk)
 	}
@@ -173,12 +171,7 @@ func (b *Bridge) route(info LegInfo) (policy.Decision, Trunk, error) {
 }
 
 // codecs is the policy of a trunk.
-func (b *Bridge) codecs(trunk string) []Codec {
-	if trunks := b.trunks.Load(); trunks != nil {
-		return (*trunks)[trunk].Codecs
-	}
-	return nil
-}
+func (b *Bridge) codecs(trunk string) []Codec { return b.rules.Load().Trunks[trunk].Codecs }
 
 // passport relays the PASSporT the call came with, if it holds, and signs
 // another otherwise (RFC 8224 section 6.1). The called number does not change
@@ -239,10 +232,10 @@ func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
 func (b *Bridge) admit(c *call) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch {
+	switch limit := b.rules.Load().MaxCalls; {
 	case b.draining:
 		return CauseShuttingDown.With("node %q is going down and takes no new calls", b.cfg.Node)
-	case len(b.calls) >= b.cfg.MaxCalls:
+	case len(b.calls) >= limit:
 		cause := CauseOverloaded.With("%d calls are active, the limit (limits.calls)", len(b.calls))
 		cause.RetryAfter = 5 * time.Second
 		return cause

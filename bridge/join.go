@@ -195,7 +195,7 @@ func (c *call) startJoin(ctx context.Context, from side, ev Event, told func(err
 	switch {
 	case c.moving != nil:
 		err = CauseTransferRefused.With("the call is being transferred already")
-	case !c.bridge.cfg.Policy.Trunks[trunk].Transfer:
+	case !c.bridge.rules.Load().Policy.Trunks[trunk].Transfer:
 		err = CauseTransferRefused.With("trunk %q may not transfer calls (trunks.%s: transfer: allow)", trunk, trunk)
 	case stays == nil:
 		err = CauseTransferRefused.With("the call has no media yet")

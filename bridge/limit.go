@@ -15,7 +15,7 @@ type pace struct {
 // refill gives a trunk the calls that it has saved up. The bridge's lock is
 // held.
 func (b *Bridge) refill(trunk string) *pace {
-	rate := b.cfg.Policy.Trunks[trunk].Rate
+	rate := b.rules.Load().Policy.Trunks[trunk].Rate
 	now := b.cfg.Now()
 	p := b.paces[trunk]
 	if p == nil {
@@ -29,7 +29,7 @@ func (b *Bridge) refill(trunk string) *pace {
 
 // full tells why a trunk takes no further call. The bridge's lock is held.
 func (b *Bridge) full(trunk string) error {
-	t := b.cfg.Policy.Trunks[trunk]
+	t := b.rules.Load().Policy.Trunks[trunk]
 	if t.Calls > 0 && b.busy[trunk] >= t.Calls {
 		return Cause{Code: "rate-limited", RetryAfter: 5 * time.Second}.With("trunk %q has %d calls, its limit (trunks.%s.calls)", trunk, b.busy[trunk], trunk)
 	}
@@ -42,7 +42,7 @@ func (b *Bridge) full(trunk string) error {
 // count takes a place of a trunk. The bridge's lock is held.
 func (b *Bridge) count(trunk string) {
 	b.busy[trunk]++
-	if b.cfg.Policy.Trunks[trunk].Rate > 0 {
+	if b.rules.Load().Policy.Trunks[trunk].Rate > 0 {
 		b.refill(trunk).tokens--
 	}
 }

@@ -18,11 +18,11 @@ type choice struct {
 
 // choose finds out whether a call can go to a trunk.
 func (b *Bridge) choose(info LegInfo, name string) (choice, error) {
-	trunks := b.trunks.Load()
+	trunks := b.rules.Load().Trunks
 	if trunks == nil {
 		return choice{}, CauseShuttingDown.With("still starting")
 	}
-	trunk, ok := (*trunks)[name]
+	trunk, ok := trunks[name]
 	if !ok || trunk.Dialer == nil {
 		return choice{}, CauseInternal.With("route leads to trunk %q, which no edge serves", name)
 	}

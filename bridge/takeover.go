@@ -284,8 +284,8 @@ func (b *Bridge) remake(rec CallRecord, rev uint64) *call {
 	if rec.B != nil {
 		c.summary.TrunkB, c.summary.ProtoB = rec.B.Trunk, rec.B.Protocol
 		c.terms.CalledCodecs = b.codecs(rec.B.Trunk)
-		if trunks := b.trunks.Load(); trunks != nil {
-			c.terms.Clear = !(*trunks)[rec.B.Trunk].Seals
+		if trunks := b.rules.Load().Trunks; trunks != nil {
+			c.terms.Clear = !trunks[rec.B.Trunk].Seals
 		}
 		c.knows(sideB, *rec.B)
 	}

@@ -167,7 +167,7 @@ func (c *call) mayTransfer(from side, asked LegInfo) (policy.Decision, Trunk, Ne
 	if c.moving != nil {
 		return policy.Decision{}, Trunk{}, none, CauseTransferRefused.With("the call is being transferred already")
 	}
-	if !c.bridge.cfg.Policy.Trunks[asked.Trunk].Transfer {
+	if !c.bridge.rules.Load().Policy.Trunks[asked.Trunk].Transfer {
 		return policy.Decision{}, Trunk{}, none, CauseTransferRefused.With("trunk %q may not transfer calls (trunks.%s: transfer: allow)", asked.Trunk, asked.Trunk)
 	}
 	decision, trunk, err := c.bridge.route(asked)
