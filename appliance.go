@@ -49,7 +49,7 @@ type appliance struct {
 }
 
 // newAppliance makes every part and opens every port, or none.
-func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (_ *appliance, err error) {
+func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger, reloads *reloader) (_ *appliance, err error) {
 	a := &appliance{logger: logger, drained: make(chan struct{}), sockets: systemd.Inherited()}
 	defer func() {
 		if err != nil {
@@ -92,7 +92,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 	if err := a.admin.Start(ctx); err != nil {
 		return nil, err
 	}
-	if a.control, err = ops.NewControl(ctx, cfg.State, ops.Orders{Migrate: a.migrate, Drain: a.drain, Trace: a.trace(cfg.Trunks)}, logger); err != nil {
+	if a.control, err = ops.NewControl(ctx, cfg.State, ops.Orders{Migrate: a.migrate, Reload: reloads.order(a.change), Drain: a.drain, Trace: a.trace(cfg.Trunks)}, logger); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -124,7 +124,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	c.Acceptor, c.Verifier, c.Store = a.admin.Count(a.bridge), verifier, a.store
 	c.Sockets = func(lc net.ListenConfig) sip.SocketOpener { return a.sockets.With(lc) }
 	c.Tap = a.tap()
-	c.MaxLegs, c.OnRefuse = 2*cfg.Limits.Calls, a.admin.Refused("sip")
+	c.MaxLegs, c.OnRefuse = legsOf(cfg), a.admin.Refused("sip")
 	c.Claim = a.claim()
 	a.sip, err = sip.New(c)
 	return err

@@ -9,7 +9,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"riptide/configs"
 	"riptide/ops"
 )
 
@@ -31,14 +30,14 @@ func drainCommand() *cli.Command {
 			if within < 0 || within > ops.MaxDrain {
 				return fmt.Errorf("--within %v: want a time up to %v", within, ops.MaxDrain)
 			}
-			cfg, err := configs.Load(c.String("config"))
+			state, err := stateOf(c)
 			if err != nil {
-				return cli.Exit(err.Error(), exitConfig)
+				return err
 			}
 			ctx, cancel := context.WithTimeout(c.Context, within+endCalls+endParts)
 			defer cancel()
 			var done ops.Drained
-			if err := ops.Order(ctx, cfg.State, "drain", ops.DrainOrder{Within: within.String()}, &done); err != nil {
+			if err := ops.Order(ctx, state, "drain", ops.DrainOrder{Within: within.String()}, &done); err != nil {
 				return err
 			}
 			if c.Bool("json") {

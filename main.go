@@ -75,6 +75,7 @@ func newApp() *cli.App {
 			checkCommand(),
 			initCommand(),
 			demoCommand(),
+			reloadCommand(),
 			drainCommand(),
 			migrateCommand(),
 			traceCommand(),

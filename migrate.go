@@ -9,7 +9,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"riptide/configs"
 	"riptide/ops"
 )
 
@@ -32,12 +31,12 @@ func migrateCommand() *cli.Command {
 		},
 		Before: noArguments,
 		Action: func(c *cli.Context) error {
-			cfg, err := configs.Load(c.String("config"))
+			state, err := stateOf(c)
 			if err != nil {
-				return cli.Exit(err.Error(), exitConfig)
+				return err
 			}
 			var done ops.Migrated
-			if err := ops.Order(c.Context, cfg.State, "migrate", ops.MigrateOrder{To: c.String("to")}, &done); err != nil {
+			if err := ops.Order(c.Context, state, "migrate", ops.MigrateOrder{To: c.String("to")}, &done); err != nil {
 				return err
 			}
 			if c.Bool("json") {

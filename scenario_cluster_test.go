@@ -119,9 +119,9 @@ func TestThreeNodes(t *testing.T) {
 	var third *witness
 	var errs [3]error
 	var wg sync.WaitGroup
-	wg.Go(func() { one, errs[0] = newAppliance(ctx, f.load("telco-1"), quiet) })
-	wg.Go(func() { two, errs[1] = newAppliance(ctx, f.load("telco-2"), quiet) })
-	wg.Go(func() { third, errs[2] = newWitness(ctx, f.load("witness"), quiet) })
+	wg.Go(func() { one, errs[0] = newAppliance(ctx, f.load("telco-1"), quiet, nil) })
+	wg.Go(func() { two, errs[1] = newAppliance(ctx, f.load("telco-2"), quiet, nil) })
+	wg.Go(func() { third, errs[2] = newWitness(ctx, f.load("witness"), quiet, nil) })
 	wg.Wait()
 	for _, err := range errs {
 		if err != nil {

@@ -24,7 +24,7 @@ func serveCommand() *cli.Command {
 		Usage: "run the bridge",
 		Description: "Listens for SIP and RIPT, peers with the configured trunks and bridges calls. SIGTERM leaves the\n" +
 			"answered calls to the process that follows within a minute, and so does a crash: it takes them up\n" +
-			"again. SIGINT ends them, with a cause; riptide drain waits for them first. A configuration with a\n" +
+			"again. SIGHUP is riptide reload. SIGINT ends them, with a cause; riptide drain waits for them first. A configuration with a\n" +
 			"mistake starts nothing and exits with status 78.",
 		Flags:  []cli.Flag{configFlag()},
 		Before: noArguments,
@@ -47,18 +47,20 @@ const (
 
 // serve runs one bridge until ctx ends or a part of it fails.
 func serve(ctx context.Context, cfg *configs.Config) error {
-	logger, _, err := ops.NewLogger(os.Stderr, cfg.Log.Level, cfg.Log.Format, cfg.Node)
+	logger, level, err := ops.NewLogger(os.Stderr, cfg.Log.Level, cfg.Log.Format, cfg.Node)
 	if err != nil {
 		return err
 	}
+	reloads := newReloader(cfg, logger, level)
 	if cfg.Witness() {
-		return serveWitness(ctx, cfg, logger)
+		return serveWitness(ctx, cfg, logger, reloads)
 	}
-	a, err := newAppliance(ctx, cfg, logger)
+	a, err := newAppliance(ctx, cfg, logger, reloads)
 	if err != nil {
 		return err
 	}
 	failed := a.start()
+	defer reloads.follow(a.change)()
 	if err := systemd.Ready("taking calls"); err != nil {
 		logger.Warn("the service manager does not know that we are ready", "error", err)
 	}

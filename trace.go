@@ -53,16 +53,16 @@ func runTrace(c *cli.Context) error {
 	if name == "" {
 		return errors.New("where to? Name a file with -w, as in -w call.pcap")
 	}
-	cfg, err := configs.Load(c.String("config"))
+	state, err := stateOf(c)
 	if err != nil {
-		return cli.Exit(err.Error(), exitConfig)
+		return err
 	}
 	file, err := openCapture(name)
 	if err != nil {
 		return err
 	}
 	show := progressOn(c.App.ErrWriter)
-	done, err := ops.Trace(c.Context, cfg.State, o, file.begin, show)
+	done, err := ops.Trace(c.Context, state, o, file.begin, show)
 	if err = errors.Join(err, file.close(done.Messages+done.Media > 0)); err != nil {
 		return err
 	}

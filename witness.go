@@ -18,10 +18,11 @@ type witness struct {
 	admin   *ops.Server
 	store   store.Store
 	members *nodes.Members
+	control *ops.Control
 }
 
 // newWitness makes one. It is up when a majority of its cluster is.
-func newWitness(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (_ *witness, err error) {
+func newWitness(ctx context.Context, cfg *configs.Config, logger *slog.Logger, reloads *reloader) (_ *witness, err error) {
 	w := &witness{}
 	defer func() {
 		if err != nil {
@@ -46,15 +47,22 @@ func newWitness(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (
 	if err := w.admin.Start(ctx); err != nil {
 		return nil, err
 	}
+	if w.control, err = ops.NewControl(ctx, cfg.State, ops.Orders{Reload: reloads.order(ofWitness)}, logger); err != nil {
+		return nil, err
+	}
 	return w, nil
 }
 
+// ofWitness: nothing but the log's level has an effect on a witness.
+func ofWitness(*configs.Config) error { return nil }
+
 // serveWitness runs one until ctx ends.
-func serveWitness(ctx context.Context, cfg *configs.Config, logger *slog.Logger) error {
-	w, err := newWitness(ctx, cfg, logger)
+func serveWitness(ctx context.Context, cfg *configs.Config, logger *slog.Logger, reloads *reloader) error {
+	w, err := newWitness(ctx, cfg, logger, reloads)
 	if err != nil {
 		return err
 	}
+	defer reloads.follow(ofWitness)()
 	if err := systemd.Ready("a witness"); err != nil {
 		logger.Warn("the service manager does not know that we are ready", "error", err)
 	}
@@ -80,6 +88,9 @@ func serveWitness(ctx context.Context, cfg *configs.Config, logger *slog.Logger)
 
 func (w *witness) close(ctx context.Context) error {
 	var errs []error
+	if w.control != nil {
+		errs = append(errs, w.control.Close(ctx))
+	}
 	if w.members != nil {
 		w.members.Leave()
 	}

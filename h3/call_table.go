@@ -37,6 +37,13 @@ func newCallTable(l ServerLimits) *callTable {
 	return &callTable{limits: l, calls: map[string]*serverCall{}, ended: map[string]endedCall{}}
 }
 
+// limit changes how many calls may be placed at once. Those there are stay.
+func (t *callTable) limit(calls int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.limits.Calls = calls
+}
+
 // reserve takes a place for a call. The caller fills it with add; retire gives it
 // back.
 func (t *callTable) reserve() error {

@@ -152,6 +152,9 @@ func (s *Server) tlsConfig(alpn ...string) *tls.Config {
 	return cfg
 }
 
+// Limit changes how many calls may be placed here at once.
+func (s *Server) Limit(calls int) { s.calls.limit(calls) }
+
 // Listen takes the UDP and the TCP port and loads the registered handlers. With
 // port 0 it chooses one that is free on both. From then on peers connect, and
 // those of a process before us learn that it is gone; their requests are read

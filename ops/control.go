@@ -27,11 +27,15 @@ const (
 // ControlSocket is where a process with this state directory takes orders.
 func ControlSocket(state string) string { return filepath.Join(state, "control.sock") }
 
-// Orders are what commands on the box may ask of the process that serves.
+// Orders are what commands on the box may ask of the process that serves. What is
+// nil it does not do.
 type Orders struct {
 	// Migrate asks the clients of all incoming RIPT calls to attach anew, at
 	// another origin unless that is "".
 	Migrate func(ctx context.Context, origin string) (Migrated, error)
+
+	// Reload reads the configuration anew, and takes what has changed or nothing.
+	Reload func(ctx context.Context) (Reloaded, error)
 
 	// Drain refuses new calls, ends the process when those there are have ended by
 	// themselves, and ends what is left after a while. It goes on when ctx ends.
@@ -65,6 +69,11 @@ type Migrated struct {
 	Asked    int `json:"asked"`
 	Attached int `json:"attached"`
 	Ended    int `json:"ended"`
+}
+
+// Reloaded is the answer to POST /reload: the keys that have other values now.
+type Reloaded struct {
+	Changed []string `json:"changed"`
 }
 
 // Control is how commands on the box reach the process that serves: HTTP on a
@@ -102,34 +111,8 @@ func NewControl(ctx context.Context, state string, orders Orders, logger *slog.L
 		return nil, fmt.Errorf("control socket: %w (key state)", err)
 	}
 	c.closing, c.cut = context.WithCancel(context.WithoutCancel(ctx))
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /trace", c.serveTrace(orders.Trace))
-	mux.HandleFunc("POST /migrate", func(w http.ResponseWriter, r *http.Request) {
-		var order MigrateOrder
-		if !readOrder(w, r, &order) {
-			return
-		}
-		done, err := orders.Migrate(r.Context(), order.To)
-		if obeyed(w, done, err) {
-			logger.Info("clients were asked to attach anew", "asked", done.Asked, "attached", done.Attached, "ended", done.Ended, "to", order.To)
-		}
-	})
-	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, r *http.Request) {
-		var order DrainOrder
-		if !readOrder(w, r, &order) {
-			return
-		}
-		within, err := time.ParseDuration(order.Within)
-		if err != nil || within < 0 || within > MaxDrain {
-			answer(w, http.StatusBadRequest, fmt.Sprintf("within %q: want a duration up to %v, such as 5m\n", order.Within, MaxDrain))
-			return
-		}
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(within + controlLimit)) // a Unix socket has deadlines
-		done, err := orders.Drain(r.Context(), within)
-		obeyed(w, done, err)
-	})
 	c.http = http.Server{
-		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: controlLimit,
+		Handler: c.tree(orders, logger), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: controlLimit,
 		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	c.serving.Go(func() {
@@ -138,6 +121,54 @@ func NewControl(ctx context.Context, state string, orders Orders, logger *slog.L
 		}
 	})
 	return c, nil
+}
+
+// tree is what may be asked.
+func (c *Control) tree(orders Orders, logger *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusNotFound, "the process does not do that: it is a witness, which has no calls, or of another release\n")
+	})
+	if orders.Reload != nil {
+		mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+			done, err := orders.Reload(r.Context())
+			obeyed(w, done, err)
+		})
+	}
+	if orders.Trace != nil {
+		mux.HandleFunc("POST /trace", c.serveTrace(orders.Trace))
+	}
+	if orders.Migrate != nil {
+		mux.HandleFunc("POST /migrate", func(w http.ResponseWriter, r *http.Request) {
+			var order MigrateOrder
+			if !readOrder(w, r, &order) {
+				return
+			}
+			done, err := orders.Migrate(r.Context(), order.To)
+			if obeyed(w, done, err) {
+				logger.Info("clients were asked to attach anew", "asked", done.Asked, "attached", done.Attached, "ended", done.Ended, "to", order.To)
+			}
+		})
+	}
+	if orders.Drain != nil {
+		mux.HandleFunc("POST /drain", func(w http.ResponseWriter, r *http.Request) { serveDrain(w, r, orders.Drain) })
+	}
+	return mux
+}
+
+func serveDrain(w http.ResponseWriter, r *http.Request, drain func(context.Context, time.Duration) (Drained, error)) {
+	var order DrainOrder
+	if !readOrder(w, r, &order) {
+		return
+	}
+	within, err := time.ParseDuration(order.Within)
+	if err != nil || within < 0 || within > MaxDrain {
+		answer(w, http.StatusBadRequest, fmt.Sprintf("within %q: want a duration up to %v, such as 5m\n", order.Within, MaxDrain))
+		return
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(within + controlLimit)) // a Unix socket has deadlines
+	done, err := drain(r.Context(), within)
+	obeyed(w, done, err)
 }
 
 // MaxDrain is the longest that calls are waited for.

@@ -80,7 +80,7 @@ func TestControl(t *testing.T) {
 			t.Errorf("got %v, want %s", err, what)
 		}
 	}
-	if err := Order(t.Context(), state, "nonsense", struct{}{}, &done); err == nil || !strings.Contains(err.Error(), "404") {
+	if err := Order(t.Context(), state, "nonsense", struct{}{}, &done); err == nil || !strings.Contains(err.Error(), "does not do that") {
 		t.Errorf("an order that does not exist: %v", err)
 	}
 }

@@ -287,6 +287,13 @@ func (a *Agent) forget(m *mailbox) {
 	a.mu.Unlock()
 }
 
+// Limit changes how many legs there may be at once. Those there are stay.
+func (a *Agent) Limit(legs int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cfg.MaxLegs = legs
+}
+
 // enter counts a new leg, if there is room.
 func (a *Agent) enter(l *Leg) error {
 	a.mu.Lock()

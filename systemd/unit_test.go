@@ -97,7 +97,7 @@ func TestUnitAgreesWithTheCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"Type=notify", "StateDirectory=riptide", "FileDescriptorStoreMax=64", "RestartPreventExitStatus=78", "ExecStart=/usr/bin/riptide serve -c /etc/riptide/riptide.yaml"} {
+	for _, line := range []string{"Type=notify", "StateDirectory=riptide", "FileDescriptorStoreMax=64", "RestartPreventExitStatus=78", "ExecStart=/usr/bin/riptide serve -c /etc/riptide/riptide.yaml", "ExecReload=+/usr/bin/riptide reload -c /etc/riptide/riptide.yaml"} {
 		if !strings.Contains(string(text), "\n"+line+"\n") {
 			t.Errorf("%s lacks %s", unit, line)
 		}
