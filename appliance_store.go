@@ -47,7 +47,8 @@ func openShared(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (
 	if err != nil {
 		return nil, nil, err
 	}
-	m := nodes.Config{Node: cfg.Node, Bus: shared, Logger: logger}
+	ring := cfg.Cluster.Ring.Reveal()
+	m := nodes.Config{Node: cfg.Node, Bus: shared, Logger: logger, Seal: nodes.Seal{Seal: ring.Tell, Open: ring.Told}}
 	addresses := map[string]string{}
 	for _, n := range cfg.Cluster.Nodes {
 		m.Nodes = append(m.Nodes, n.Name)
@@ -60,7 +61,7 @@ func openShared(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (
 	if err != nil {
 		return nil, nil, errors.Join(err, shared.Close())
 	}
-	return sealed.New(replica.New(shared, shared, logger), *cfg.Cluster.Ring.Reveal()), members, nil
+	return sealed.New(replica.New(shared, shared, logger), *ring), members, nil
 }
 
 func openSharedStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*embedded.Store, error) {

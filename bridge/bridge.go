@@ -63,6 +63,13 @@ type Bridge struct {
 	leaving  bool // and calls are left to others
 	done     sync.WaitGroup
 	claims   map[string]*claiming // by call
+	gone     map[string]gaveCall  // calls that were given away lately
+	gifts    chan string          // calls that others gave us
+
+	listening sync.WaitGroup // for calls that were given away
+
+	foyerMu sync.Mutex
+	foyers  map[string]*foyers // by call
 
 	ledger     *ledger // nil without a cluster
 	isRestored chan struct{}
@@ -86,11 +93,13 @@ func New(cfg Config) *Bridge {
 	b := &Bridge{
 		cfg: cfg, calls: make(map[string]*call), owners: make(map[Leg]*call), busy: make(map[string]int), paces: make(map[string]*pace),
 		claims: make(map[string]*claiming), isRestored: make(chan struct{}),
+		gone: make(map[string]gaveCall), gifts: make(chan string, maxGifts), foyers: make(map[string]*foyers),
 	}
 	b.rules.Store(&Rules{Policy: cfg.Policy, MaxCalls: cfg.MaxCalls})
 	b.restored = sync.OnceFunc(func() { close(b.isRestored) })
 	if cfg.Members != nil {
 		b.ledger = newLedger(cfg.Logger)
+		cfg.Members.Serve(b)
 	}
 	return b
 }
@@ -212,6 +221,7 @@ func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
 		leave:   make(chan struct{}, 1),
 		over:    make(chan struct{}),
 		fenceUp: make(chan struct{}, 1),
+		wanted:  make(chan string, 1),
 		asked:   make(chan request, maxRequests),
 		hops:    d.Hops,
 

@@ -30,6 +30,14 @@ const (
 	sideB
 )
 
+// sideOf is that of a party.
+func sideOf(p Party) side {
+	if p == ByCaller {
+		return sideA
+	}
+	return sideB
+}
+
 func (s side) party() Party {
 	if s == sideA {
 		return ByCaller
@@ -115,6 +123,11 @@ type call struct {
 	leave        chan struct{} // from Leave; one element
 	gone         atomic.Bool   // another process has the call, or will have it: peers hear nothing of us
 	fenceUp      chan struct{} // one element: gone was set by others
+	wanted       chan string   // from Asked: the node that wants the call; one element
+	came         time.Time     // when it was taken up here; zero if it began here
+	hears        *foyers       // of a call that was another node's
+	exact        bool          // its record is all that was sent
+	yielded      bool          // the legs were given away
 	over         chan struct{} // closed when the call is out of the table
 	claimed      bool          // and not on record as ours yet
 	term         uint64        // of the lease under which the call may be touched; 0 without a cluster
@@ -207,6 +220,8 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 		case cause = <-c.stop:
 			over, cause = true, cause.EndedBy(ByBridge)
 		case <-c.fenceUp: // gone says it
+		case to := <-c.wanted:
+			over = c.giving(ctx, to)
 		case <-c.leave:
 			over, cause = true, c.leaving(ctx)
 		}

@@ -19,6 +19,17 @@ type Members interface {
 	Lease() (lease cluster.Lease, changed <-chan struct{})
 	Alive(node string) bool
 	Nodes() []cluster.Node
+
+	// Serve names who is asked to give calls, and given some.
+	Serve(p cluster.Partner)
+	// Ask asks the living owner of a call to give it; Give does so, and Keep says
+	// no. Gift is what the giver said.
+	Ask(ctx context.Context, call, owner string) (note string, err error)
+	Give(call string, epoch uint64, to, note string) error
+	Keep(call, to string)
+	Gift(call string) (epoch uint64, note string, ok bool)
+	// Relay sends another node what came here for a call of its.
+	Relay(to string, data []byte)
 }
 
 var _ Members = (*cluster.Members)(nil)
@@ -52,7 +63,7 @@ func (b *Bridge) Claim(ctx context.Context, leg string) (found bool, err error) 
 	if b.Draining() {
 		return true, CauseShuttingDown.With("node %q is going down and takes no calls over", b.cfg.Node)
 	}
-	switch err := b.inherit(ctx, id); {
+	switch err := b.inherit(ctx, id, true); {
 	case err == nil || errors.Is(err, errOver):
 		return true, nil
 	default:
@@ -61,8 +72,8 @@ func (b *Bridge) Claim(ctx context.Context, leg string) (found bool, err error) 
 }
 
 // inherit takes a call over, once for all who want it. A call that this node has
-// is no error.
-func (b *Bridge) inherit(ctx context.Context, id string) error {
+// is no error. One of a living node is asked for, if a request of it has come.
+func (b *Bridge) inherit(ctx context.Context, id string, ask bool) error {
 	for {
 		b.mu.Lock()
 		c, run := b.calls[id], b.claims[id]
@@ -80,7 +91,7 @@ func (b *Bridge) inherit(ctx context.Context, id string) error {
 				b.mu.Unlock()
 				close(run.done)
 			}()
-			run.err = b.inheritNow(ctx, id)
+			run.err = b.inheritNow(ctx, id, ask)
 			return run.err
 		}
 		b.mu.Unlock()
@@ -102,11 +113,21 @@ func (b *Bridge) inherit(ctx context.Context, id string) error {
 }
 
 // inheritNow goes on when who asked has gone, since others may wait for it.
-func (b *Bridge) inheritNow(ctx context.Context, id string) error {
+func (b *Bridge) inheritNow(ctx context.Context, id string, ask bool) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimLimit)
 	defer cancel()
-	rec, rev, err := b.ledger.get(id)
+	rec, rev, err := b.lastRecord(ctx, id)
 	if err != nil {
+		return err
+	}
+	err = b.takeUp(ctx, rec, rev, rec.Node != b.cfg.Node)
+	if !ask || !errors.Is(err, cluster.ErrLives) {
+		return err
+	}
+	if err := b.askFor(ctx, rec); err != nil {
+		return err
+	}
+	if rec, rev, err = b.lastRecord(ctx, id); err != nil {
 		return err
 	}
 	return b.takeUp(ctx, rec, rev, rec.Node != b.cfg.Node)
@@ -131,14 +152,16 @@ func (b *Bridge) own(ctx context.Context, rec CallRecord, rev uint64) (*call, er
 		return nil, err
 	}
 	owner := rec.Node
-	rec.Node, rec.Epoch = b.cfg.Node, epoch
+	// Who claims after another one has does not know what that one has sent.
+	exact := rec.Given && epoch == rec.Epoch+1
+	rec.Node, rec.Epoch, rec.Given = b.cfg.Node, epoch, false
 	value, err := rec.Encode()
 	if err != nil {
 		return nil, err
 	}
 	c := b.remake(rec, rev)
 	c.log.Info("call claimed", "epoch", epoch, "of", owner)
-	c.term, c.claimed = lease.Term, true
+	c.term, c.claimed, c.exact = lease.Term, true, exact
 	c.send(ctx, value)
 	return c, nil
 }

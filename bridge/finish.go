@@ -71,16 +71,24 @@ func (c *call) endLeg(ctx context.Context, leg Leg, cause Cause) {
 
 // unjoin ends the flow of media.
 func (c *call) unjoin() {
-	for _, f := range c.fillers {
-		f.close()
+	if c.yielded {
+		return
 	}
-	c.fillers = [2]*filler{}
 	if !c.given[sideA] {
 		c.a.Media().Join(nil)
 	}
 	if c.b != nil && !c.given[sideB] {
 		c.b.Media().Join(nil)
 	}
+	c.stopMedia()
+}
+
+// stopMedia ends what hands frames from side to side.
+func (c *call) stopMedia() {
+	for _, f := range c.fillers {
+		f.close()
+	}
+	c.fillers = [2]*filler{}
 	for _, p := range []*pump{c.toA, c.toB} {
 		if p != nil {
 			p.close()

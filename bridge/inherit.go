@@ -48,6 +48,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	parts.Go(func() { b.ledger.follow(ctx, b.cfg.Store) })
 	parts.Go(func() { b.obeyLease(ctx) })
 	parts.Go(func() { b.lookAfter(ctx) })
+	parts.Go(func() { b.takeGifts(ctx) })
 	parts.Wait()
 	return nil
 }
@@ -72,7 +73,7 @@ func (b *Bridge) restoreShared(ctx context.Context) (Restored, error) {
 	})
 	var resumed, ended, lost atomic.Int64
 	each(ids, takers, func(id string) {
-		switch err := b.inherit(ctx, id); {
+		switch err := b.inherit(ctx, id, false); {
 		case err == nil:
 			resumed.Add(1)
 		case errors.Is(err, errOver):
@@ -112,6 +113,7 @@ func (b *Bridge) lookAfter(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		b.closeFoyers()
 		if lease, _ := b.cfg.Members.Lease(); !lease.Held || b.Draining() {
 			continue
 		}
@@ -121,7 +123,7 @@ func (b *Bridge) lookAfter(ctx context.Context) {
 			if ctx.Err() != nil || b.Draining() {
 				return
 			}
-			if err := b.inherit(ctx, id); err != nil && !errors.Is(err, errOver) {
+			if err := b.inherit(ctx, id, false); err != nil && !errors.Is(err, errOver) {
 				b.couldNot(id, err)
 				return
 			}

@@ -25,6 +25,7 @@ type ledger struct {
 	over    map[string]tombstone // calls of ours that have ended
 	awaited map[string]struct{}  // what caughtUp waits for
 	omitted bool                 // a record was left out: the ledger is full
+	changed chan struct{}        // closed with the next change of a record; nil: nobody waits
 }
 
 // maxRecords bounds the ledger: the calls of sixteen nodes at their usual limit.
@@ -195,8 +196,15 @@ func (l *ledger) set(id string, e *entry) {
 		l.omitted = true
 		return
 	}
+	if had := l.calls[id]; had != nil && had.Node == e.Node && had.Epoch == e.Epoch {
+		e.wait = had.wait
+	}
 	l.drop(id)
 	l.calls[id] = e
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
 	for _, leg := range e.legIDs() {
 		// A leg that was given away is in the record of the call that has ended, too.
 		if _, has := l.legs[leg]; leg != "" && (!has || e.State != StateEnded) {
@@ -250,6 +258,27 @@ func (l *ledger) get(id string) (CallRecord, uint64, error) {
 		rec.dropGiven(taken)
 	}
 	return rec, rev, err
+}
+
+// await waits until the record of a call is one that is wanted, or ctx ends.
+func (l *ledger) await(ctx context.Context, id string, wanted func(*entry) bool) {
+	for {
+		l.mu.Lock()
+		if e := l.calls[id]; e != nil && wanted(e) {
+			l.mu.Unlock()
+			return
+		}
+		if l.changed == nil {
+			l.changed = make(chan struct{})
+		}
+		changed := l.changed
+		l.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // each calls f for every call.

@@ -57,6 +57,15 @@ type Abandoner interface {
 	Abandon()
 }
 
+// A Yielder is a Leg that goes on at another node while this one lives.
+type Yielder interface {
+	Abandoner
+	// Yield lets go of the leg as Abandon does, but hears on: what its peer still
+	// sends goes to the sink that is joined, until Abandon. Frames that wait to be
+	// sent to the peer go to back. The record is exact: nothing was sent after it.
+	Yield(back Sink) LegRecord
+}
+
 // Dialer makes outgoing legs.
 type Dialer interface {
 	// Dial places the call and returns as soon as the peer has been asked; what
@@ -84,6 +93,19 @@ type Resumption struct {
 	State State         // of the call: what is not answered can only be ended (Leg.End)
 	Moved bool          // another node had it: our addresses are not those of the record
 	Idle  time.Duration // since the call was last known to be served, at most
+
+	// Exact says that nothing was sent after the record was made.
+	Exact bool
+
+	// Hears, if not nil, is joined to the leg's media before anything can come.
+	Hears Sink
+}
+
+// Hear joins what hears a leg that is made again to its media.
+func (r Resumption) Hear(m MediaPort) {
+	if r.Hears != nil {
+		m.Join(r.Hears)
+	}
 }
 
 // A Signer signs for the caller where no PASSporT can be relayed.

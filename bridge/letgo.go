@@ -54,6 +54,9 @@ func (c *call) fenced() {
 
 // abandonLegs lets go of the legs that the call still has.
 func (c *call) abandonLegs() {
+	if c.yielded {
+		return // they hear on for a while
+	}
 	for _, s := range []side{sideA, sideB} {
 		if leg := c.legOf(s); leg != nil && !c.left[s] && !c.given[s] {
 			abandon(leg)

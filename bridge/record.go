@@ -35,6 +35,10 @@ type CallRecord struct {
 	Moves    []Move     `json:"moves,omitempty"`    // transfers that took place
 	Gave     Party      `json:"gave,omitempty"`     // whose leg is in another call by now
 
+	// Given says that its owner let go of it before this was written: nothing was
+	// sent after it.
+	Given bool `json:"given,omitempty"`
+
 	Transfer *TransferRecord `json:"transfer,omitempty"` // under way
 }
 

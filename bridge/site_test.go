@@ -41,6 +41,8 @@ type siteNode struct {
 	mu      sync.Mutex
 	resumed map[string]*bridgetest.Leg
 	how     []bridge.Resumption
+
+	onResumed func(*bridgetest.Leg, bridge.Resumption) // nil: nobody looks
 }
 
 // awayStore can be away.
@@ -182,6 +184,9 @@ func (s *site) node(name string) *siteNode {
 		defer n.mu.Unlock()
 		n.resumed[how.ID] = l
 		n.how = append(n.how, how)
+		if n.onResumed != nil {
+			n.onResumed(l, how)
+		}
 		return l, nil
 	}
 	n.rig = newRig(s.t, func(cfg *bridge.Config) {
@@ -233,6 +238,16 @@ func (n *siteNode) calls(count int) (legs []*bridgetest.Leg) {
 	}
 	time.Sleep(3 * time.Second)
 	return legs
+}
+
+// callID is the id of the only call here.
+func (n *siteNode) callID() string {
+	n.t.Helper()
+	calls := n.bridge.Running()
+	if len(calls) != 1 {
+		n.t.Fatalf("%s has %d calls", n.name, len(calls))
+	}
+	return calls[0].ID
 }
 
 // silent checks that legs were let go of, and their peers told nothing.

@@ -209,8 +209,11 @@ func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved b
 	if err != nil {
 		return err
 	}
+	if moved {
+		c.hears = b.foyersOf(rec.ID)
+	}
 	cause, over := unfit(rec, idle)
-	how := Resumption{Call: rec.ID, Trace: rec.Trace, State: rec.State, Moved: moved, Idle: idle}
+	how := Resumption{Call: rec.ID, Trace: rec.Trace, State: rec.State, Moved: moved, Idle: idle, Exact: c.exact}
 	resuming, cancel := b.whileOurs(ctx, c)
 	failed := c.resumeLegs(resuming, how)
 	cancel()
@@ -219,6 +222,9 @@ func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved b
 		over, cause = true, CauseSignallingLost.With("%v", failed).EndedBy(ByBridge)
 	}
 	kept := b.enter(c)
+	if kept == nil && !over {
+		c.connect()
+	}
 	go func() {
 		defer b.ended(c)
 		c.resumed(context.WithoutCancel(ctx), cause, over)
@@ -271,6 +277,8 @@ func (b *Bridge) remake(rec CallRecord, rev uint64) *call {
 		leave:   make(chan struct{}, 1),
 		over:    make(chan struct{}),
 		fenceUp: make(chan struct{}, 1),
+		wanted:  make(chan string, 1),
+		came:    b.cfg.Now(),
 		asked:   make(chan request, maxRequests),
 		rec:     rec, rev: rev, hops: rec.Hops, cancelDial: func() {},
 		summary: Summary{
@@ -352,6 +360,9 @@ func (c *call) resumeLeg(ctx context.Context, how Resumption, r LegRecord, of Pa
 	ctx, cancel := context.WithTimeout(ctx, takeLimit)
 	defer cancel()
 	how.LegRecord = r
+	if c.hears != nil && how.State == StateAnswered {
+		how.Hears = &c.hears.sides[sideOf(of)]
+	}
 	var edge Resumer
 	if c.bridge.cfg.Resumer != nil {
 		edge = c.bridge.cfg.Resumer(r)
@@ -399,6 +410,17 @@ func (b *Bridge) enter(c *call) error {
 	return nil
 }
 
+// connect lets media flow between the legs of a call that was taken up, what has
+// waited first.
+func (c *call) connect() {
+	if c.hears != nil {
+		c.hears.sides[sideA].admit(c.toB)
+		c.hears.sides[sideB].admit(c.toA)
+	}
+	c.join()
+	c.fill()
+}
+
 // resumed is the rest of the call's life.
 func (c *call) resumed(ctx context.Context, cause Cause, over bool) {
 	var last *Event
@@ -408,8 +430,6 @@ func (c *call) resumed(ctx context.Context, cause Cause, over bool) {
 		return
 	}
 	if !over {
-		c.join()
-		c.fill()
 		cause, last = c.loop(ctx)
 	} else if !c.rec.Answered.IsZero() {
 		c.rec.State = StateAnswered // whoever is told must know that it was

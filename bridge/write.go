@@ -71,7 +71,11 @@ func (c *call) send(ctx context.Context, value []byte) {
 
 // recordOf is the leg of a side as it is recorded.
 func (c *call) recordOf(s side) LegRecord {
-	r := c.legOf(s).Record()
+	return c.completed(s, c.legOf(s).Record())
+}
+
+// completed adds what the call knows of a leg.
+func (c *call) completed(s side, r LegRecord) LegRecord {
 	r.Plan, r.Held = c.planOf(s), c.held[s]
 	if can := c.tuned[s].can; len(can.Speech) > 0 {
 		r.Can = &can

@@ -13,8 +13,8 @@ import (
 // which is not the same as to find no such call.
 
 var (
-	_ bridge.Abandoner = serverLeg{}
-	_ bridge.Abandoner = (*clientLeg)(nil)
+	_ bridge.Yielder = serverLeg{}
+	_ bridge.Yielder = (*clientLeg)(nil)
 )
 
 // Close ends the server at once, without a word about its calls: another process
@@ -40,7 +40,23 @@ var errLeft = errors.New("the call goes on elsewhere")
 // Abandon implements bridge.Abandoner.
 func (l serverLeg) Abandon() { l.call.abandon() }
 
+// Yield implements bridge.Yielder.
+func (l serverLeg) Yield(back bridge.Sink) bridge.LegRecord {
+	l.call.media.port.Yield(back)
+	l.call.letGo()
+	return l.Record()
+}
+
 func (c *serverCall) abandon() {
+	c.letGo()
+	if c.isLeft() {
+		c.media.end()
+		c.media.port.Close()
+	}
+}
+
+// letGo ends the call here, but for what is heard of it.
+func (c *serverCall) letGo() {
 	c.mu.Lock()
 	if c.phase == over {
 		c.mu.Unlock()
@@ -53,8 +69,6 @@ func (c *serverCall) abandon() {
 	close(c.ended)
 	c.settle()
 	c.mu.Unlock()
-	c.media.end()
-	c.media.port.Close()
 	c.leave(c)
 }
 
@@ -110,6 +124,16 @@ func (l *clientLeg) Abandon() {
 	l.cut()
 	l.media.Close()
 	<-l.done
+}
+
+// Yield implements bridge.Yielder.
+func (l *clientLeg) Yield(back bridge.Sink) bridge.LegRecord {
+	l.media.Yield(back)
+	l.yielded.Store(true)
+	l.left.Store(true)
+	l.cut()
+	<-l.done
+	return l.Record()
 }
 
 // cutOff is the outcome of a leg whose context has ended: it was let go of, or

@@ -33,6 +33,9 @@ func (t *trunk) openMedia(l *clientLeg) *callMedia {
 		cfg.Keys = session(t.cfg.Keys, l.info.Trace, true)
 	}
 	agreed := newAgreement(l.first.d, l.first.plan, cfg)
+	if l.hears != nil {
+		agreed.port.Join(l.hears)
+	}
 	return &callMedia{leg: l, agreed: agreed, Port: agreed.port}
 }
 

@@ -40,6 +40,9 @@ type clientLeg struct {
 	cut  context.CancelFunc
 	left atomic.Bool // the call goes on elsewhere
 
+	yielded atomic.Bool // and is heard on, until Abandon
+	hears   bridge.Sink // of a call that was another process's: what is joined first
+
 	events chan bridge.Event
 	ending chan bridge.Cause // the first End; further ones wait with it
 	done   chan struct{}
@@ -154,7 +157,9 @@ func (l *clientLeg) finish(c *bridge.Cause) {
 	close(l.done)
 	l.cut()
 	l.give(l.held())
-	l.media.Close()
+	if !l.yielded.Load() {
+		l.media.Close()
+	}
 }
 
 // serve runs the call on one link.

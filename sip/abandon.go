@@ -11,7 +11,7 @@ import (
 // full of calls.
 const maxLeft = 4 * defaultMaxLegs
 
-var _ bridge.Abandoner = (*Leg)(nil)
+var _ bridge.Yielder = (*Leg)(nil)
 
 // Abandon implements bridge.Abandoner: the leg is over without a word. Neither
 // what waits for an answer of ours gets one, nor is anything of ours repeated, nor
@@ -20,6 +20,20 @@ var _ bridge.Abandoner = (*Leg)(nil)
 func (l *Leg) Abandon() {
 	l.agent.leaves(l.box.callID)
 	_ = l.box.do(context.Background(), l.vanish) // fails if the mailbox is gone, and the leg with it
+	if l.yielded.Load() {
+		l.media.port.Close()
+	}
+}
+
+// Yield implements bridge.Yielder: the leg is over like one that is abandoned, but
+// for its ears.
+func (l *Leg) Yield(bridge.Sink) bridge.LegRecord {
+	l.agent.leaves(l.box.callID)
+	l.media.port.Rest()
+	return l.record(func() {
+		l.yielded.Store(!l.closed)
+		l.vanish()
+	})
 }
 
 func (l *Leg) vanish() {
@@ -27,7 +41,7 @@ func (l *Leg) vanish() {
 		l.referral.over = true
 	}
 	l.changer = nil
-	if !l.closed {
+	if !l.closed && !l.yielded.Load() {
 		l.media.port.Configure(sdp.Agreed{}) // so that nobody hears its goodbye
 	}
 	l.over()

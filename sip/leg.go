@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	sipgo "github.com/emiago/sipgo/sip"
@@ -46,8 +47,9 @@ type Leg struct {
 
 	// ----
 	state   legState
-	muted   bool // the bridge knows that it is over
-	closed  bool // no more events
+	muted   bool        // the bridge knows that it is over
+	closed  bool        // no more events
+	yielded atomic.Bool // but its media are heard on, until Abandon
 	dlg     *dialog
 	flow    flow
 	timers  map[*time.Timer]struct{}
@@ -135,7 +137,9 @@ func (l *Leg) quiet() {
 	l.dropChange()
 	l.last18, l.muted = nil, true
 	l.cancel()
-	l.media.port.Close()
+	if !l.yielded.Load() {
+		l.media.port.Close()
+	}
 }
 
 // dropChange answers a re-INVITE, UPDATE or PRACK that has no answer yet when the

@@ -25,6 +25,7 @@ func (a *Agent) replaceCall(ctx context.Context, t *trunk, rec *recorded, r brid
 	if err != nil {
 		return nil, err
 	}
+	r.Hear(l.Media())
 	for {
 		select {
 		case ev, ok := <-l.Events():

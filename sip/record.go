@@ -63,13 +63,17 @@ type dialogState struct {
 var stateNames = [...]string{inviting: "inviting", answered: "answered", confirmed: "confirmed", ending: "ending", over: "over"}
 
 // Record implements bridge.Leg.
-func (l *Leg) Record() bridge.LegRecord {
+func (l *Leg) Record() bridge.LegRecord { return l.record(func() {}) }
+
+// record makes the record, and then does something in the same moment.
+func (l *Leg) record(then func()) bridge.LegRecord {
 	rec := bridge.LegRecord{
 		Protocol: "sip", Trunk: l.info.Trunk, ID: l.info.ID, From: l.info.From, To: l.info.To, Incoming: l.incoming,
 	}
 	fill := func() {
 		rec.Plan = l.media.planCopy()
 		rec.State, _ = json.Marshal(l.snapshot()) // strings and numbers: cannot fail
+		then()
 	}
 	if l.box.do(context.Background(), fill) != nil {
 		fill() // the mailbox is gone, so nobody changes the leg any more

@@ -94,13 +94,16 @@ func (a *Agent) revive(t *trunk, rec *recorded, r bridge.Resumption, f flow) (l 
 	if err != nil {
 		return nil, false, fmt.Errorf("call %s of trunk %q cannot go on: %w", r.ID, t.Name, err)
 	}
+	r.Hear(media.port)
 	l = a.newLeg(a.box(rec.CallID), t, f, media, r.Incoming)
 	l.info = bridge.LegInfo{ID: r.ID, Protocol: "sip", Trunk: t.Name, From: r.From, To: r.To, Hops: bridge.DefaultHops, Trace: r.Trace}
 	l.dlg, l.inviteSeq = rec.dlg, rec.InviteSeq
 	if rec.state != inviting {
 		l.state = confirmed
 	}
-	l.dlg.localSeq += seqAhead
+	if !r.Exact {
+		l.dlg.localSeq += seqAhead
+	}
 	if l.dlg.remoteSeq > 1 {
 		l.dlg.remoteSeq-- // the last one comes again if its answer was lost
 	}
@@ -232,7 +235,7 @@ func (a *Agent) reviveMedia(t *trunk, rec *recorded, r bridge.Resumption, shown 
 	if r.Moved {
 		pool = shown.pool
 	}
-	port, there, err := reopen(pool, rtp.Options{Log: a.cfg.Logger, Tap: a.cfg.Tap.Media, Leg: rec.CallID, Restore: &rec.Media, Moved: r.Moved}, rec.Video)
+	port, there, err := reopen(pool, rtp.Options{Log: a.cfg.Logger, Tap: a.cfg.Tap.Media, Leg: rec.CallID, Restore: &rec.Media, Moved: r.Moved, Exact: r.Exact}, rec.Video)
 	if err != nil {
 		return nil, false, fmt.Errorf("open RTP port: %w", err)
 	}

@@ -57,6 +57,7 @@ func (d *Dialer) Resume(ctx context.Context, r bridge.Resumption) (bridge.Leg, e
 func ResumedLeg(r bridge.Resumption) *Leg {
 	leg := NewLeg(bridge.LegInfo{ID: r.ID, Protocol: r.Protocol, Trunk: r.Trunk, From: r.From, To: r.To})
 	leg.state = r.LegRecord
+	r.Hear(leg.media)
 	return leg
 }
 

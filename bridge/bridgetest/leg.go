@@ -30,6 +30,7 @@ const (
 	Finished   ActKind = "end"
 	Adapted    ActKind = "adapt"
 	Abandoned  ActKind = "abandon"
+	Yielded    ActKind = "yield"
 )
 
 // legEvents bounds the events a script may send ahead of the call.
@@ -184,8 +185,16 @@ func (l *Leg) End(ctx context.Context, c bridge.Cause) error {
 }
 
 // Abandon records the act and closes the leg.
-func (l *Leg) Abandon() {
-	_ = l.act(context.Background(), Act{Kind: Abandoned}) // a script may have it fail, which nobody is told
+func (l *Leg) Abandon() { l.letGo(Abandoned) }
+
+// Yield records the act and closes the leg. What its peer sends is heard on.
+func (l *Leg) Yield(bridge.Sink) bridge.LegRecord {
+	l.letGo(Yielded)
+	return l.Record()
+}
+
+func (l *Leg) letGo(how ActKind) {
+	_ = l.act(context.Background(), Act{Kind: how}) // a script may have it fail, which nobody is told
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.over {
@@ -215,7 +224,7 @@ func (l *Leg) Record() bridge.LegRecord {
 }
 
 var (
-	_ bridge.Leg       = (*Leg)(nil)
-	_ bridge.Adapter   = (*Leg)(nil)
-	_ bridge.Abandoner = (*Leg)(nil)
+	_ bridge.Leg     = (*Leg)(nil)
+	_ bridge.Adapter = (*Leg)(nil)
+	_ bridge.Yielder = (*Leg)(nil)
 )

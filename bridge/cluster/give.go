@@ -101,6 +101,8 @@ type Partner interface {
 	Asked(call, by string)
 	// Given hears that a call was given to us. It must not block.
 	Given(call string)
+	// Relayed takes what another node sent with Relay. It must not block.
+	Relayed(data []byte)
 }
 
 // Serve names who is asked for calls.
@@ -138,7 +140,7 @@ func (m *Members) Ask(ctx context.Context, call, owner string) (note string, err
 			if w.kept {
 				return "", fmt.Errorf("ask node %q for call %s: %w", owner, call, ErrKept)
 			}
-			note, _ := m.Gift(call)
+			_, note, _ := m.Gift(call)
 			return note, nil
 		case <-again.C:
 		case <-ctx.Done():
@@ -156,12 +158,13 @@ type awaited struct {
 	answered chan struct{}
 }
 
-// Gift is what the giver of a call said of it, if one was given to us lately.
-func (m *Members) Gift(call string) (note string, ok bool) {
+// Gift is what the giver of a call said of it, at which epoch, if one was given to
+// us lately.
+func (m *Members) Gift(call string) (epoch uint64, note string, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g, ok := m.roll.gifts[call]
-	return g.note, ok
+	return g.Epoch, g.note, ok
 }
 
 // Give gives a call, which this node touches no more, to another. Given to two,

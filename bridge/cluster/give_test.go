@@ -27,6 +27,8 @@ func (p *partner) Asked(call, by string) {
 
 func (p *partner) Given(call string) { p.got = append(p.got, call) }
 
+func (p *partner) Relayed(data []byte) { p.got = append(p.got, string(data)) }
+
 // TestALivingNodeGivesACall: who asks for it gets it within milliseconds, and
 // nobody else does.
 func TestALivingNodeGivesACall(t *testing.T) {
@@ -45,6 +47,10 @@ func TestALivingNodeGivesACall(t *testing.T) {
 		}
 		if _, _, err := claimWithin(s.nodes["w"], time.Second, "1", "a", 2); !errors.Is(err, ErrLives) {
 			t.Errorf("to whom it was not given: %v", err)
+		}
+		a.Relay("b", []byte("heard"))
+		if len(taker.got) != 2 || taker.got[1] != "heard" {
+			t.Errorf("relayed: %q", taker.got)
 		}
 		epoch, took, err := claimWithin(b, time.Second, "1", "a", 2)
 		if err != nil || epoch != 2 || took > probeTime {

@@ -29,6 +29,7 @@ type Config struct {
 	// that its process holds open as long as it lives. An answer that does not
 	// come is no proof: it is false. Nil = there is no such address.
 	Refused func(ctx context.Context, node string) bool
+	Seal    Seal
 	Logger  *slog.Logger
 }
 
@@ -83,7 +84,7 @@ func Join(cfg Config) (*Members, error) {
 	}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.lease.Term = m.roll.term
-	for subject, each := range map[string]func([]byte){subjectBeat: m.onBeat, subjectClaim: m.onMessage} {
+	for subject, each := range map[string]func([]byte){subjectBeat: m.onBeat, subjectClaim: m.onMessage, subjectRelay(cfg.Node): m.onRelay} {
 		stop, err := cfg.Bus.Subscribe(subject, each)
 		if err != nil {
 			m.Leave()

@@ -72,6 +72,7 @@ type Options struct {
 	CNAME   string        // RTCP name; "" = made up for this port (RFC 7022 section 4.2)
 	Restore *State        // continue the stream of a process that is gone
 	Moved   bool          // not on the port where it was, but on another
+	Exact   bool          // nothing was sent after Restore was made
 	Reports time.Duration // mean time between RTCP reports; 0 = 5 s
 	Tap     Tap           // nil: nobody's
 	Leg     string        // what the tap calls this port's leg
@@ -97,6 +98,7 @@ func (p *Pool) Open(o Options) (*Port, error) {
 		port.tap = &wiretap{o.Tap, o.Leg}
 	}
 	var err error
+	port.exact = o.Exact
 	if port.audio, err = port.open(bridge.Audio, o.Restore, o.Moved); err != nil {
 		return nil, err
 	}
@@ -120,7 +122,7 @@ func (p *Port) open(kind bridge.Kind, restore *State, moved bool) (*stream, erro
 	media.class(kind)
 	reports.class(kind)
 	if restore != nil {
-		s.tx.restored(*restore, p.now())
+		s.tx.restored(*restore, p.now(), p.exact)
 		s.rx.restored(*restore)
 		s.rc.inherits, s.rc.first = true, s.tx.line.seq+1
 		s.kept = restore

@@ -27,6 +27,7 @@ type Port struct {
 	cname   string
 	reports time.Duration
 	tap     *wiretap // nil: nobody's
+	exact   bool     // nothing was sent after the record that is restored
 
 	audio *stream
 	video atomic.Pointer[stream]
@@ -189,6 +190,18 @@ func add(a, b bridge.MediaStats) bridge.MediaStats {
 	a.SendDropped += b.SendDropped
 	a.PeerLost += b.PeerLost
 	return a
+}
+
+// Rest ends all sending. What comes is handed on, until Close.
+func (p *Port) Rest() {
+	p.release()
+	for _, s := range []*stream{p.audio, p.video.Load()} {
+		if s != nil {
+			s.tx.mu.Lock()
+			s.tx.closed = true
+			s.tx.mu.Unlock()
+		}
+	}
 }
 
 // Close says goodbye to the peer, waits until nothing is delivered any more and

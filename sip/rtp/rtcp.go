@@ -241,6 +241,10 @@ func (s *stream) sendReports(packets []rtcp.Packet) {
 	locked, said := s.rx.latch.locked, s.rx.latch.sdp
 	s.rx.mu.Unlock()
 	s.tx.mu.Lock()
+	if s.tx.closed {
+		s.tx.mu.Unlock()
+		return // others speak for us
+	}
 	if b, err = s.tx.seal.rtcp(b); err != nil {
 		s.tx.mu.Unlock()
 		return // no key yet: the next one says all again

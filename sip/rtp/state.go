@@ -73,8 +73,11 @@ func (st *State) ahead(now time.Time) uint64 {
 // than its last packets, so the numbers move on by what may have been sent since:
 // too far is a gap, too little are numbers that were used before, and of protected
 // packets none may be used twice (RFC 3711 section 9.1).
-func (s *sender) restored(st State, now time.Time) {
-	next := uint64(st.Cycles)<<16 + uint64(st.Seq) + st.ahead(now)
+func (s *sender) restored(st State, now time.Time, exact bool) {
+	next := uint64(st.Cycles)<<16 + uint64(st.Seq)
+	if !exact {
+		next += st.ahead(now)
+	}
 	s.ssrc = st.SSRC
 	clock := s.line.clock
 	if st.Clock != 0 {

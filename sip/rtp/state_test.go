@@ -29,7 +29,7 @@ func reborn(t *testing.T, st State, now func() time.Time, a sdp.Agreed) *Port {
 	p.now = now
 	p.audio = p.newStream(bridge.Audio)
 	p.audio.rc.out, p.audio.tx.out = full{}, full{}
-	p.audio.tx.restored(read, now())
+	p.audio.tx.restored(read, now(), false)
 	p.audio.rx.restored(read)
 	p.audio.rc.inherits, p.audio.rc.first = true, p.audio.tx.line.seq+1
 	p.audio.kept = &read

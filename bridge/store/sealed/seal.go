@@ -58,6 +58,15 @@ func (r Ring) open(b store.Bucket, name string, value []byte) ([]byte, error) {
 	return plain, nil
 }
 
+// told is the place of what nodes tell each other beside the store.
+const told store.Bucket = "told"
+
+// Tell seals what one node tells another.
+func (r Ring) Tell(value []byte) ([]byte, error) { return r.seal(told, "", value) }
+
+// Told opens it.
+func (r Ring) Told(value []byte) ([]byte, error) { return r.open(told, "", value) }
+
 // aead is the cipher of one place.
 func (k key) aead(b store.Bucket, name string) (cipher.AEAD, error) {
 	secret, err := hkdf.Expand(sha256.New, k.secret[:], place(b, name), secretLen)
