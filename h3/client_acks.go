@@ -1,6 +1,9 @@
 package h3
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Who sends and is not acknowledged for a second looks for another way (core
 // draft, "Ungraceful Migration"; 20-protocol.md A.4-7), and gives the call up
@@ -12,6 +15,8 @@ const (
 	mediaTimeout    = 5 * time.Second
 	minMediaTimeout = 2 * ackSilence // another way needs time to help
 )
+
+var errUnacknowledged = errors.New("media is not acknowledged any more")
 
 // ackVerdict is what the watch over acknowledgements finds.
 type ackVerdict uint8

@@ -143,6 +143,12 @@ func (p *fakePeer) tree() http.Handler {
 	mux.HandleFunc("GET /tg/1/orders/{name}", p.authorised("/tg/1", p.order))
 	mux.HandleFunc("GET /certs/{name}", p.certificate)
 	mux.HandleFunc("POST /tg/1/calls", p.authorised("/tg/1", p.post))
+	mux.HandleFunc("GET /tg/1/calls/{id}", p.authorised("/tg/1", p.withCall(func(w http.ResponseWriter, r *http.Request, c *fakeCall) {
+		if _, err := r.Cookie("node"); err != nil {
+			http.SetCookie(w, &http.Cookie{Name: "node", Value: "another", Path: "/", Secure: true})
+		}
+		writeJSON(w, http.StatusOK, CallDescription{URI: c.uri()})
+	})))
 	mux.HandleFunc("GET /tg/1/calls/{id}/events", p.authorised("/tg/1", p.withCall(p.getEvents)))
 	mux.HandleFunc("PUT /tg/1/calls/{id}/events", p.authorised("/tg/1", p.withCall(p.putEvents)))
 	mux.HandleFunc("/tg/1/calls/{id}/media", p.authorised("/tg/1", p.withCall(func(w http.ResponseWriter, r *http.Request, c *fakeCall) {

@@ -73,6 +73,13 @@ func (j *cookieJar) Learn(u *url.URL, resp *http.Response) {
 	}
 }
 
+// taught tells whether there is a cookie.
+func (j *cookieJar) taught() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.taken > 0
+}
+
 // Empty forgets everything: a migration begins without cookies, so that the
 // balancer chooses anew.
 func (j *cookieJar) Empty() {

@@ -2,7 +2,6 @@ package h3
 
 import (
 	"context"
-	"errors"
 	"net/url"
 	"strconv"
 	"sync"
@@ -61,6 +60,8 @@ type clientLeg struct {
 	flaps        int       // links in a row that did not last
 	known        bool      // the peer has had a byway of the call
 	slow         int       // links in a row without an answer
+	away         away      // since the last link
+	sticky       bool      // cookies led to where it was
 	acks         ackWatch
 
 	resumed bool // another process had it
@@ -89,10 +90,11 @@ const (
 
 // outcome is how serving a link ended.
 type outcome struct {
-	over  bool          // the call is over
-	cause *bridge.Cause // of Ended; nil: we ended it, the bridge knows why
-	moved bool          // the peer asked us to attach anew
-	err   error         // the link is lost
+	over   bool          // the call is over
+	cause  *bridge.Cause // of Ended; nil: we ended it, the bridge knows why
+	moved  bool          // we are to attach anew
+	silent bool          // because nothing is acknowledged where we are
+	err    error         // the link is lost
 }
 
 func (l *clientLeg) Info() bridge.LegInfo        { return l.info }
@@ -178,6 +180,8 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 			case r.attached:
 				attached, l.failures, l.slow = true, 0, 0
 				l.media.Attached(l.place())
+				l.back()
+				l.sticky = l.sticky || l.jar.taught()
 			case r.err != nil:
 				return l.lost(k, attached, r.err)
 			case r.event.Type == eventPong:
@@ -228,7 +232,8 @@ func (l *clientLeg) overdue(ctx context.Context, k *link, attached bool, age tim
 	switch l.acks.look(l.media.Stats().Sent, l.media.Quiet().Acked, l.t.client.cfg.Now(), limit) {
 	case acksSilent:
 		l.migrate("")
-		return &outcome{moved: true}
+		l.awayFor(errUnacknowledged)
+		return &outcome{moved: true, silent: true}
 	case acksOver:
 		c := bridge.CauseMediaLost.With("trunk %q: call %s: the peer takes events, but has acknowledged no media for %v (media-timeout of %s), and no other way helped",
 			l.info.Trunk, l.info.ID, limit, l.tg).EndedBy(bridge.ByBridge)
@@ -243,6 +248,7 @@ func (l *clientLeg) overdue(ctx context.Context, k *link, attached bool, age tim
 func (l *clientLeg) lost(k *link, attached bool, err error) outcome {
 	if attached {
 		l.known, l.lastGood = true, l.t.client.cfg.Now().Add(-k.silence())
+		l.awayFor(err)
 	} else {
 		l.slow++
 	}
@@ -357,47 +363,4 @@ func (l *clientLeg) ping(k *link) {
 	ev := l.event(eventPing)
 	ev.Nonce = strconv.FormatUint(ev.Seq, 36)
 	k.post(ev)
-}
-
-// betweenLinks waits until the next link may be opened, or finds that the call
-// is over.
-func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
-	if gone(out.err) {
-		c := l.fate(ctx)
-		return outcome{over: true, cause: &c}
-	}
-	wait := quickRetry()
-	if l.flaps > 1 {
-		wait = flapPause(l.flaps)
-	}
-	var cause bridge.Cause
-	switch errors.As(out.err, &cause); {
-	case out.moved, out.err == nil:
-	case errors.Is(out.err, errConnect):
-		// Only failures to connect at all back off; the hold is short, and so
-		// is the longest pause.
-		l.failures++
-		l.media.Leave()
-		wait = reconnectPause(l.failures)
-	case cause.Code != "":
-		l.failures++
-		l.leavePlace(out.err)
-		if l.failures > 1 {
-			wait = max(jittered(cause.RetryAfter), refusedPause(l.failures))
-		}
-	}
-	if l.t.client.cfg.Now().Add(wait).Sub(l.lastGood) > holdLimit {
-		c := bridge.CauseSignallingLost.With("trunk %q: call %s: no byway for %v: %v", l.info.Trunk, l.info.ID, holdLimit, out.err).EndedBy(bridge.ByBridge)
-		return outcome{over: true, cause: &c}
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return outcome{}
-	case c := <-l.ending:
-		return l.hangUp(ctx, nil, c)
-	case <-ctx.Done():
-		return l.cutOff()
-	}
 }

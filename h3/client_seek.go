@@ -1,0 +1,91 @@
+package h3
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"time"
+
+	"riptide/bridge"
+)
+
+// A balancer keeps a call at its node by a cookie. Whether that node is still
+// there it may find out only with its next health check, and may let requests
+// wait for as long. So a call that has lost its byways is looked for: by its
+// cookies first, then without, where the balancer chooses anew, and may choose the
+// dead node once more. The first node that answers for the call is where its
+// byways and media go.
+const (
+	seekFirst = 100 * time.Millisecond // what the node that had the call has for an answer
+	seekNext  = 75 * time.Millisecond
+	seekMost  = 8               // requests
+	seekLimit = 2 * time.Second // then the byways are opened as if nobody had looked
+)
+
+// sighting is the answer to one request for the call.
+type sighting struct {
+	jar *cookieJar
+	old bool // it went where the call was
+	err error
+}
+
+// seek looks for the call. anew is that the node which its cookies lead to does
+// not carry its media any more. What goes wrong is left to the opening of the
+// byways to find out; ended is why the call is to end meanwhile.
+func (l *clientLeg) seek(ctx context.Context, anew bool) (found bool, ended *bridge.Cause) {
+	at, err := url.Parse(l.callURI())
+	if err != nil || !l.sticky {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, seekLimit)
+	defer cancel()
+	had := l.jar.Values(at)
+	answers := make(chan sighting, seekMost)
+	asked, answered := 0, 0
+	ask := func() {
+		f := sighting{jar: newCookieJar(l.jar.trace), old: asked == 0 && !anew}
+		if f.old {
+			f.jar.Restore(at, had)
+		}
+		asked++
+		if !l.t.client.spawn(func() { answers <- l.ask(ctx, at, f) }) {
+			cancel() // the client is being stopped
+		}
+	}
+	ask()
+	next := time.NewTimer(seekFirst)
+	defer next.Stop()
+	for {
+		select {
+		case <-next.C:
+			if asked < seekMost {
+				ask()
+				next.Reset(seekNext)
+			}
+		case f := <-answers:
+			answered++
+			switch {
+			case f.err == nil:
+				if now := f.jar.Values(at); anew || !maps.Equal(now, had) {
+					l.migrate("")
+					l.jar.Restore(at, now)
+				}
+				return true, nil
+			case f.old && gone(f.err), errors.Is(f.err, errConnect), answered == seekMost:
+				return false, nil
+			}
+		case c := <-l.ending:
+			return false, &c
+		case <-ctx.Done():
+			return false, nil
+		}
+	}
+}
+
+// ask asks the node that a jar leads to how the call is.
+func (l *clientLeg) ask(ctx context.Context, at *url.URL, f sighting) sighting {
+	_, f.err = l.t.Do(ctx, request{Method: http.MethodGet, URL: at.String(), Resource: l.tg.String(), Jar: f.jar})
+	return f
+}

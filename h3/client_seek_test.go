@@ -1,0 +1,74 @@
+package h3
+
+import (
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"riptide/bridge"
+)
+
+// TestALostCallIsSought: the node of a call is gone, and the balancer lets whoever
+// comes with its cookie wait, and some that come without. The call finds the node
+// that has it now, and its byways go there without having waited for the other.
+func TestALostCallIsSought(t *testing.T) {
+	t.Parallel()
+	p := newFakePeer(t)
+	var gone atomic.Bool
+	var asked, byways atomic.Int32
+	p.onRequest = func(r *http.Request) {
+		if !gone.Load() || r.Method == http.MethodPut || strings.HasSuffix(r.URL.Path, "/media") {
+			return
+		}
+		cookie, err := r.Cookie("node")
+		dead := err == nil && cookie.Value == "n0"
+		if !strings.HasSuffix(r.URL.Path, "/events") {
+			dead = asked.Add(1) <= 3 // the first with the cookie, then the balancer's choice
+		} else if dead {
+			byways.Add(1)
+		}
+		if dead {
+			<-r.Context().Done()
+		}
+	}
+	leg := mustDial(t, p.client(t), testIntent())
+	call := p.Call("0")
+	expect(t, leg, bridge.Proceeding, false)
+	call.Await(t, eventPing)
+	p.onlyCookieless(call)
+	gone.Store(true)
+	p.Drop()
+	call.Await(t, eventPing)
+	if n := asked.Load(); n < 4 {
+		t.Errorf("it was asked for %d times", n)
+	}
+	if byways.Load() > 0 {
+		t.Error("its byways went to the node that is gone")
+	}
+	if _, epoch := leg.(*clientLeg).place(); epoch == 0 {
+		t.Error("its media do not know that it is somewhere else")
+	}
+	if err := leg.End(t.Context(), bridge.CauseNormal); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestALostCallStaysAtItsNode: where the node of a call still answers for it, no
+// other is asked, and its media stay.
+func TestALostCallStaysAtItsNode(t *testing.T) {
+	t.Parallel()
+	p := newFakePeer(t)
+	leg := mustDial(t, p.client(t), testIntent())
+	call := p.Call("0")
+	expect(t, leg, bridge.Proceeding, false)
+	call.Await(t, eventPing)
+	p.Drop()
+	call.Await(t, eventPing)
+	if _, epoch := leg.(*clientLeg).place(); epoch != 0 {
+		t.Error("it went elsewhere")
+	}
+	if err := leg.End(t.Context(), bridge.CauseNormal); err != nil {
+		t.Error(err)
+	}
+}
