@@ -249,6 +249,11 @@ func (l *clientLeg) lost(k *link, attached bool, err error) outcome {
 	if attached {
 		l.known, l.lastGood = true, l.t.client.cfg.Now().Add(-k.silence())
 		l.awayFor(err)
+		if connectionGone(err) {
+			// What carried media is gone, too. To open it anew before the server is
+			// there again would be in vain, and spoil the verdict on its rung.
+			l.media.Leave()
+		}
 	} else {
 		l.slow++
 	}

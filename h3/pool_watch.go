@@ -158,9 +158,7 @@ func (a *authority) doubted(took time.Duration) (poke []*conn) {
 // lost is for a connection whose peer is gone without a goodbye: so may be that
 // of the others. They are asked at once, and used again if they answer.
 func (a *authority) lost(c *conn, why error) {
-	var reset *quic.StatelessResetError
-	var idle *quic.IdleTimeoutError
-	if !errors.As(why, &reset) && !errors.As(why, &idle) {
+	if !connectionGone(why) {
 		return
 	}
 	p := a.pool
@@ -178,6 +176,14 @@ func (a *authority) lost(c *conn, why error) {
 	for _, o := range others {
 		o.poke()
 	}
+}
+
+// connectionGone tells a connection whose peer is gone without a goodbye, or was
+// given up because it was silent.
+func connectionGone(err error) bool {
+	var reset *quic.StatelessResetError
+	var idle *quic.IdleTimeoutError
+	return errors.As(err, &reset) || errors.As(err, &idle)
 }
 
 // poke sends something that the peer has to acknowledge, and that means nothing:

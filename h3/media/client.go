@@ -67,7 +67,7 @@ type Options struct {
 const DefaultParked = 20
 
 const (
-	dialBudget  = 300 * time.Millisecond // for a rung to be there again; then requests carry the media until it is
+	dialBudget  = 500 * time.Millisecond // for a rung to be there again; then requests carry the media until it is
 	firstBudget = time.Second            // the same for one that works, at the start of a call
 	dialLimit   = 3 * time.Second        // then it is not coming
 	overlap     = 2 * time.Second        // how long the old carrier is listened to after a change
