@@ -17,6 +17,7 @@ import (
 // and either end's hanging up ends it.
 func TestRestartedSBCIsHeard(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "restart", "baresip")
 	for _, c := range []struct{ name, pbx, carrier, caller, callee string }{
 		{"in clear", "srtp: off", "srtp: off", "", ""},
 		{"SDES", "srtp: required, srtp-keys: clear", "srtp: required, srtp-keys: clear", "srtp-mand", "srtp-mand"},
@@ -62,6 +63,7 @@ func TestRestartedSBCIsHeard(t *testing.T) {
 // there, and those of the other end get to the box, over TCP and TLS.
 func TestRestartOverConnections(t *testing.T) {
 	t.Parallel()
+	siptest.Shows(t, "restart", "sipp", "kamailio")
 	for _, hangs := range []struct {
 		up       string
 		uac, uas siptest.Scenario

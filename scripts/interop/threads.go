@@ -84,7 +84,9 @@ var threads = []complaint{
 	pain(34, "emiago/sipgo#206", "an INVITE of more than 1300 bytes is refused on UDP", "TestFault08LargeRequestGoesOverTCP", "TestFault08LargeRequestFallsBackToUDP"),
 	pain(35, "emiago/sipgo#349", "goroutines pile up", "TestNothingLeft", "TestSoakTenThousandCalls"),
 	pain(36, "kamailio/kamailio#3823", "memory grows with each reload of certificates"),
-	pain(37, "asterisk/asterisk#436", "a bad configuration at reload stops everything", "TestMistakes", "TestLimits"),
+	pain(37, "asterisk/asterisk#436", "a bad configuration at reload stops everything", "TestMistakes", "TestLimits", "TestReload"),
+	pain(38, "livekit/agents#3020", "deploys drop calls, or wait for hours until there are none", "TestRestartIsNoNewDialog", "TestRestartedSBCIsHeard", "TestNothingIsRefusedWhileRestarting", "TestReload"),
+	pain(39, "sipwise/rtpengine#662", "calls survive until the store restarts, versions differ, or DTLS is used", "TestStoreOutageDoesNotHurtRunningCalls", "TestATakeoverDoesNotWaitForTheStore", "TestRecordVersions", "TestRecordsOfTheFirstVersion", "TestRestartedSBCIsHeard"),
 	pain(40, "asterisk/asterisk#1271", "signed callers: ports of certificates, chains lost in caches, quotes, wrong keys, refusals that say nothing",
 		"TestCheckURL", "TestSourceKeeps", "TestIdentity", "TestNewSignerRefusals", "TestVerdicts", "TestIdentityAcceptedByOthers"),
 }
