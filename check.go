@@ -32,15 +32,14 @@ func checkCommand() *cli.Command {
 		},
 		Before: noArguments,
 		Action: func(c *cli.Context) error {
-			path := c.String("config")
-			cfg, err := configs.Load(path)
+			cfg, err := loadConfig(c)
 			if err != nil {
-				return cli.Exit(err.Error(), exitConfig)
+				return err
 			}
 			d := dialled{trunk: c.String("trunk"), number: c.String("number"), caller: c.String("caller")}
 			switch {
 			case d == dialled{}:
-				return printCheck(c.Context, c.App.Writer, path, cfg)
+				return printCheck(c.Context, c.App.Writer, c.String("config"), cfg)
 			case d.trunk == "" || d.number == "":
 				return errors.New("to try a number, give both --trunk and --number")
 			}

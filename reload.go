@@ -56,18 +56,6 @@ func reloadCommand() *cli.Command {
 	}
 }
 
-// stateOf is the state directory in which the process of a configuration takes
-// orders. The rest of the file may be wrong: who wants to empty the box must not
-// have to mend it first.
-func stateOf(c *cli.Context) (string, error) {
-	path := c.String("config")
-	state, err := configs.State(path)
-	if err != nil {
-		return "", cli.Exit(err.Error(), exitConfig)
-	}
-	return state, nil
-}
-
 // Keys that may change while calls run, and files that are looked at anyway.
 var (
 	reloadable = regexp.MustCompile(`^(log\.level|limits\.calls|routes|trunks\.[^.]+\.(calls|calls-per-second|transfer|sip\.callers))$`)

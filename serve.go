@@ -29,9 +29,9 @@ func serveCommand() *cli.Command {
 		Flags:  []cli.Flag{configFlag()},
 		Before: noArguments,
 		Action: func(c *cli.Context) error {
-			cfg, err := configs.Load(c.String("config"))
+			cfg, err := loadConfig(c)
 			if err != nil {
-				return cli.Exit(err.Error(), exitConfig)
+				return err
 			}
 			return serve(c.Context, cfg)
 		},
