@@ -42,16 +42,17 @@ type entry struct {
 
 // outline is what of a record says whose the call is.
 type outline struct {
-	Version int    `json:"v"`
-	Node    string `json:"node"`
-	Epoch   uint64 `json:"epoch"`
-	State   State  `json:"state"`
-	A       struct {
-		ID string `json:"id"`
-	} `json:"a"`
-	B struct {
-		ID string `json:"id"`
-	} `json:"b"`
+	Version int        `json:"v"`
+	Node    string     `json:"node"`
+	Epoch   uint64     `json:"epoch"`
+	State   State      `json:"state"`
+	A       legOutline `json:"a"`
+	B       legOutline `json:"b"`
+}
+
+type legOutline struct {
+	ID    string `json:"id"`
+	Seeks bool   `json:"seeks"`
 }
 
 func (o *outline) legIDs() [2]string { return [2]string{o.A.ID, o.B.ID} }
@@ -176,9 +177,9 @@ func (l *ledger) writes(rec *CallRecord, value []byte, rev uint64) {
 		return
 	}
 	o := outline{Version: rec.Version, Node: rec.Node, Epoch: rec.Epoch, State: rec.State}
-	o.A.ID = rec.A.ID
+	o.A = legOutline{rec.A.ID, rec.A.Seeks}
 	if rec.B != nil {
-		o.B.ID = rec.B.ID
+		o.B = legOutline{rec.B.ID, rec.B.Seeks}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

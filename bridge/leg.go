@@ -259,6 +259,7 @@ type LegRecord struct {
 	Incoming bool            `json:"incoming"`
 	Plan     *MediaPlan      `json:"plan,omitempty"`
 	State    json.RawMessage `json:"state,omitempty"` // the edge's own, versioned by a member "v"
+	Seeks    bool            `json:"seeks,omitempty"` // the peer comes by itself when the call's node is gone
 
 	// What the call knows of the leg besides its plan.
 	Held bool        `json:"held,omitempty"` // the peer wants to hear nothing

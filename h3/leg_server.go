@@ -90,6 +90,6 @@ func (l serverLeg) Record() bridge.LegRecord {
 	}
 	return bridge.LegRecord{
 		Protocol: protocolRIPT, Trunk: c.info.Trunk, ID: c.uri, From: c.info.From, To: c.info.To,
-		Incoming: true, State: raw,
+		Incoming: true, State: raw, Seeks: true,
 	}
 }
