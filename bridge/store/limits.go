@@ -47,8 +47,13 @@ func (b Bucket) MaxBytes() (most int64, oldestGiveWay bool) {
 }
 
 // Secret tells the buckets whose values are sealed before they are stored: those
-// with what people said to whom, and with keys.
-func (b Bucket) Secret() bool { return b == Calls }
+// with who calls whom, from where, and with keys. A response under an
+// Idempotency-Key describes a call.
+func (b Bucket) Secret() bool { return b == Calls || b == Idempotency }
+
+// OnceClear tells the secret buckets that earlier releases did not seal. What they
+// wrote is gone a day after the upgrade (MaxAge).
+func (b Bucket) OnceClear() bool { return b == Idempotency }
 
 // Known tells the buckets of this release.
 func (b Bucket) Known() bool {

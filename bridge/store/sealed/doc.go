@@ -1,7 +1,7 @@
 // Package sealed keeps the values of secret buckets unreadable to whoever has
 // only the store: its files, a backup of them, or an external NATS. Call
 // records hold the numbers and names of people who talk, and the keys of their
-// media.
+// media; stored responses the numbers.
 //
 // It knows keys and bytes, not what is in them.
 //

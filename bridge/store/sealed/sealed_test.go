@@ -73,6 +73,34 @@ func TestTheStoreSeesNoCalls(t *testing.T) {
 	}
 }
 
+// TestStoredResponsesAreSealed: they describe calls. Those of releases that did not
+// seal them can be read.
+func TestStoredResponsesAreSealed(t *testing.T) {
+	t.Parallel()
+	under := store.NewMemory()
+	s := sealed.New(under, ring(t, oneKey))
+	defer s.Close()
+	ctx := t.Context()
+	secret := []byte(`{"body":{"from":"+12025550123"}}`)
+	if _, err := s.Create(ctx, store.Idempotency, "new", secret, 0); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := under.Get(ctx, store.Idempotency, "new"); err != nil || bytes.Contains(e.Value, []byte("2025550123")) {
+		t.Errorf("stored as %q, %v", e.Value, err)
+	}
+	if _, err := under.Create(ctx, store.Idempotency, "old", secret, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"new", "old"} {
+		if e, err := s.Get(ctx, store.Idempotency, key); err != nil || !bytes.Equal(e.Value, secret) {
+			t.Errorf("%s: %q, %v", key, e.Value, err)
+		}
+	}
+	if _, err := sealed.New(under, ring(t, otherKey)).Get(ctx, store.Idempotency, "new"); !errors.Is(err, store.ErrUnreadable) {
+		t.Errorf("with another key: %v", err)
+	}
+}
+
 // TestWhatDoesNotOpen: it is an error of that one value, by Get and by Watch, and
 // the others are read on.
 func TestWhatDoesNotOpen(t *testing.T) {

@@ -62,6 +62,9 @@ func (s *sealed) open(b store.Bucket, e store.Entry) store.Entry {
 	if e.Deleted || e.Err != nil || !b.Secret() {
 		return e
 	}
+	if b.OnceClear() && len(e.Value) > 0 && e.Value[0] != version {
+		return e // text: of a release that did not seal it
+	}
 	plain, err := s.ring.open(b, e.Key, e.Value)
 	if err != nil {
 		e.Value, e.Err = nil, fmt.Errorf("%s %s: %w: it %w", b, e.Key, store.ErrUnreadable, err)
