@@ -178,9 +178,21 @@ func (s *Store) Create(ctx context.Context, b store.Bucket, key string, value []
 	}
 	limited, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	revision, err := s.buckets[b].Create(limited, key, value, opts...)
+	kv := s.buckets[b]
+	revision, err := kv.Create(limited, key, value, opts...)
+	for tries := 0; errors.Is(err, jetstream.ErrKeyExists) && tries < createTries; tries++ {
+		if _, found := kv.Get(limited, key); !errors.Is(found, jetstream.ErrKeyNotFound) {
+			break
+		}
+		revision, err = kv.Create(limited, key, value, opts...)
+	}
 	return revision, s.wrap(ctx, err, "create", b, key)
 }
+
+// createTries is how often a key is created again that is said to exist, and is not
+// there: the client looks for the marker of a removed key after it was refused for
+// it, and that may have gone meanwhile (markerTTL).
+const createTries = 3
 
 // Put is of store.Store.
 func (s *Store) Put(ctx context.Context, b store.Bucket, key string, value []byte) (uint64, error) {
