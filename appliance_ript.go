@@ -32,7 +32,7 @@ func (a *appliance) makeClient(cfg *configs.Config, logger *slog.Logger) error {
 		}
 		trunk := h3.TrunkConfig{
 			Name: t.Name, Codecs: codecsOf(t), Connect: t.RIPT.Connect, Inbound: t.RIPT.Inbound == "true", ClientID: t.RIPT.Client, Key: key,
-			Roots: t.RIPT.RootCAs.Pool, Numbers: t.RIPT.Numbers, Media: t.RIPT.Media,
+			Roots: t.RIPT.RootCAs.Pool, Numbers: t.RIPT.Numbers, Media: t.RIPT.Media, Silence: t.RIPT.Silence,
 			Facts: factPolicy(t.Facts), Keys: t.RIPT.Keys.Reveal(),
 		}
 		if t.RIPT.Accept != nil {

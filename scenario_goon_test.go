@@ -15,7 +15,7 @@ func ladders(balancer string) []string {
 		return all
 	}
 	if balancer == "nginx" {
-		all = append(all, "trunk-session", "webtransport")
+		all = append(all, "trunk", "webtransport")
 	}
 	return append(all, "striped", "put-get")
 }

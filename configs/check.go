@@ -198,6 +198,9 @@ func (d *decoder) checkRIPTTrunk(key string, c *Config, t *Trunk, clients map[st
 	if d.has(key + ".connect") {
 		d.checkConnect(key, r)
 	}
+	if r.Silence < leastSilence || r.Silence > mostSilence {
+		d.problem(key+".silence", fmt.Sprintf("%v is not between 200ms and 2s", r.Silence), "leave it out for 1s, or write 300ms where short gaps matter more than a call that is looked for in vain")
+	}
 	d.checkNumbers(key, r)
 	d.checkInbound(key, c, r)
 	if !isClientID(r.Client) {

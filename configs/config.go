@@ -140,6 +140,7 @@ type RIPTTrunk struct {
 	Numbers []policy.Pattern `yaml:"numbers"` // caller numbers we sign for on calls to the peer
 	Roots   File             `yaml:"roots"`   // private CA of the peer's TLS; "" = the system's
 	Media   string           `yaml:"media" oneof:"auto webtransport trunk striped put-get"`
+	Silence time.Duration    `yaml:"silence"`                    // after which media that nobody acknowledges is taken for lost
 	E2EKeys File             `yaml:"e2e-keys"`                   // SFrame keys, with which we are an end of its calls; "" = none
 	Inbound string           `yaml:"inbound" oneof:"true false"` // whether the peer is told where to call us; default: if it can be
 	Accept  *Accept          `yaml:"accept"`
@@ -202,6 +203,10 @@ const (
 	leastTimerInterval   = 90 * time.Second
 	mostTimerInterval    = 24 * time.Hour
 	defaultCalls         = 2000
+	// Core draft, "Ungraceful Migration".
+	defaultSilence = time.Second
+	leastSilence   = 200 * time.Millisecond
+	mostSilence    = 2 * time.Second
 )
 
 var defaultMediaPorts = PortRange{First: 16384, Last: 32767}
@@ -297,6 +302,7 @@ func (t *Trunk) fill(node string) {
 		if r.Media == "" {
 			r.Media = "auto"
 		}
+		r.Silence = cmp.Or(r.Silence, defaultSilence)
 		if a := r.Accept; a != nil && a.Client == "" {
 			a.Client = t.Name
 		}

@@ -83,6 +83,7 @@ trunks:
       numbers: ["+1202555xxxx"]
       roots: ca.pem
       media: put-get
+      silence: 300ms
       inbound: false
       e2e-keys: e2e.json
       accept:
@@ -129,7 +130,7 @@ func TestParseEveryKey(t *testing.T) {
 				Facts:    Facts{Accept: []string{"all"}, Send: []string{"callerName", "privacy"}, Carry: []string{"X-Account", "Subject"}},
 				Transfer: "allow", Codecs: []Codec{"PCMA", "opus", "VP8"}},
 			{Name: "telco", Calls: 40, Pace: 5, RIPT: &RIPTTrunk{Connect: "https://peer.example:9443", Client: "box-7",
-				Numbers: []policy.Pattern{"+1202555xxxx"}, Roots: "/etc/riptide/ca.pem", Media: "put-get", E2EKeys: "/etc/riptide/e2e.json", Inbound: "false",
+				Numbers: []policy.Pattern{"+1202555xxxx"}, Roots: "/etc/riptide/ca.pem", Media: "put-get", Silence: 300 * time.Millisecond, E2EKeys: "/etc/riptide/e2e.json", Inbound: "false",
 				Accept: &Accept{Client: "tel", Key: "/etc/riptide/telco.pub", Callers: []policy.Pattern{"+1202555xxxx"},
 					Destinations: []policy.Pattern{"+1*"}, Except: []policy.Pattern{"+1900*"}, Hosts: []string{"*.telco.example"}}},
 				Facts: Facts{Accept: defaultFacts(), Send: defaultFacts()}, Transfer: "refuse"},

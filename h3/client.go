@@ -69,6 +69,11 @@ type TrunkConfig struct {
 	// use; requests per chunk carry what that does not.
 	Media string
 
+	// Silence is after how long media that the peer does not acknowledge is taken
+	// for lost: then the call is looked for at another of its nodes. 0 is a second,
+	// as in the drafts.
+	Silence time.Duration
+
 	// TG is the name of the TG to use where the peer has several, "" = the first.
 	TG string
 

@@ -1,6 +1,7 @@
 package h3
 
 import (
+	"cmp"
 	"errors"
 	"time"
 )
@@ -11,7 +12,7 @@ import (
 const (
 	ackSilence      = time.Second
 	ackSilenceMost  = 16 * time.Second
-	ackPackets      = 25 // half a second of speech: fewer may well have been lost
+	ackPackets      = 25 // a second, at least: half of what speech is. Fewer may well have been lost
 	mediaTimeout    = 5 * time.Second
 	minMediaTimeout = 2 * ackSilence // another way needs time to help
 )
@@ -43,16 +44,16 @@ type ackWatch struct {
 	without time.Duration
 }
 
-// look is to be called every watchPeriod while the peer's events come, with the
+// look is to be called every watchPeriod or more often while the peer's events come, with the
 // number of packets sent so far and the time of the last acknowledgement. Time
 // between two calls that are further apart is no silence of the media: all of
 // the peer was away.
-func (w *ackWatch) look(sent uint64, acked, now time.Time, timeout time.Duration) ackVerdict {
+func (w *ackWatch) look(sent uint64, acked, now time.Time, silence, timeout time.Duration) ackVerdict {
 	if acked.IsZero() {
 		return acksCome
 	}
 	if acked.After(w.acked) {
-		*w = ackWatch{acked: acked, sent: sent, wait: ackSilence, asked: now, had: sent}
+		*w = ackWatch{acked: acked, sent: sent, wait: silence, asked: now, had: sent}
 		return acksCome
 	}
 	if step := now.Sub(w.asked); sent > w.had && step <= 4*watchPeriod {
@@ -62,7 +63,7 @@ func (w *ackWatch) look(sent uint64, acked, now time.Time, timeout time.Duration
 	if w.moved && w.without >= timeout {
 		return acksOver
 	}
-	if now.Sub(w.acked) < w.wait || sent < w.sent+ackPackets {
+	if now.Sub(w.acked) < w.wait || sent < w.sent+uint64(ackPackets*silence/time.Second) {
 		return acksCome
 	}
 	if !w.moved { // where little is sent, the time may be up already: it has to help in what is left
@@ -71,6 +72,10 @@ func (w *ackWatch) look(sent uint64, acked, now time.Time, timeout time.Duration
 	w.acked, w.sent, w.wait, w.moved = now, sent, min(2*w.wait, ackSilenceMost), true
 	return acksSilent
 }
+
+// silence is how long media may go unacknowledged before the call is looked for
+// elsewhere.
+func (t *trunk) silence() time.Duration { return cmp.Or(t.cfg.Silence, ackSilence) }
 
 // mediaTimeout is how long the trunk's TG lets media go unacknowledged.
 func (t *trunk) mediaTimeout() time.Duration {

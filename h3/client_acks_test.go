@@ -57,7 +57,7 @@ func TestAckWatch(t *testing.T) {
 	} {
 		var w ackWatch
 		for i, s := range steps {
-			if got := w.look(s.sent, s.acked, s.now, 5*time.Second); got != s.want {
+			if got := w.look(s.sent, s.acked, s.now, ackSilence, 5*time.Second); got != s.want {
 				t.Errorf("%s: step %d: %d, want %d", name, i, got, s.want)
 			}
 		}

@@ -168,7 +168,7 @@ func (l *clientLeg) finish(c *bridge.Cause) {
 func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 	ping := time.NewTicker(pingPeriod)
 	defer ping.Stop()
-	watch := time.NewTicker(watchPeriod)
+	watch := time.NewTicker(min(watchPeriod, l.t.silence()/4))
 	defer watch.Stop()
 	began := l.t.client.cfg.Now()
 	attached, ponged := false, false
@@ -229,7 +229,7 @@ func (l *clientLeg) overdue(ctx context.Context, k *link, attached bool, age tim
 		return nil
 	}
 	limit := l.t.mediaTimeout()
-	switch l.acks.look(l.media.Stats().Sent, l.media.Quiet().Acked, l.t.client.cfg.Now(), limit) {
+	switch l.acks.look(l.media.Stats().Sent, l.media.Quiet().Acked, l.t.client.cfg.Now(), l.t.silence(), limit) {
 	case acksSilent:
 		l.migrate("")
 		l.awayFor(errUnacknowledged)
