@@ -73,7 +73,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger,
 	a.bridge = bridge.New(a.shared(cfg, bridge.Config{
 		Node: cfg.Node, Policy: calls, Store: a.store, Logger: logger,
 		MaxCalls: cfg.Limits.Calls, OnEnd: a.admin.Ended,
-		Resumer: a.resumer,
+		Resumer: a.resumer, Unrecorded: cfg.Limits.Unrecorded == "accept",
 	}))
 	verifier := newIdentityVerifier(identityRoots(cfg), tlsRoots(cfg), h3.NewPublished(cfg.RIPT.Authority, a.store), peerHosts(cfg))
 	if err := a.makeSIP(cfg, verifier, logger); err != nil {

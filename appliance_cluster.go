@@ -12,7 +12,7 @@ func (a *appliance) shared(cfg *configs.Config, c bridge.Config) bridge.Config {
 	if a.members == nil {
 		return c
 	}
-	c.Members = a.members
+	c.Members, c.CarryOn = a.members, cfg.Cluster.CutOff == "carry-on"
 	for _, n := range cfg.Cluster.Nodes {
 		if n.Witness != "true" {
 			c.Takers = append(c.Takers, n.Name)

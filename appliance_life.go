@@ -84,7 +84,10 @@ func (a *appliance) alive(context.Context) error {
 
 // ready says whether calls can be taken on every trunk.
 func (a *appliance) ready(cfg *configs.Config) error {
-	errs := []error{hears(a.members), a.admin.Writable(context.Background())}
+	errs := []error{hears(a.members)}
+	if cfg.Limits.Unrecorded != "accept" {
+		errs = append(errs, a.admin.Writable(context.Background()))
+	}
 	if a.bridge.Draining() {
 		errs = append(errs, errors.New("draining: no new calls are taken"))
 	}

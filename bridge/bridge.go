@@ -36,6 +36,13 @@ type Config struct {
 	Members Members
 	Takers  []string
 
+	// CarryOn has a node that is cut off go on with its calls, though others may
+	// have them too.
+	CarryOn bool
+
+	// Unrecorded has calls taken that cannot be put on record now.
+	Unrecorded bool
+
 	// OnEnd, if not nil, is told of every call that is over. It must not block.
 	OnEnd func(Summary)
 }
@@ -61,6 +68,7 @@ type Bridge struct {
 	busy     map[string]int // trunk -> calls in which it takes part
 	draining bool
 	leaving  bool // and calls are left to others
+	closing  bool // whatever is left is not ours from here on
 	done     sync.WaitGroup
 	claims   map[string]*claiming // by call
 	gone     map[string]gaveCall  // calls that were given away lately
@@ -131,13 +139,9 @@ func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 	if err != nil {
 		return err
 	}
-	value, err := c.rec.Encode()
-	if err == nil {
-		c.rev, err = b.cfg.Store.Create(ctx, store.Calls, c.rec.ID, value, 0)
-	}
-	if err != nil {
-		b.storeFailed(err)
+	if err := c.enrol(ctx); err != nil {
 		b.release(c)
+		b.ledger.bury(c.rec.ID, false, b.cfg.Now()) // a write that was late may take place all the same
 		return CauseStore.With("call from %s to %s refused, its record cannot be written: %v", info.From, info.To, err)
 	}
 	if c.gone.Load() { // the leg was let go of meanwhile
@@ -220,10 +224,10 @@ func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
 		stop:    make(chan Cause, 1),
 		leave:   make(chan struct{}, 1),
 		over:    make(chan struct{}),
-		fenceUp: make(chan struct{}, 1),
-		wanted:  make(chan string, 1),
-		asked:   make(chan request, maxRequests),
-		hops:    d.Hops,
+		fenceUp: make(chan struct{}, 1), regained: make(chan uint64, 1),
+		wanted: make(chan string, 1),
+		asked:  make(chan request, maxRequests),
+		hops:   d.Hops,
 
 		numbers: [2]policy.Number{info.From, info.To},
 		rec: CallRecord{
@@ -296,7 +300,7 @@ func (b *Bridge) ended(c *call) {
 // waits until both sides of each know, or ctx ends.
 func (b *Bridge) Shutdown(ctx context.Context) error {
 	b.mu.Lock()
-	b.draining = true
+	b.draining, b.closing = true, true
 	for _, c := range b.calls {
 		select {
 		case c.stop <- CauseShuttingDown.With("node %q is going down", b.cfg.Node):
@@ -320,6 +324,13 @@ func (b *Bridge) Drain(ctx context.Context) error {
 		return fmt.Errorf("wait for the end of all calls: %w", err)
 	}
 	return nil
+}
+
+// stopping tells whether this process is on its way out.
+func (b *Bridge) stopping() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closing
 }
 
 // Draining tells whether new calls are refused.

@@ -128,6 +128,7 @@ type call struct {
 	hears        *foyers       // of a call that was another node's
 	exact        bool          // its record is all that was sent
 	yielded      bool          // the legs were given away
+	regained     chan uint64   // one element: the epoch at which others granted it anew
 	over         chan struct{} // closed when the call is out of the table
 	claimed      bool          // and not on record as ours yet
 	term         uint64        // of the lease under which the call may be touched; 0 without a cluster
@@ -222,6 +223,8 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 		case <-c.fenceUp: // gone says it
 		case to := <-c.wanted:
 			over = c.giving(ctx, to)
+		case epoch := <-c.regained:
+			c.goesOnAs(ctx, epoch)
 		case <-c.leave:
 			over, cause = true, c.leaving(ctx)
 		}

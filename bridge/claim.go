@@ -120,6 +120,11 @@ func (b *Bridge) inheritNow(ctx context.Context, id string, ask bool) error {
 	if err != nil {
 		return err
 	}
+	if b.cfg.Now().Sub(rec.lastServed()) > checkpointEvery+forsakenAfter {
+		if err := b.current(ctx, &rec); err != nil {
+			return fmt.Errorf("look whether it is anybody's: %w", err)
+		}
+	}
 	err = b.takeUp(ctx, rec, rev, rec.Node != b.cfg.Node)
 	if !ask || !errors.Is(err, cluster.ErrLives) {
 		return err

@@ -27,7 +27,11 @@ func (c *call) under(lease cluster.Lease) bool { return lease.Held && lease.Term
 func (b *Bridge) obeyLease(ctx context.Context) {
 	for {
 		lease, changed := b.cfg.Members.Lease()
-		b.fence(lease)
+		if b.cfg.CarryOn && !b.stopping() {
+			b.carryOn(ctx, lease)
+		} else {
+			b.fence(lease)
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():

@@ -282,6 +282,16 @@ func (l *ledger) await(ctx context.Context, id string, wanted func(*entry) bool)
 	}
 }
 
+// epochOf is that of a record; 0 if there is none.
+func (l *ledger) epochOf(id string) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.calls[id]; e != nil {
+		return e.Epoch
+	}
+	return 0
+}
+
 // each calls f for every call.
 func (l *ledger) each(f func(id string, e *entry)) {
 	l.mu.Lock()

@@ -14,7 +14,7 @@ import (
 // ends.
 func (b *Bridge) Leave(ctx context.Context) error {
 	b.mu.Lock()
-	b.draining, b.leaving = true, true
+	b.draining, b.leaving, b.closing = true, true, true
 	for _, c := range b.calls {
 		select {
 		case c.leave <- struct{}{}:

@@ -21,6 +21,7 @@ type site struct {
 	t     *testing.T
 	store *awayStore
 	nodes map[string]*siteNode
+	edit  func(*bridge.Config) // of each node
 
 	mu   sync.Mutex
 	subs map[string]map[string]func([]byte) // by node and subject
@@ -35,6 +36,7 @@ type siteNode struct {
 	*rig
 	site    *site
 	name    string
+	way     *awayStore // to the store, which others reach by theirs
 	members *cluster.Members
 	end     func() // its process
 
@@ -48,8 +50,9 @@ type siteNode struct {
 // awayStore can be away.
 type awayStore struct {
 	store.Store
-	mu   sync.Mutex
-	away bool
+	mu    sync.Mutex
+	away  bool
+	fails error // what it says at once, instead of keeping silent
 }
 
 func (s *awayStore) set(away bool) {
@@ -58,12 +61,21 @@ func (s *awayStore) set(away bool) {
 	s.away = away
 }
 
+func (s *awayStore) isAway() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.away
+}
+
 func (s *awayStore) awaits(ctx context.Context) error {
 	s.mu.Lock()
-	away := s.away
+	away, fails := s.away, s.fails
 	s.mu.Unlock()
 	if !away {
 		return nil
+	}
+	if fails != nil {
+		return fails
 	}
 	<-ctx.Done()
 	return ctx.Err()
@@ -85,9 +97,14 @@ func (s *awayStore) Delete(ctx context.Context, b store.Bucket, key string) erro
 
 // inSite runs a test with three nodes that know each other.
 func inSite(t *testing.T, test func(*testing.T, *site)) {
+	inSiteOf(t, func(*bridge.Config) {}, test)
+}
+
+// inSiteOf changes the configuration of each.
+func inSiteOf(t *testing.T, edit func(*bridge.Config), test func(*testing.T, *site)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &site{
-			t: t, store: &awayStore{Store: store.NewMemory()}, nodes: map[string]*siteNode{},
+			t: t, edit: edit, store: &awayStore{Store: store.NewMemory()}, nodes: map[string]*siteNode{},
 			subs: map[string]map[string]func([]byte){}, cut: map[string]bool{}, dead: map[string]bool{},
 		}
 		var started sync.WaitGroup
@@ -159,7 +176,7 @@ func (s *site) isolate(name string, v bool) {
 
 // node makes a process of a node; it is not running yet.
 func (s *site) node(name string) *siteNode {
-	n := &siteNode{site: s, name: name, resumed: map[string]*bridgetest.Leg{}}
+	n := &siteNode{site: s, name: name, way: &awayStore{Store: s.store}, resumed: map[string]*bridgetest.Leg{}}
 	s.mu.Lock()
 	s.dead[name] = false
 	s.mu.Unlock()
@@ -190,11 +207,12 @@ func (s *site) node(name string) *siteNode {
 		return l, nil
 	}
 	n.rig = newRig(s.t, func(cfg *bridge.Config) {
-		cfg.Node, cfg.Store = name, s.store
+		cfg.Node, cfg.Store = name, n.way
 		cfg.Members, cfg.Takers = n.members, three
 		cfg.Resumer = func(bridge.LegRecord) bridge.Resumer { return edge }
+		s.edit(cfg)
 	})
-	n.store = s.store
+	n.store = s.store.Store
 	s.nodes[name] = n
 	return n
 }
@@ -278,13 +296,13 @@ func (s *site) active() map[string]int {
 // owners counts the records by their owners.
 func (s *site) owners() map[string]int {
 	s.t.Helper()
-	keys, err := s.store.Keys(s.t.Context(), store.Calls)
+	keys, err := s.store.Store.Keys(s.t.Context(), store.Calls)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	got := map[string]int{}
 	for _, key := range keys {
-		e, err := s.store.Get(s.t.Context(), store.Calls, key)
+		e, err := s.store.Store.Get(s.t.Context(), store.Calls, key)
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -19,10 +19,34 @@ type written struct {
 	err error
 }
 
+// enrol puts a new call on record. Where that is not asked for the call goes on
+// without, and nobody waits for the store again until it has taken a write.
+func (c *call) enrol(ctx context.Context) error {
+	value, err := c.rec.Encode()
+	if err != nil {
+		return err
+	}
+	c.rev, err = c.bridge.cfg.Store.Create(ctx, store.Calls, c.rec.ID, value, 0)
+	if err == nil {
+		return nil
+	}
+	c.bridge.storeFailed(err)
+	if !c.bridge.cfg.Unrecorded || ctx.Err() != nil {
+		return err
+	}
+	c.unsaved = true
+	c.log.Warn("a new call is taken though it is not on record: it would not survive a crash", "error", err)
+	return nil
+}
+
 // store puts the call on record as it is now, and returns when it is. A store
 // that is away does not hurt a running call: it goes on, and the failure is
 // counted.
 func (c *call) store(ctx context.Context) {
+	if c.unsaved && c.bridge.cfg.Unrecorded {
+		c.note(ctx) // it is known to be away
+		return
+	}
 	c.awaitWrite()
 	c.startWrite(ctx)
 	c.awaitWrite()
@@ -127,6 +151,12 @@ func (c *call) write(ctx context.Context, value []byte, rev uint64) (uint64, err
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	st := c.bridge.cfg.Store
+	if rev == 0 { // it was taken unrecorded
+		next, err := st.Create(ctx, store.Calls, c.rec.ID, value, 0)
+		if !errors.Is(err, store.ErrExists) {
+			return next, err
+		}
+	}
 	next, err := st.Update(ctx, store.Calls, c.rec.ID, value, rev)
 	if errors.Is(err, store.ErrConflict) {
 		now, e := c.ours(ctx)

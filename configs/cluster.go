@@ -20,6 +20,7 @@ type Cluster struct {
 	TLS    ClusterTLS     `yaml:"tls"`
 	Key    File           `yaml:"key"`  // seals call records
 	NATS   []string       `yaml:"nats"` // URLs of servers that keep the store instead of the nodes
+	CutOff string         `yaml:"cut-off" oneof:"silence carry-on"`
 
 	Ring Secret[*sealed.Ring] // loaded from Key by Load
 }
@@ -76,6 +77,9 @@ func (c *Cluster) fill() {
 	if c == nil {
 		return
 	}
+	if c.CutOff == "" {
+		c.CutOff = "silence"
+	}
 	for i := range c.Nodes {
 		if c.Nodes[i].Witness == "" {
 			c.Nodes[i].Witness = "false"
@@ -116,7 +120,6 @@ func (d *decoder) checkClusterNodes(c *Config) {
 			taking++
 		}
 		switch at := n.Address.String(); {
-		case len(cl.NATS) > 0:
 		case n.Address.Host == "" || n.Address.Port == 0:
 			d.problem(key, "the address and port are missing at which the others reach it", "add "+key+".address, as in 192.0.2.11:6222")
 		case seen[at] != "":

@@ -18,7 +18,7 @@ func TestClusterMistakes(t *testing.T) {
 	const three = "{a: {address: 10.0.0.1:6222}, b: {address: 10.0.0.2:6222}, w: {address: 10.0.0.3:6222, witness: true}}"
 	for _, tc := range []struct{ name, text, want string }{
 		{"good", clusterOf("a", three), ""},
-		{"good with NATS", clusterOf("a", "{a: {}, b: {}, c: {}}") + "  nats: [tls://nats-1:4222, tls://nats-2:4222]\n", ""},
+		{"good with NATS", clusterOf("a", three) + "  nats: [tls://nats-1:4222, tls://nats-2:4222]\n  cut-off: carry-on\n", ""},
 		{"two", clusterOf("a", "{a: {address: 10.0.0.1:6222}, b: {address: 10.0.0.2:6222}}"), "cluster.nodes: of two nodes, neither is a majority: when one is gone, or out of reach, the other must stop too; add a third that takes no calls"},
 		{"one", clusterOf("a", "{a: {address: 10.0.0.1:6222}}"), "one node is no cluster"},
 		{"nobody", clusterOf("a", "{}"), "one node is no cluster"},

@@ -181,7 +181,8 @@ func (r Route) Via() string {
 
 // Limits protect the box.
 type Limits struct {
-	Calls int `yaml:"calls" min:"1" max:"100000"` // at once
+	Calls      int    `yaml:"calls" min:"1" max:"100000"` // at once
+	Unrecorded string `yaml:"unrecorded" oneof:"refuse accept"`
 }
 
 // Trunk finds a trunk by its name.
@@ -219,7 +220,7 @@ func Default() Config {
 		Admin:  netip.MustParseAddrPort("127.0.0.1:9090"),
 		Log:    Log{Level: "info", Format: "text"},
 		SIP:    SIP{Media: SIPMedia{Ports: defaultMediaPorts}},
-		Limits: Limits{Calls: defaultCalls},
+		Limits: Limits{Calls: defaultCalls, Unrecorded: "refuse"},
 	}
 }
 

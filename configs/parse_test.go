@@ -23,6 +23,7 @@ cluster:
   tls: {certificate: node.crt, key: node.key, ca: nodes-ca.crt}
   key: cluster.key
   nats: tls://nats.example:4222
+  cut-off: carry-on
 log: {level: debug, format: json}
 trace: {hep: Homer.example, hep-id: 2001, hep-password: homer.password}
 sip:
@@ -96,7 +97,7 @@ trunks:
 routes:
   - {from: pbx, to: "+*", trunk: telco}
   - {from: telco, to: "+1*", trunk: [pbx, telco], next-on: [404, 5xx], next-after-media: true}
-limits: {calls: 7}
+limits: {calls: 7, unrecorded: accept}
 `
 
 func TestParseEveryKey(t *testing.T) {
@@ -139,12 +140,12 @@ func TestParseEveryKey(t *testing.T) {
 			{From: "pbx", To: "+*", Trunk: []string{"telco"}, NextOn: policy.DefaultReroute, AfterMedia: "false"},
 			{From: "telco", To: "+1*", Trunk: []string{"pbx", "telco"}, NextOn: []policy.Status{"404", "5xx"}, AfterMedia: "true"},
 		},
-		Limits: Limits{7},
+		Limits: Limits{7, "accept"},
 		Cluster: &Cluster{
 			Nodes:  []ClusterNode{{"office", HostPort{"192.0.2.11", 6222}, "false"}, {"b", HostPort{"b.example", 6222}, "false"}, {"w", HostPort{"192.0.2.13", 6222}, "true"}},
 			Listen: netip.MustParseAddrPort("0.0.0.0:6222"),
 			TLS:    ClusterTLS{Certificate: "/etc/riptide/node.crt", Key: "/etc/riptide/node.key", CA: "/etc/riptide/nodes-ca.crt"},
-			Key:    "/etc/riptide/cluster.key", NATS: []string{"tls://nats.example:4222"},
+			Key:    "/etc/riptide/cluster.key", NATS: []string{"tls://nats.example:4222"}, CutOff: "carry-on",
 		},
 	}
 	if !reflect.DeepEqual(c, want) {
