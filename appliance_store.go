@@ -54,9 +54,7 @@ func openShared(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (
 		m.Nodes = append(m.Nodes, n.Name)
 		addresses[n.Name] = n.Address.String()
 	}
-	if len(cfg.Cluster.NATS) == 0 { // otherwise no process is behind these addresses
-		m.Refused = nodes.Dial(addresses)
-	}
+	m.Refused = nodes.Dial(addresses)
 	members, err := nodes.Join(m)
 	if err != nil {
 		return nil, nil, errors.Join(err, shared.Close())
@@ -67,17 +65,17 @@ func openShared(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (
 func openSharedStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*embedded.Store, error) {
 	c := cfg.Cluster
 	certificate := configs.Renewed(c.TLS.Certificate, c.TLS.Key, c.TLS.Pair.Reveal(), func(err error) { logger.Warn("the old certificate is shown on", "error", err) })
-	if len(c.NATS) > 0 {
-		return embedded.Connect(ctx, strings.Join(c.NATS, ","), cfg.Node, &tls.Config{
-			MinVersion: tls.VersionTLS12, RootCAs: c.TLS.Roots.Pool,
-			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate() },
-		}, logger)
-	}
 	peers := embedded.Peers{Node: cfg.Node, Listen: c.Bind(cfg.Node), Certificate: certificate, Roots: c.TLS.Roots.Pool}
 	for _, n := range c.Nodes {
 		if n.Name != cfg.Node {
 			peers.Others = append(peers.Others, n.Address.String())
 		}
+	}
+	if len(c.NATS) > 0 {
+		return embedded.Connect(ctx, cfg.State, strings.Join(c.NATS, ","), peers, &tls.Config{
+			MinVersion: tls.VersionTLS12, RootCAs: c.TLS.Roots.Pool,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate() },
+		}, logger)
 	}
 	return embedded.OpenCluster(ctx, cfg.State, peers, logger)
 }

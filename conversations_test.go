@@ -14,6 +14,7 @@ import (
 // conversations are calls between telephones that never stop speaking, at both ends.
 type conversations struct {
 	t     *testing.T
+	mu    sync.Mutex
 	calls []conversation
 	stop  func()
 }
@@ -24,27 +25,33 @@ type conversation struct {
 	ends           [2]*siptest.Speech // what the caller and the callee say, and hear
 }
 
-// startConversations calls every callee of the boxes by way of a node.
+// startConversations calls the callees of the boxes, but for the last, by way of a node.
 func (b *boxes) startConversations(ctx context.Context, by string) *conversations {
 	b.t.Helper()
 	w := &conversations{t: b.t}
-	for i, at := range b.callees {
-		host, _, _ := net.SplitHostPort(at)
-		c := conversation{
-			caller: (&siptest.Phone{User: officeNumber, Host: b.pbx, Netns: b.phones}).Start(b.t),
-			callee: (&siptest.Phone{User: b.number(i), Host: host, Port: 5060, Netns: b.phones}).Start(b.t),
-		}
-		if err := c.caller.Call(ctx, b.nodes[by].sip, b.number(i)); err != nil {
-			b.t.Fatal(err)
-		}
-		if err := c.callee.Talks(ctx); err != nil {
-			b.t.Fatal(err)
-		}
-		c.ends = [2]*siptest.Speech{c.caller.Speech(b.t, 1), c.callee.Speech(b.t, 1)}
-		w.calls = append(w.calls, c)
+	for i := range len(b.callees) - 1 {
+		w.calls = append(w.calls, b.call(ctx, by, i))
 	}
 	w.speak()
 	return w
+}
+
+// call calls one callee.
+func (b *boxes) call(ctx context.Context, by string, callee int) conversation {
+	b.t.Helper()
+	host, _, _ := net.SplitHostPort(b.callees[callee])
+	c := conversation{
+		caller: (&siptest.Phone{User: officeNumber, Host: b.pbx, Netns: b.phones}).Start(b.t),
+		callee: (&siptest.Phone{User: b.number(callee), Host: host, Port: 5060, Netns: b.phones}).Start(b.t),
+	}
+	if err := c.caller.Call(ctx, b.nodes[by].sip, b.number(callee)); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := c.callee.Talks(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+	c.ends = [2]*siptest.Speech{c.caller.Speech(b.t, 1), c.callee.Speech(b.t, 1)}
+	return c
 }
 
 // speak begins to send what every end says, one packet each 20 ms.
@@ -55,7 +62,7 @@ func (w *conversations) speak() {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			for _, c := range w.calls {
+			for _, c := range w.all() {
 				for _, end := range c.ends {
 					_ = end.Say() // what is not sent is not heard
 				}
@@ -72,6 +79,19 @@ func (w *conversations) speak() {
 		speaking.Wait()
 	})
 	w.t.Cleanup(w.stop)
+}
+
+// add has one more go on with the others.
+func (w *conversations) add(c conversation) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls, c)
+}
+
+func (w *conversations) all() []conversation {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calls
 }
 
 // heard waits until every end has heard so many packets more.

@@ -38,9 +38,11 @@ var boxNames = []string{"one", "two", "witness"}
 
 // boxesOptions says how.
 type boxesOptions struct {
-	calls int    // callees there are; 1 by default
-	apart bool   // each has a network of its own
-	keys  string // more of cluster, each line with two spaces before it
+	calls int                // callees there are, and one more
+	apart bool               // each has a network of its own
+	ca    *siptest.Authority // of the nodes; default one of their own
+	keys  string             // more of cluster, each line with two spaces before it
+	more  map[string]string  // more of a node's configuration
 }
 
 // boxRigs counts them, so that each has addresses of its own.
@@ -62,7 +64,7 @@ func newBoxes(t *testing.T, o boxesOptions) *boxes {
 	b.pbx = phones + "10"
 	trunks := fmt.Sprintf("trunks:\n  pbx: {sip: {peer: %s, callers: \"*\"}}\n", b.pbx)
 	routes := "routes:\n"
-	for i := range max(1, o.calls) {
+	for i := range o.calls + 1 {
 		host := phones + strconv.Itoa(20+i)
 		b.callees = append(b.callees, host+":5060")
 		trunks += fmt.Sprintf("  carrier-%d: {sip: {peer: \"%s:5060\", callers: \"*\"}}\n", i, host)
@@ -71,7 +73,10 @@ func newBoxes(t *testing.T, o boxesOptions) *boxes {
 			b.ip(b.phones, "address", "add", host+"/32", "dev", "lo")
 		}
 	}
-	cluster := b.cluster(at, o.keys)
+	if o.ca == nil {
+		o.ca = siptest.NewAuthority(t)
+	}
+	cluster := b.cluster(o.ca, at, o.keys)
 	for i, name := range boxNames {
 		n := siteNode(t, b.dir, name)
 		text := ""
@@ -82,7 +87,7 @@ func newBoxes(t *testing.T, o boxesOptions) *boxes {
 		if o.apart {
 			n.admin, n.ns = "127.0.0.1:9090", b.spaces[name]
 		}
-		text = fmt.Sprintf("node: %s\nstate: %s\nadmin: %s\nlog: {format: json}\n%s%s", name, filepath.Join(n.dir, "state"), n.admin, cluster[i], text)
+		text = fmt.Sprintf("node: %s\nstate: %s\nadmin: %s\nlog: {format: json}\n%s%s%s", name, filepath.Join(n.dir, "state"), n.admin, cluster[i], text, o.more[name])
 		if err := os.MkdirAll(n.dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -99,8 +104,7 @@ func newBoxes(t *testing.T, o boxesOptions) *boxes {
 }
 
 // cluster is that section for each of the nodes, which are at these addresses.
-func (b *boxes) cluster(at [3]string, keys string) (sections []string) {
-	ca := siptest.NewAuthority(b.t)
+func (b *boxes) cluster(ca *siptest.Authority, at [3]string, keys string) (sections []string) {
 	text := "cluster:\n  nodes:\n"
 	for i, name := range boxNames {
 		text += fmt.Sprintf("    %s: {address: %q, witness: %v}\n", name, at[i], name == "witness")

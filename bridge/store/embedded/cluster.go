@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -44,11 +45,24 @@ func OpenCluster(ctx context.Context, state string, peers Peers, log *slog.Logge
 }
 
 // Connect opens a store that somebody else's NATS servers keep. They need
-// JetStream, and should sync every write (sync_interval: always).
-func Connect(ctx context.Context, urls string, node string, certificates *tls.Config, log *slog.Logger) (*Store, error) {
+// JetStream, and should sync every write (sync_interval: always). What the nodes
+// say to each other goes straight between them, all the same: whether they live
+// has nothing to do with those servers. The state directory is held all the same,
+// for this process alone.
+func Connect(ctx context.Context, state, urls string, peers Peers, certificates *tls.Config, log *slog.Logger) (*Store, error) {
+	lock, err := store.Hold(filepath.Join(state, "store"))
+	if err != nil {
+		return nil, err
+	}
 	s := newStore()
-	var err error
-	s.conn, err = nats.Connect(urls, append(connecting(log), nats.Name(node), nats.Secure(certificates), nats.Timeout(5*time.Second))...)
+	s.lock = lock
+	if err := s.startBus(peers, log); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("listen for the other nodes at %s: %w", peers.Listen, err)
+	}
+	s.conn, err = nats.Connect(urls, append(connecting(log), nats.Name(peers.Node), nats.Secure(certificates), nats.Timeout(5*time.Second),
+		// What is not written now must not be written later, when its caller has given up.
+		nats.ReconnectBufSize(-1))...)
 	if err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("connect to %s: %w (key cluster.nats)", urls, err)
@@ -61,6 +75,20 @@ func Connect(ctx context.Context, urls string, node string, certificates *tls.Co
 }
 
 func (s *Store) startCluster(ctx context.Context, dir string, peers Peers, log *slog.Logger) error {
+	if err := s.runPeer(options(peers.Node, dir), peers, log); err != nil {
+		return err
+	}
+	s.conn = s.bus
+	return s.awaitBuckets(ctx, log)
+}
+
+// startBus starts a server that stores nothing: it carries what nodes say to each other.
+func (s *Store) startBus(peers Peers, log *slog.Logger) error {
+	return s.runPeer(&server.Options{ServerName: peers.Node, NoSigs: true}, peers, log)
+}
+
+// runPeer starts a server that is one of the nodes', and connects to it.
+func (s *Store) runPeer(opts *server.Options, peers Peers, log *slog.Logger) error {
 	host, port, err := net.SplitHostPort(peers.Listen)
 	if err != nil {
 		return err
@@ -76,7 +104,6 @@ func (s *Store) startCluster(ctx context.Context, dir string, peers Peers, log *
 	// The server waits with its routes until it listens for clients. It does so for
 	// this process alone, on a port and with a password that nobody else knows.
 	password := rand.Text()
-	opts := options(peers.Node, dir)
 	opts.Host, opts.Port, opts.Username, opts.Password = "127.0.0.1", server.RANDOM_PORT, "riptide", password
 	opts.Routes = routes
 	opts.Cluster = server.ClusterOpts{
@@ -88,11 +115,11 @@ func (s *Store) startCluster(ctx context.Context, dir string, peers Peers, log *
 	if err := s.run(opts, log); err != nil {
 		return err
 	}
-	if s.conn, err = nats.Connect(nats.DefaultURL, append(connecting(log), nats.InProcessServer(s.server),
+	if s.bus, err = nats.Connect(nats.DefaultURL, append(connecting(log), nats.InProcessServer(s.server),
 		nats.Name(peers.Node), nats.UserInfo("riptide", password))...); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	return s.awaitBuckets(ctx, log)
+	return nil
 }
 
 // routeTLS is how nodes know each other: both sides show a certificate of the
@@ -143,7 +170,7 @@ func (s *Store) Publish(subject string, data []byte) error {
 	if s.life.Err() != nil {
 		return store.ErrClosed
 	}
-	if err := s.conn.Publish(subject, data); err != nil {
+	if err := s.bus.Publish(subject, data); err != nil {
 		return fmt.Errorf("publish to %s: %w", subject, err)
 	}
 	return nil
@@ -159,7 +186,7 @@ const (
 func (s *Store) Subscribe(subject string, each func(data []byte)) (stop func(), err error) {
 	var mu sync.Mutex
 	stopped := false
-	sub, err := s.conn.Subscribe(subject, func(m *nats.Msg) {
+	sub, err := s.bus.Subscribe(subject, func(m *nats.Msg) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !stopped {
@@ -175,7 +202,7 @@ func (s *Store) Subscribe(subject string, each func(data []byte)) (stop func(), 
 		defer mu.Unlock()
 		stopped = true
 	}
-	if err := errors.Join(sub.SetPendingLimits(pendingMessages, pendingBytes), s.conn.FlushTimeout(writeTimeout)); err != nil {
+	if err := errors.Join(sub.SetPendingLimits(pendingMessages, pendingBytes), s.bus.FlushTimeout(writeTimeout)); err != nil {
 		stop()
 		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
 	}

@@ -19,10 +19,11 @@ import (
 // Store is a store.Store in a directory.
 type Store struct {
 	server  *server.Server
-	conn    *nats.Conn
+	conn    *nats.Conn // to the server that keeps the store
+	bus     *nats.Conn // to ours, for what nodes say to each other; nil without them
 	streams jetstream.JetStream
 	buckets map[store.Bucket]jetstream.KeyValue
-	lock    *store.Lock // nil where somebody else keeps the store
+	lock    *store.Lock // of the directory
 
 	// life ends with Close; closing guards the count of what it waits for.
 	life    context.Context
@@ -110,8 +111,10 @@ func (s *Store) Close() error {
 	s.end()
 	s.closing.Unlock()
 	s.watches.Wait()
-	if s.conn != nil {
-		s.conn.Close()
+	for _, c := range []*nats.Conn{s.conn, s.bus} {
+		if c != nil {
+			c.Close()
+		}
 	}
 	if s.server != nil {
 		s.server.Shutdown()
