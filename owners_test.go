@@ -55,7 +55,7 @@ func readOwners(t testing.TB, logs []processLog) owners {
 			switch {
 			case line.Msg == "call started", line.Msg == "call claimed":
 				open[line.Call] = ownership{node: line.Node, epoch: max(1, line.Epoch), from: line.Time}
-			case strings.HasPrefix(line.Msg, "call fenced"), strings.HasPrefix(line.Msg, "call left"), line.Msg == "call ended":
+			case strings.HasPrefix(line.Msg, "call fenced"), strings.HasPrefix(line.Msg, "call left"), strings.HasPrefix(line.Msg, "call given"), line.Msg == "call ended":
 				delete(open, line.Call)
 			default:
 				continue

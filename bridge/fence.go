@@ -16,7 +16,7 @@ import (
 
 // fencedAlone is logged when nothing of a call is sent any more. Whether two nodes
 // ever had a call at a time can be read from their logs: a node has it from "call
-// started" or "call claimed" until "call fenced", "call left" or "call ended", or
+// started" or "call claimed" until "call fenced", "call left", "call given" or "call ended", or
 // the end of its process.
 const fencedAlone = "call fenced: this node hears no majority of its cluster"
 

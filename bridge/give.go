@@ -165,14 +165,13 @@ func (c *call) giving(ctx context.Context, to string) bool {
 	c.rec.B, c.rec.Given = &z, true
 	value, err := c.rec.Encode()
 	if err == nil {
+		c.log.Info("call given to another node", "to", to, "epoch", c.rec.Epoch) // whose it is from now on
 		c.send(ctx, value)
 		b.gave(c.rec.ID, gaveCall{c.rec.Epoch, to, noteOf(value), b.cfg.Now()})
 		err = b.cfg.Members.Give(c.rec.ID, c.rec.Epoch, to, noteOf(value))
 	}
 	if err != nil {
 		c.log.Warn("call left on record: it could not be given", "to", to, "error", err)
-	} else {
-		c.log.Info("call given to another node", "to", to, "epoch", c.rec.Epoch)
 	}
 	relays[sideA].begin(back[sideB].list)
 	relays[sideB].begin(back[sideA].list)
