@@ -60,12 +60,12 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger,
 	if err := a.makeAdmin(ctx, cfg, logger); err != nil {
 		return nil, err
 	}
-	kept, members, err := openStore(ctx, cfg, logger)
+	kept, err := openStore(ctx, cfg, logger)
 	if err != nil {
 		return nil, err
 	}
-	a.members = members
-	a.store = a.admin.Measure(kept)
+	a.members = kept.members
+	a.store = a.admin.Measure(kept.Store, kept.leads)
 	calls, err := makePolicy(cfg)
 	if err != nil {
 		return nil, err

@@ -19,33 +19,39 @@ import (
 	"riptide/configs"
 )
 
-// openStore opens the store of this node, or joins that of its cluster; members
-// is nil without one. The key of a single node is made by whoever holds the state
+// kept is a node's store; the rest is nil where no others share it.
+type kept struct {
+	store.Store
+	members *nodes.Members
+	leads   func(store.Bucket) bool // whether this node takes the writes of a bucket
+}
+
+// openStore opens the store of this node, or joins that of its cluster. The key of a single node is made by whoever holds the state
 // directory, so the store comes first.
-func openStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (store.Store, *nodes.Members, error) {
+func openStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*kept, error) {
 	if cfg.Cluster != nil {
 		return openShared(ctx, cfg, logger)
 	}
 	disk, err := journal.Open(ctx, cfg.State, logger)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	ring, err := sealed.LoadOrCreate(filepath.Join(cfg.State, sealed.File))
 	if err != nil {
-		return nil, nil, errors.Join(err, disk.Close())
+		return nil, errors.Join(err, disk.Close())
 	}
-	return sealed.New(disk, ring), nil, nil
+	return &kept{Store: sealed.New(disk, ring)}, nil
 }
 
 // joinTime is how long a node waits at its start for a majority of the others.
 const joinTime = time.Minute
 
-func openShared(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (store.Store, *nodes.Members, error) {
+func openShared(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*kept, error) {
 	joining, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
 	shared, err := openSharedStore(joining, cfg, logger)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	ring := cfg.Cluster.Ring.Reveal()
 	m := nodes.Config{Node: cfg.Node, Bus: shared, Logger: logger, Seal: nodes.Seal{Seal: ring.Tell, Open: ring.Told}}
@@ -57,9 +63,9 @@ func openShared(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (
 	m.Refused = nodes.Dial(addresses)
 	members, err := nodes.Join(m)
 	if err != nil {
-		return nil, nil, errors.Join(err, shared.Close())
+		return nil, errors.Join(err, shared.Close())
 	}
-	return sealed.New(replica.New(shared, shared, logger), *ring), members, nil
+	return &kept{sealed.New(replica.New(shared, shared, logger), *ring), members, shared.Leads}, nil
 }
 
 func openSharedStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*embedded.Store, error) {

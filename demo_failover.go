@@ -178,6 +178,7 @@ func (d *demo) harm(ctx context.Context, f failover, r *failoverResult, tell io.
 		fmt.Fprintf(tell, "Not every end hears again: %v.\n", err)
 	}
 	r.look()
+	r.CutOff = d.cutOffs()
 	return nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"riptide/bridge/store"
 )
 
 // demoFault is one that --fault names. The office is the RIPT client of the
@@ -25,6 +27,7 @@ var demoFaults = []demoFault{
 	{"kill-client", "the same, of the office's", 1, true, faulty.killClient},
 	{"kill-balancer", "kill -9 of the balancer, started again at once", 2, false, faulty.killBalancer},
 	{"restart", "what systemctl restart does, of every node in turn", 1, true, faulty.restart},
+	{"store-leader", "kill -9 of the node, or witness, of the telco through which calls are written to its store; it stays dead", 2, false, faulty.killLeader},
 	{"drain", "riptide drain of the telco's node that has most calls, then a restart", 2, false, faulty.drain},
 }
 
@@ -81,6 +84,24 @@ func (d faulty) killNode(ctx context.Context, side demoSide, telco string) error
 	}
 	fmt.Fprintf(d.tell, "kill -9 of the %s, with %d calls; its next process was up %v later.\n", name, hit, time.Since(began).Round(time.Millisecond))
 	return nil
+}
+
+// killLeader ends the node of the telco that takes the writes of calls: until the
+// others have elected another, nothing is stored.
+func (d faulty) killLeader(ctx context.Context) error {
+	for _, n := range d.nodes {
+		if n.side.Name != d.telco.Name || !n.leads(ctx, store.Calls) {
+			continue
+		}
+		if !n.side.Witness {
+			return d.killNode(ctx, d.telco, n.name)
+		}
+		d.result.hits("")
+		n.kill()
+		fmt.Fprintf(d.tell, "kill -9 of %s, which has no calls; it stays dead.\n", n.name)
+		return nil
+	}
+	return errors.New("no node of the telco takes writes")
 }
 
 // killBalancer ends the balancer and starts it again.

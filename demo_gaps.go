@@ -47,6 +47,7 @@ type failoverResult struct {
 	Calls    int    `json:"calls"`
 	Hit      int    `json:"hit"` // had by what the fault befell
 	Lost     int    `json:"lost"`
+	CutOff   int    `json:"cut_off"` // times that a node which lives heard no majority: its calls were silent
 	gaps
 	Office gaps  `json:"office"`           // at the callers
 	Telco  gaps  `json:"telco"`            // at the callees
@@ -249,6 +250,9 @@ func at(sorted []time.Duration, percent int) int64 {
 
 func (r *failoverResult) print(to io.Writer) error {
 	fmt.Fprintf(to, "\n%d calls, %d hit by the fault, %d lost. Longest silence:\n\n", r.Calls, r.Hit, r.Lost)
+	if r.CutOff > 0 {
+		fmt.Fprintf(to, "Nodes that were not killed heard no majority %d times, since this machine did not let them run; their calls were silent meanwhile.\n\n", r.CutOff)
+	}
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\tends\thalf up to\t99 % up to\tlongest\t")
 	for _, row := range []struct {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"riptide/bridge/store"
 )
 
 // demoNode is one riptide of the demo, a child process that serves.
@@ -119,18 +121,30 @@ func (n *demoNode) waitTrunks(ctx context.Context) error {
 
 // askReady asks a node's /readyz.
 func askReady(ctx context.Context, admin string) (ready bool, text string) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
-	if err != nil {
-		return false, err.Error()
-	}
-	res, err := http.DefaultClient.Do(req)
+	status, text, err := askAdmin(ctx, admin, "/readyz")
 	if err != nil {
 		return false, ""
 	}
-	defer func() { _ = res.Body.Close() }()
-	b, err := io.ReadAll(io.LimitReader(res.Body, 4096))
+	return status == http.StatusOK, text
+}
+
+// leads tells whether a node takes the writes of a bucket of the store it shares.
+func (n *demoNode) leads(ctx context.Context, b store.Bucket) bool {
+	_, text, err := askAdmin(ctx, n.side.Admin, "/metrics")
+	return err == nil && strings.Contains(text, fmt.Sprintf("riptide_store_leads{bucket=%q} 1", b))
+}
+
+// askAdmin asks a node's admin server.
+func askAdmin(ctx context.Context, admin, path string) (status int, text string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+path, nil)
 	if err != nil {
-		return false, err.Error()
+		return 0, "", err
 	}
-	return res.StatusCode == http.StatusOK, strings.TrimSpace(string(b))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	return res.StatusCode, strings.TrimSpace(string(b)), err
 }

@@ -113,3 +113,20 @@ func (p *demoProcess) lastLog() string {
 	}
 	return "  " + strings.Join(lines, "\n  ")
 }
+
+// cutOffs counts in a node's log how often it heard no majority of its cluster
+// while it was up. On its way out it lets go of its lease itself.
+func cutOffs(log string) (n int) {
+	up := false
+	for line := range strings.Lines(log) {
+		switch {
+		case strings.Contains(line, `msg="riptide is up`):
+			up = true
+		case strings.Contains(line, "msg=stopping"), strings.Contains(line, `msg="stopping`):
+			up = false
+		case up && strings.Contains(line, `msg="cluster lease"`) && strings.Contains(line, "held=false"):
+			n++
+		}
+	}
+	return n
+}

@@ -67,3 +67,21 @@ func TestDemoConfigurationWithIPv6(t *testing.T) {
 		t.Errorf("listens on %s, want %s", got, office.SIP)
 	}
 }
+
+// TestCutOffsInALog: a node that is stopped lets go of its lease as well.
+func TestCutOffsInALog(t *testing.T) {
+	t.Parallel()
+	const log = `level=INFO msg="cluster lease" node=telco-1 held=true term=1
+level=INFO msg="riptide is up" node=telco-1
+level=INFO msg="cluster lease" node=telco-1 held=false term=2
+level=INFO msg="cluster lease" node=telco-1 held=true term=2
+level=INFO msg="stopping, drained" node=telco-1
+level=INFO msg="cluster lease" node=telco-1 held=false term=3
+level=INFO msg="riptide is up, a witness that takes no calls" node=telco-1
+level=INFO msg=stopping node=telco-1 calls=0
+level=INFO msg="cluster lease" node=telco-1 held=false term=4
+`
+	if n := cutOffs(log); n != 1 {
+		t.Errorf("%d", n)
+	}
+}

@@ -148,6 +148,16 @@ func (d *demo) lastLogs() (logs string) {
 	return logs
 }
 
+// cutOffs is how often nodes that live have heard no majority of theirs.
+func (d *demo) cutOffs() (n int) {
+	for _, node := range d.nodes {
+		if log, err := os.ReadFile(node.log); err == nil {
+			n += cutOffs(string(log))
+		}
+	}
+	return n
+}
+
 // path is of a file of the side's.
 func (s demoSide) path(name string) string { return filepath.Join(s.Dir, name) }
 

@@ -15,25 +15,35 @@ import (
 )
 
 // failover runs the demo with a fault, asks that no call is lost, and logs for how
-// long its ends heard nothing.
+// long its ends heard nothing. A short run shares its machine with other tests: when
+// that has not let a node run for as long as it may be unheard, so that it was cut
+// off and let go of its calls, which is another fault, it is repeated.
 func failover(t *testing.T, fault string, calls int, more ...string) {
 	t.Helper()
-	cmd := exec.Command(riptide(t), append([]string{"demo", "--failover", "--json", "--fault", fault, "--calls", fmt.Sprint(calls)}, more...)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	cmd.Env = append(os.Environ(), "RIPTIDE_CADDY="+siptest.Tool(t, "caddy"))
-	failed := cmd.Run()
-	var r struct {
-		Fault            string
-		Calls, Hit, Lost int
-		Max              int64 `json:"gap_ms_max"`
-	}
-	if err := json.Unmarshal(out.Bytes(), &r); err != nil || failed != nil {
-		t.Fatalf("%v, %v\n%s%s", failed, err, out.String(), errs.String())
-	}
-	t.Log(strings.TrimSpace(out.String()))
-	if r.Fault != fault || r.Calls != calls || r.Hit == 0 || r.Lost != 0 || r.Max == 0 {
-		t.Errorf("%+v", r)
+	for again := size(3, 0); ; again-- {
+		cmd := exec.Command(riptide(t), append([]string{"demo", "--failover", "--json", "--fault", fault, "--calls", fmt.Sprint(calls)}, more...)...)
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		cmd.Env = append(os.Environ(), "RIPTIDE_CADDY="+siptest.Tool(t, "caddy"))
+		failed := cmd.Run()
+		var r struct {
+			Fault            string
+			Calls, Hit, Lost int
+			CutOff           int   `json:"cut_off"`
+			Max              int64 `json:"gap_ms_max"`
+		}
+		err := json.Unmarshal(out.Bytes(), &r)
+		t.Log(strings.TrimSpace(out.String()))
+		if err == nil && r.Lost > 0 && r.CutOff > 0 && again > 0 {
+			continue
+		}
+		if err != nil || failed != nil {
+			t.Fatalf("%v, %v\n%s", failed, err, errs.String())
+		}
+		if r.Fault != fault || r.Calls != calls || r.Hit == 0 || r.Lost != 0 || r.Max == 0 {
+			t.Errorf("%+v", r)
+		}
+		return
 	}
 }
 
@@ -65,6 +75,7 @@ func TestSoakCallsOutliveTheirNode(t *testing.T) {
 		{"kill-client", "nginx", true},
 		{"kill-balancer", "caddy-h3", true},
 		{"kill-balancer", "nginx", true},
+		{"store-leader", "caddy", true},
 		{"restart", "caddy", true},
 		{"restart", "nginx", true},
 	} {

@@ -41,9 +41,11 @@ func newWitness(ctx context.Context, cfg *configs.Config, logger *slog.Logger, r
 	}); err != nil {
 		return nil, err
 	}
-	if w.store, w.members, err = openStore(ctx, cfg, logger); err != nil {
+	kept, err := openStore(ctx, cfg, logger)
+	if err != nil {
 		return nil, err
 	}
+	w.store, w.members = w.admin.Measure(kept.Store, kept.leads), kept.members
 	if err := w.admin.Start(ctx); err != nil {
 		return nil, err
 	}

@@ -227,7 +227,7 @@ func (r refusing) Accept(context.Context, bridge.Leg) error { return r.err }
 func TestMeasure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, Sources{})
-		st := s.Measure(store.NewMemory())
+		st := s.Measure(store.NewMemory(), func(b store.Bucket) bool { return b == store.Calls })
 		ctx := t.Context()
 		rev, err := st.Create(ctx, store.Calls, "a", nil, 0)
 		if err != nil {
@@ -246,6 +246,8 @@ func TestMeasure(t *testing.T) {
 		}
 		body := scrape(s)
 		for _, line := range []string{
+			`riptide_store_leads{bucket="calls"} 1`,
+			`riptide_store_leads{bucket="peers"} 0`,
 			`riptide_store_errors_total{operation="create"} 0`,
 			`riptide_store_errors_total{operation="update"} 0`,
 			`riptide_store_errors_total{operation="get"} 0`,

@@ -18,8 +18,9 @@ type storeMetrics struct {
 	errors  *prometheus.CounterVec
 
 	mu      sync.Mutex
-	store   store.Store // once it is measured
-	refused error       // why the last write failed; nil = it did not
+	store   store.Store             // once it is measured
+	leads   func(store.Bucket) bool // nil where no others share it
+	refused error                   // why the last write failed; nil = it did not
 }
 
 func newStoreMetrics() *storeMetrics {
@@ -36,18 +37,42 @@ func newStoreMetrics() *storeMetrics {
 }
 
 func (m *storeMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.seconds, m.errors}
+	return []prometheus.Collector{m.seconds, m.errors, snapshotCollector[*storeMetrics]{
+		take:     func() *storeMetrics { return m },
+		families: []snapshotFamily[*storeMetrics]{gauges("riptide_store_leads", "Whether this node takes the writes of a bucket of the store that several share: 1, or 0.", "bucket", (*storeMetrics).led)},
+	}}
 }
 
-// Measure stands before a store and measures what it does.
-func (s *Server) Measure(next store.Store) store.Store {
+// led are the buckets of a store that several share, with 1 where this node takes
+// the writes.
+func (m *storeMetrics) led() map[string]uint64 {
+	m.mu.Lock()
+	leads := m.leads
+	m.mu.Unlock()
+	led := map[string]uint64{}
+	if leads == nil {
+		return led
+	}
+	for _, b := range store.Buckets {
+		led[string(b)] = 0
+		if leads(b) {
+			led[string(b)] = 1
+		}
+	}
+	return led
+}
+
+// Measure stands before a store and measures what it does. leads tells for which
+// buckets this node takes the writes, of a store that several nodes share; nil if
+// they do not.
+func (s *Server) Measure(next store.Store, leads func(store.Bucket) bool) store.Store {
 	for _, operation := range []string{"create", "get", "put", "update", "delete", "keys", "watch"} {
 		s.store.errors.WithLabelValues(operation) // shown as 0 from the start
 	}
 	m := measured{next, s.store}
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
-	s.store.store = m
+	s.store.store, s.store.leads = m, leads
 	return m
 }
 

@@ -37,7 +37,7 @@ func (s *fullStore) Put(ctx context.Context, b store.Bucket, key string, value [
 func TestReadyOnlyIfCallsCanBeStored(t *testing.T) {
 	s := newServer(t, Sources{})
 	disk := &fullStore{Store: store.NewMemory()}
-	st := s.Measure(disk)
+	st := s.Measure(disk, nil)
 	ctx := t.Context()
 	if err := s.Writable(ctx); err != nil {
 		t.Errorf("nothing was written yet: %v", err)

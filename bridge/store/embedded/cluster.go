@@ -209,17 +209,7 @@ func (s *Store) Subscribe(subject string, each func(data []byte)) (stop func(), 
 	return stop, nil
 }
 
-// Leader is the node that takes the writes of a bucket now; "" = none, or none
-// that is known here.
-func (s *Store) Leader(ctx context.Context, b store.Bucket) string {
-	limited, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	stream, err := s.streams.Stream(limited, "KV_"+string(b))
-	if err != nil {
-		return ""
-	}
-	if info := stream.CachedInfo(); info.Cluster != nil {
-		return info.Cluster.Leader
-	}
-	return ""
+// Leads tells whether this node takes the writes of a bucket now.
+func (s *Store) Leads(b store.Bucket) bool {
+	return s.server != nil && s.server.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, "KV_"+string(b))
 }
