@@ -2,10 +2,10 @@
 // things beside them. It knows keys and values, not calls.
 //
 // Package store/journal holds it in a log in the state directory, store/embedded
-// in an in-process NATS JetStream; before either store/sealed seals what is
+// in a NATS JetStream that nodes share; before either store/sealed seals what is
 // secret. NewMemory is for tests.
 //
-//	bridge, h3 --> sealed --> journal | embedded JetStream --> state directory (synced before a write returns)
+//	bridge, h3 --> sealed --> journal | JetStream of several nodes --> state directory (synced before a write returns)
 package store
 
 import (

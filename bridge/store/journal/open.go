@@ -22,7 +22,7 @@ func open(ctx context.Context, state string, log *slog.Logger, sizes sizes) (*St
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: filepath.Join(state, "store", "journal"), lock: lock, wake: make(chan struct{}, 1), buckets: newBuckets(), gather: newBatch(), sizes: sizes}
+	s := &Store{dir: dirOf(state), lock: lock, wake: make(chan struct{}, 1), buckets: newBuckets(), gather: newBatch(), sizes: sizes}
 	if err := s.load(ctx, log); err != nil {
 		for _, seg := range s.segments {
 			_ = seg.file.Close()

@@ -57,15 +57,15 @@ func (s *sealed) seal(b store.Bucket, key string, value []byte) ([]byte, error) 
 	return out, nil
 }
 
-// open opens the value of an entry if its bucket is secret.
-func (s *sealed) open(b store.Bucket, e store.Entry) store.Entry {
+// Unseal opens the value of an entry if its bucket is secret.
+func (r Ring) Unseal(b store.Bucket, e store.Entry) store.Entry {
 	if e.Deleted || e.Err != nil || !b.Secret() {
 		return e
 	}
 	if b.OnceClear() && len(e.Value) > 0 && e.Value[0] != version {
 		return e // text: of a release that did not seal it
 	}
-	plain, err := s.ring.open(b, e.Key, e.Value)
+	plain, err := r.open(b, e.Key, e.Value)
 	if err != nil {
 		e.Value, e.Err = nil, fmt.Errorf("%s %s: %w: it %w", b, e.Key, store.ErrUnreadable, err)
 		return e
@@ -103,7 +103,7 @@ func (s *sealed) Get(ctx context.Context, b store.Bucket, key string) (store.Ent
 	if err != nil {
 		return e, err
 	}
-	e = s.open(b, e)
+	e = s.ring.Unseal(b, e)
 	return e, e.Err
 }
 
@@ -120,7 +120,7 @@ func (s *sealed) Watch(ctx context.Context, b store.Bucket) (<-chan store.Entry,
 		defer close(out)
 		for e := range in { // which ends with ctx, and with the store
 			select {
-			case out <- s.open(b, e):
+			case out <- s.ring.Unseal(b, e):
 			case <-ctx.Done():
 			case <-s.life.Done():
 			}
