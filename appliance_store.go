@@ -47,6 +47,10 @@ func openStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*
 const joinTime = time.Minute
 
 func openShared(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*kept, error) {
+	alone, err := readDowry(ctx, cfg, logger)
+	if err != nil {
+		return nil, err
+	}
 	joining, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
 	shared, err := openSharedStore(joining, cfg, logger)
@@ -65,7 +69,12 @@ func openShared(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (
 	if err != nil {
 		return nil, errors.Join(err, shared.Close())
 	}
-	return &kept{sealed.New(replica.New(shared, shared, logger), *ring), members, shared.Leads}, nil
+	all := sealed.New(replica.New(shared, shared, logger), *ring)
+	if err := alone.bring(ctx, cfg, all, logger); err != nil {
+		members.Leave()
+		return nil, errors.Join(err, all.Close())
+	}
+	return &kept{all, members, shared.Leads}, nil
 }
 
 func openSharedStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*embedded.Store, error) {

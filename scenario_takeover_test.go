@@ -40,9 +40,8 @@ routes:
   - {from: pbx, to: "+*", trunk: carrier}
 `
 
-// startBoxes runs the three, as processes of their own. What it returns kills
-// the first.
-func startBoxes(t *testing.T, caller, callee string) (one, two node, kill func()) {
+// writeBoxes writes the configurations of the three.
+func writeBoxes(t *testing.T, caller, callee string) (nodes [3]node) {
 	t.Helper()
 	dir := t.TempDir()
 	ca := siptest.NewAuthority(t)
@@ -54,8 +53,6 @@ func startBoxes(t *testing.T, caller, callee string) (one, two node, kill func()
 		t.Fatal(err)
 	}
 	at := [3]string{loopback(t), loopback(t), loopback(t)}
-	var nodes [3]node
-	var kills [3]func()
 	for i, name := range []string{"one", "two", "witness"} {
 		n := siteNode(t, dir, name)
 		if err := os.MkdirAll(n.dir, 0o700); err != nil {
@@ -68,12 +65,42 @@ func startBoxes(t *testing.T, caller, callee string) (one, two node, kill func()
 		if err := os.WriteFile(filepath.Join(n.dir, setup.ConfigFile), []byte(config), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		nodes[i], kills[i] = n, serveNode(t, n)
+		nodes[i] = n
+	}
+	return nodes
+}
+
+// startBoxes runs the three, as processes of their own. What it returns kills
+// the first.
+func startBoxes(t *testing.T, caller, callee string) (one, two node, kill func()) {
+	t.Helper()
+	nodes := writeBoxes(t, caller, callee)
+	var kills [3]func()
+	for i, n := range nodes {
+		kills[i] = serveNode(t, n)
 	}
 	for _, n := range nodes {
 		n.awaitReady(t, "")
 	}
 	return nodes[0], nodes[1], kills[0]
+}
+
+// talkOn has both ends speak until each has heard enough packets more.
+func talkOn(t *testing.T, ctx context.Context, ends [2]*siptest.Speech, enough uint64) {
+	t.Helper()
+	before := [2]uint64{ends[0].Heard().Packets, ends[1].Heard().Packets}
+	for ends[0].Heard().Packets < before[0]+enough || ends[1].Heard().Packets < before[1]+enough {
+		for _, s := range ends {
+			if err := s.Say(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("heard %+v and %+v", ends[0].Heard(), ends[1].Heard())
+		}
+	}
 }
 
 // TestACallGoesOnAtAnotherNode: the node that has a call is killed, and another
@@ -92,22 +119,10 @@ func TestACallGoesOnAtAnotherNode(t *testing.T) {
 	if err := callee.Talks(ctx); err != nil {
 		t.Fatal(err)
 	}
-	ends := []*siptest.Speech{caller.Speech(t, 1), callee.Speech(t, 1)}
+	ends := [2]*siptest.Speech{caller.Speech(t, 1), callee.Speech(t, 1)}
 	talk := func(enough uint64) {
 		t.Helper()
-		before := [2]uint64{ends[0].Heard().Packets, ends[1].Heard().Packets}
-		for ends[0].Heard().Packets < before[0]+enough || ends[1].Heard().Packets < before[1]+enough {
-			for _, s := range ends {
-				if err := s.Say(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			select {
-			case <-time.After(20 * time.Millisecond):
-			case <-ctx.Done():
-				t.Fatalf("heard %+v and %+v", ends[0].Heard(), ends[1].Heard())
-			}
-		}
+		talkOn(t, ctx, ends, enough)
 	}
 	talk(100) // and the answer is on record by then
 	kill()
