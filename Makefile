@@ -11,7 +11,7 @@ TESTFLAGS ?=
 # gives it without asking, so that the build cache stays the user's.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || ! sudo -n true 2>/dev/null || echo "-exec 'sudo -n -E'")
 
-.PHONY: all build demo test check fmt lint tidy vuln conform soak interop fuzz vectors bench bench-calls peers clean
+.PHONY: all build demo test check fmt lint tidy vuln conform soak chaos interop fuzz vectors bench bench-calls peers clean
 all: build
 
 build: ## the static binary ./riptide
@@ -56,6 +56,14 @@ soak: peers | dist ## long runs: thousands of calls, held calls with media, noth
 	@export RIPTIDE_CADDY="$$(scripts/tool caddy)" RIPTIDE_TRAEFIK="$$(scripts/tool traefik)"; \
 	RIPTIDE_PEERS=required RIPTIDE_SOAK=1 \
 		go run ./scripts/testsum -o dist/soak-counts -timeout 2h -run 'Soak' $(SUDO) $(TESTFLAGS) ./...
+
+CHAOS_MINUTES ?= 30
+CHAOS_CALLS ?= 50
+CHAOS_SEED ?=
+chaos: peers | dist ## calls held for CHAOS_MINUTES while something breaks every 20 s; every gap is told, and dist/chaos has a plot. No call may be lost
+	@export RIPTIDE_CADDY="$$(scripts/tool caddy)"; \
+	CHAOS_MINUTES=$(CHAOS_MINUTES) CHAOS_CALLS=$(CHAOS_CALLS) CHAOS_SEED=$(CHAOS_SEED) CHAOS_DIR="$(CURDIR)/dist/chaos" RIPTIDE_PEERS=required \
+		go test -count=1 -v -run '^TestChaos$$' -timeout "$$(($(CHAOS_MINUTES) + 15))m" .
 
 interop: peers | dist ## every test that shows a behaviour with a peer; writes docs/interop.md. INTEROP=TestX for one of them
 	@rm -f dist/interop; export RIPTIDE_SECSIPIDX="$$(scripts/tool secsipidx)"; \

@@ -34,6 +34,7 @@ type front struct {
 	authority string
 	dir       string // of its files and certificates
 	values    *strings.Replacer
+	running   *siptest.Process // the balancer
 }
 
 // clusterOptions say what a cluster is made of.
@@ -130,6 +131,7 @@ func (c *cluster) serve(i int) {
 func (c *front) run(name string, args ...string) *siptest.Process {
 	c.t.Helper()
 	p := siptest.Start(c.t, nil, c.t.TempDir(), name, args...)
+	c.running = p
 	c.t.Cleanup(func() {
 		p.Stop()
 		if c.t.Failed() {

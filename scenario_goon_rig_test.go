@@ -32,9 +32,12 @@ type shared struct {
 	*front
 	office  node
 	nodes   [2]node
+	witness node
 	kills   [2]func()
-	pbx     *telephone // behind the office
-	carrier *telephone // behind both nodes of the telco
+	served  [2]*served
+	others  map[string]*served // the office's process, and the witness's
+	pbx     *telephone         // behind the office
+	carrier *telephone         // behind both nodes of the telco
 }
 
 // sharedOptions say what it is made of.
@@ -53,7 +56,7 @@ func startShared(t testing.TB, o sharedOptions) *shared {
 	for i := range c.nodes {
 		c.nodes[i] = siteNode(t, c.dir, fmt.Sprintf("telco-%d", i+1))
 	}
-	witness := siteNode(t, c.dir, "witness")
+	c.witness, c.others = siteNode(t, c.dir, "witness"), map[string]*served{}
 	host, _, _ := net.SplitHostPort(c.authority)
 	for dir, name := range map[string]string{c.dir: "telco", c.office.dir: "office"} {
 		if err := setup.Create(setup.Options{Dir: dir, Node: name, Hosts: []string{host, certified}, Now: time.Now().Add(-24 * time.Hour)}); err != nil {
@@ -65,12 +68,13 @@ func startShared(t testing.TB, o sharedOptions) *shared {
 	c.setValues(c.nodes, append(c.storeValues(), "softswitch.core.example:5060", c.carrier.addr)...)
 	c.certifyNodes()
 	for i, n := range c.nodes {
-		c.kills[i] = serveNode(t, c.configure(n, fmt.Sprintf("cluster-%d.yaml", i+1), func(text string) string {
+		c.served[i] = serveProcess(t, c.configure(n, fmt.Sprintf("cluster-%d.yaml", i+1), func(text string) string {
 			return c.reachOffice(text, o) + o.telco
 		}))
+		c.kills[i] = c.served[i].kill
 	}
-	serveNode(t, c.configure(witness, "witness.yaml", func(text string) string { return text }))
-	for _, n := range []node{c.nodes[0], c.nodes[1], witness} {
+	c.others["witness"] = serveProcess(t, c.configure(c.witness, "witness.yaml", func(text string) string { return text }))
+	for _, n := range []node{c.nodes[0], c.nodes[1], c.witness} {
 		n.awaitAlive(t)
 	}
 	o.balancer(c.front)
@@ -78,7 +82,7 @@ func startShared(t testing.TB, o sharedOptions) *shared {
 		peer: node{name: "telco", ript: c.authority, dir: c.dir}, trunk: "pbx", sipPeer: c.pbx.addr, ports: "18000-19999", media: o.media,
 		edit: func(_, text string) string { return text + o.office },
 	})
-	serveNode(t, c.office)
+	c.others["office"] = serveProcess(t, c.office)
 	for _, n := range append(c.nodes[:], c.office) {
 		n.awaitReady(t, "")
 	}
@@ -247,7 +251,7 @@ func (p *telephone) call(trunk, calls int, from, to string) {
 	answered := make(chan error, 2*calls)
 	for i := range calls {
 		p.talks.Go(func() {
-			caller := bridgetest.Caller{Dialer: p.agent, Hz: p.hz, TalkFor: 10 * time.Minute, OnAnswer: func(s *bridgetest.ToneSink) { p.hears(s, true); answered <- nil }}
+			caller := bridgetest.Caller{Dialer: p.agent, Hz: p.hz, TalkFor: 2 * time.Hour, OnAnswer: func(s *bridgetest.ToneSink) { p.hears(s, true); answered <- nil }}
 			h, err := caller.Call(p.talking, bridge.Intent{
 				Call: fmt.Sprint(from, "-", trunk, "-", i), Trunk: p.trunks[trunk], From: policy.Number(from), To: policy.Number(to), Hops: bridge.DefaultHops,
 				Media: bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU, bridge.PCMA}, Digits: true, ComfortNoise: true},

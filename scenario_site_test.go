@@ -121,6 +121,23 @@ func replace(t testing.TB, s, old, by string) string {
 // What it returns kills it, and returns when it is gone.
 func serveNode(t testing.TB, n node) (kill func()) {
 	t.Helper()
+	return serveProcess(t, n).kill
+}
+
+// served is a process of a node.
+type served struct {
+	process *os.Process
+	exited  chan struct{}
+}
+
+func (s *served) kill() {
+	_ = s.process.Kill() // fails only if it has ended
+	<-s.exited
+}
+
+// serveProcess is serveNode for who does more to it than to kill it.
+func serveProcess(t testing.TB, n node) *served {
+	t.Helper()
 	out, err := os.Create(n.log)
 	if err != nil {
 		t.Fatal(err)
@@ -153,10 +170,7 @@ func serveNode(t testing.TB, n node) (kill func()) {
 			t.Logf("%s log (end):\n%s", n.name, tail(n.logText(t), 60))
 		}
 	})
-	return func() {
-		_ = cmd.Process.Kill() // fails only if it has ended
-		<-exited
-	}
+	return &served{cmd.Process, exited}
 }
 
 func (n node) logText(t testing.TB) string {
