@@ -35,6 +35,7 @@ func demoCommand() *cli.Command {
 			&cli.StringFlag{Name: "fault", Value: "kill-server", Usage: "what --failover does: " + faultWords()},
 			&cli.IntFlag{Name: "nodes", Usage: "how many `NODES` of the telco take calls in --failover: 1, or 2 that share a store, with a witness, behind a balancer; two of the office too where the fault hits that (default: 2 if a balancer is found)"},
 			&cli.StringFlag{Name: "balancer", Usage: "the balancer before two nodes: " + balancerWords() + " (default: the first that is found)"},
+			&cli.StringFlag{Name: "timers", Value: "drafts", Usage: "after what time without an acknowledgement a call is looked for elsewhere in --failover: `drafts` (1s) or ours (300ms), by trunks.NAME.ript.silence"},
 			&cli.DurationFlag{Name: "listen", Value: failoverAfter, Usage: "for how `LONG` every end has to hear without a pause in --failover, after the fault"},
 			&cli.BoolFlag{Name: "json", Usage: "write the outcome of --failover as JSON"},
 			&cli.BoolFlag{Name: "tcp", Usage: "reach --to and --from over TCP"},

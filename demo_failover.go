@@ -30,13 +30,19 @@ type failover struct {
 	fault        demoFault
 	json         bool
 	listen       time.Duration
+	timers       string
 	nodes        int
 	balancer     string // "" with one node
 	balancerPath string
 }
 
 // failoverOnly are flags that mean nothing without --failover.
-var failoverOnly = []string{"calls", "fault", "json", "nodes", "balancer", "listen"}
+var failoverOnly = []string{"calls", "fault", "json", "nodes", "balancer", "listen", "timers"}
+
+// failoverTimers are after which time without an acknowledgement the client of a call
+// looks for it elsewhere (trunks.NAME.ript.silence): what the drafts say, and what a
+// site may choose.
+var failoverTimers = map[string]string{"drafts": "1s", "ours": "300ms"}
 
 func failoverFlags(c *cli.Context) (f failover, err error) {
 	if !c.Bool("failover") {
@@ -47,7 +53,7 @@ func failoverFlags(c *cli.Context) (f failover, err error) {
 		}
 		return f, nil
 	}
-	f = failover{calls: c.Int("calls"), json: c.Bool("json"), listen: c.Duration("listen"), nodes: c.Int("nodes")}
+	f = failover{calls: c.Int("calls"), json: c.Bool("json"), listen: c.Duration("listen"), timers: c.String("timers"), nodes: c.Int("nodes")}
 	if f.fault, err = findFault(c.String("fault")); err != nil {
 		return f, err
 	}
@@ -56,6 +62,8 @@ func failoverFlags(c *cli.Context) (f failover, err error) {
 		return f, fmt.Errorf("--calls %d: want 1 to %d", f.calls, failoverMax)
 	case f.listen < failoverAfter || f.listen > time.Minute:
 		return f, fmt.Errorf("--listen %v: want %v to %v", f.listen, failoverAfter, time.Minute)
+	case failoverTimers[f.timers] == "":
+		return f, fmt.Errorf("--timers %q: want drafts or ours", f.timers)
 	case c.String("to") != "" || c.String("from") != "" || c.Bool("call"):
 		return f, errors.New("--failover measures at both of its own telephones: leave out --to, --from and --call")
 	}
@@ -106,7 +114,7 @@ func (d *demo) failover(ctx context.Context, f failover) error {
 	if err := d.start(ctx); err != nil {
 		return err
 	}
-	r := &failoverResult{Fault: f.fault.word, Nodes: f.nodes, Balancer: f.balancer, Calls: f.calls, calls: make([]heldCall, f.calls)}
+	r := &failoverResult{Fault: f.fault.word, Nodes: f.nodes, Balancer: f.balancer, Timers: f.timers, Calls: f.calls, calls: make([]heldCall, f.calls)}
 	if err := d.harm(ctx, f, r, tell); err != nil {
 		return err
 	}

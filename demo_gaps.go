@@ -44,6 +44,7 @@ type failoverResult struct {
 	Fault    string `json:"fault"`
 	Nodes    int    `json:"nodes"`
 	Balancer string `json:"balancer,omitempty"`
+	Timers   string `json:"timers"`
 	Calls    int    `json:"calls"`
 	Hit      int    `json:"hit"` // had by what the fault befell
 	Lost     int    `json:"lost"`

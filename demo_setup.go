@@ -46,6 +46,7 @@ type demoSide struct {
 	PeerRIPT string // "" = it gets no calls from here
 	PeerDir  string
 	Media    string
+	Silence  string // after which a call is looked for elsewhere; "" = the default
 	LogLevel string
 	Numbers  string
 

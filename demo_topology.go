@@ -41,6 +41,7 @@ func loopbackNet() string {
 // layOut gives every part of a failover its address.
 func (d *demo) layOut(f failover) error {
 	of := loopbackNet()
+	d.office.Silence, d.telco.Silence = failoverTimers[f.timers], failoverTimers[f.timers]
 	d.office.phone, d.telco.phone = of+"31", of+"32"
 	d.office.Ports, d.telco.Ports = "12000-15999", "12000-15999"
 	if err := errors.Join(d.office.addresses("sip", of+"1:0"), d.telco.addresses("telco-sip", of+"11:0")); err != nil {

@@ -88,7 +88,7 @@ func writeConfig(t testing.TB, n node, c nodeConfig) {
 	}
 	var b bytes.Buffer
 	err = tmpl.Option("missingkey=error").Execute(&b, map[string]any{
-		"Name": n.name, "Node": n.name, "Cluster": nil, "Witness": false, "State": filepath.Join(n.dir, "state"),
+		"Name": n.name, "Node": n.name, "Cluster": nil, "Witness": false, "Silence": "", "State": filepath.Join(n.dir, "state"),
 		"SIP": n.sip, "RIPT": n.ript, "Listen": n.ript, "Admin": n.admin, "Ports": c.ports,
 		"SIPTrunk": c.trunk, "SIPPeer": cmp.Or(c.sipPeer, loopback(t)), "SIPTransport": "udp", "Match": []string{"127.0.0.0/8"},
 		"Peer": c.peer.name, "PeerRIPT": c.peer.ript, "PeerDir": c.peer.dir,
