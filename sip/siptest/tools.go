@@ -27,6 +27,7 @@ var packages = map[string]string{
 	"nft":       "nftables",
 
 	"gcc":        "gcc libc6-dev",
+	"keepalived": "keepalived",
 	"nginx":      "nginx-light libnginx-mod-stream",
 	"gtlsclient": "ngtcp2-client",
 
