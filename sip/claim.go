@@ -15,7 +15,10 @@ const (
 
 // claiming is a call that is being taken over from another node, and the requests
 // that wait for it, in their order. It belongs to its mailbox.
-type claiming struct{ waiting []func(error) }
+type claiming struct {
+	waiting []func(error)
+	offers  bool // one of them asks for our description, and so brings the peer our new address
+}
 
 // claim asks whether a call that we do not know of is another node's, to be taken
 // over (Config.Claim). then is run in the mailbox when that is settled: the leg is

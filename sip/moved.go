@@ -31,6 +31,18 @@ func (l *Leg) tellMoved() (chan error, error) {
 	return r.moved, nil
 }
 
+// tellLater leaves it to an INVITE of the peer that waits to be served: our answer
+// says where we are, and an INVITE of ours would meet it (RFC 3261 section 14.1).
+// The peer is asked if nothing comes of it; version is that of the description
+// which it knows.
+func (l *Leg) tellLater(version uint64) {
+	l.after(movePause, func() {
+		if l.media.version == version && l.mayOffer() {
+			_, _ = l.tellMoved() // where that fails, the session timer sees to it
+		}
+	})
+}
+
 // followed says what became of a move.
 func (r *reinvite) followed(err error) {
 	if r.moved == nil {

@@ -205,6 +205,10 @@ func (m *mailbox) onRequest(req *sipgo.Request, f flow, t *trunk, broken error) 
 	}
 	if m.claims == nil && m.leg(localTag, remoteTag) != nil || !m.claim(serve) {
 		serve(nil)
+		return
+	}
+	if req.Method == sipgo.INVITE {
+		m.claims.offers = true
 	}
 }
 

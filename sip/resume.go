@@ -188,6 +188,10 @@ func (l *Leg) goOn(rec *recorded, moved bool) (told chan error, err error) {
 	l.mindMedia()
 	if moved {
 		l.watch()
+		if l.box.claims != nil && l.box.claims.offers {
+			l.tellLater(rec.SDP)
+			return nil, nil
+		}
 		return l.tellMoved()
 	}
 	l.watchResumed()

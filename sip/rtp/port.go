@@ -111,8 +111,9 @@ func (p *Port) Configure(a sdp.Agreed) {
 // Media that comes in spite of it is handed on all the same.
 func (p *Port) SetDirection(dir sdp.Direction) {
 	p.audio.tx.mu.Lock()
-	defer p.audio.tx.mu.Unlock()
 	p.audio.tx.direct(dir)
+	p.audio.tx.mu.Unlock()
+	p.audio.tx.release(p.now())
 }
 
 // Join names the sink for frames from the peer. After it returns the old sink

@@ -3,6 +3,7 @@ package rtp
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,11 +29,13 @@ type sender struct {
 	ssrc   uint32
 	line   timeline
 	to     netip.AddrPort
-	muted  bool         // the direction forbids sending
-	closed bool         // nothing leaves any more
-	types  [256]int16   // payload type number by codec, -1 = not negotiated
-	first  bridge.Codec // the one agreed on; of video it is the only one
-	events uint32       // clock in which durations of events are written
+	muted  bool           // the direction forbids sending
+	held   []bridge.Frame // that come before the peer knows where the call goes on
+	holds  bool           // they are kept: the direction forbids sending for that reason alone
+	closed bool           // nothing leaves any more
+	types  [256]int16     // payload type number by codec, -1 = not negotiated
+	first  bridge.Codec   // the one agreed on; of video it is the only one
+	events uint32         // clock in which durations of events are written
 	header rtp.Header
 	seal   sealer
 	keys   keysOut
@@ -131,6 +134,43 @@ func (s *sender) target(to netip.AddrPort) {
 func (s *sender) push(f *bridge.Frame, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.put(f, now)
+}
+
+// heldMost is how many frames are kept for a peer that does not know yet where
+// its call goes on: some seconds of speech.
+const heldMost = 128
+
+// keep keeps a frame for later.
+func (s *sender) keep(f *bridge.Frame) {
+	if len(s.held) >= heldMost || f.Sealed != nil {
+		return
+	}
+	c := *f
+	c.Payload = slices.Clone(f.Payload)
+	s.held = append(s.held, c)
+}
+
+// release sends what was kept, once it may be sent.
+func (s *sender) release(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.muted || !s.holds {
+		return
+	}
+	held := s.held
+	s.holds, s.held = false, nil
+	for i := range held {
+		s.put(&held[i], now)
+	}
+}
+
+// put is push for who holds the mutex.
+func (s *sender) put(f *bridge.Frame, now time.Time) {
+	if s.muted && s.holds && !s.closed {
+		s.keep(f)
+		return
+	}
 	if s.muted || s.closed {
 		return
 	}

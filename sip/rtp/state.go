@@ -78,7 +78,7 @@ func (s *sender) restored(st State, now time.Time, exact bool) {
 	if !exact {
 		next += st.ahead(now)
 	}
-	s.ssrc = st.SSRC
+	s.ssrc, s.holds = st.SSRC, exact
 	clock := s.line.clock
 	if st.Clock != 0 {
 		clock = st.Clock

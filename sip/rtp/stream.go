@@ -37,6 +37,7 @@ func (s *stream) configure(a sdp.Stream) {
 	}
 	s.rc.configure(a)
 	s.retarget()
+	defer func() { s.tx.release(s.port.now()) }()
 	if kept := s.kept; kept != nil {
 		s.kept = nil
 		if a.Protection.Keying == sdp.DTLS && s.resume(kept, a.RTCPMux) {

@@ -185,6 +185,18 @@ func (p *Phone) Offer(ctx context.Context, video bool) error {
 	return p.await(ctx, "an answer", func() bool { return p.talks })
 }
 
+// Turn has it send its next requests of the call to another SIP address.
+func (p *Phone) Turn(addr string) error {
+	to, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return fmt.Errorf("turn to %s: %w", addr, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dialog.to = to
+	return nil
+}
+
 // Talks waits until it has picked up and the caller knows.
 func (p *Phone) Talks(ctx context.Context) error {
 	return p.await(ctx, "a call", func() bool { return p.talks })
