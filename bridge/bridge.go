@@ -71,7 +71,8 @@ type Bridge struct {
 	closing  bool // whatever is left is not ours from here on
 	done     sync.WaitGroup
 	claims   map[string]*claiming // by call
-	gone     map[string]gaveCall  // calls that were given away lately
+	gone     map[string]gaveCall  // calls that were given away, and perhaps not taken yet
+	moved    atomic.Int64         // calls given away
 	gifts    chan string          // calls that others gave us
 
 	listening sync.WaitGroup // for calls that were given away

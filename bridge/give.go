@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -40,6 +41,7 @@ type gaveCall struct {
 	epoch    uint64
 	to, note string
 	at       time.Time
+	times    int // that it was given again
 }
 
 // Asked implements cluster.Partner.
@@ -167,7 +169,7 @@ func (c *call) giving(ctx context.Context, to string) bool {
 	if err == nil {
 		c.log.Info("call given to another node", "to", to, "epoch", c.rec.Epoch) // whose it is from now on
 		c.send(ctx, value)
-		b.gave(c.rec.ID, gaveCall{c.rec.Epoch, to, noteOf(value), b.cfg.Now()})
+		b.gave(c.rec.ID, gaveCall{epoch: c.rec.Epoch, to: to, note: noteOf(value), at: b.cfg.Now()})
 		err = b.cfg.Members.Give(c.rec.ID, c.rec.Epoch, to, noteOf(value))
 	}
 	if err != nil {
@@ -183,9 +185,18 @@ func (c *call) giving(ctx context.Context, to string) bool {
 // is taken back.
 func (b *Bridge) gave(id string, g gaveCall) {
 	b.ledger.failed(id, g.at.Add(fetchTime))
+	b.moved.Add(1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.gone[id] = g
+}
+
+// forgetGiven forgets the calls that another node has by now, or that were taken
+// back.
+func (b *Bridge) forgetGiven() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.DeleteFunc(b.gone, func(id string, _ gaveCall) bool { return b.calls[id] != nil || !b.ledger.isOf(id, b.cfg.Node) })
 }
 
 // listenOn keeps the ears of a call open that was given away, for a while.

@@ -117,6 +117,7 @@ func (b *Bridge) lookAfter(ctx context.Context) {
 			return
 		}
 		b.closeFoyers()
+		b.forgetGiven()
 		if lease, _ := b.cfg.Members.Lease(); !lease.Held || b.Draining() {
 			continue
 		}
@@ -206,18 +207,22 @@ func (b *Bridge) due(missing map[string]time.Time) []string {
 // before it in the order of this call (rendezvous hashing: the orders of all calls
 // give each node the same share).
 func turn(call, node string, living []string) time.Duration {
-	weight := func(of string) []byte {
-		sum := sha256.Sum256([]byte(of + "\x00" + call))
-		return sum[:]
-	}
-	ours := weight(node)
 	before := 0
 	for _, other := range living {
-		if other != node && bytes.Compare(weight(other), ours) > 0 {
+		if other != node && compareHeirs(call, other, node) < 0 {
 			before++
 		}
 	}
 	return time.Duration(before) * nextHeir
+}
+
+// compareHeirs orders the nodes for a call: the first is less.
+func compareHeirs(call, a, b string) int {
+	weight := func(of string) []byte {
+		sum := sha256.Sum256([]byte(of + "\x00" + call))
+		return sum[:]
+	}
+	return bytes.Compare(weight(b), weight(a))
 }
 
 // removeRecord removes the record of a call that has ended.

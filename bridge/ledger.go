@@ -261,6 +261,14 @@ func (l *ledger) get(id string) (CallRecord, uint64, error) {
 	return rec, rev, err
 }
 
+// isOf tells whether a call is on record as a node's.
+func (l *ledger) isOf(id, node string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.calls[id]
+	return e != nil && e.Node == node
+}
+
 // await waits until the record of a call is one that is wanted, or ctx ends.
 func (l *ledger) await(ctx context.Context, id string, wanted func(*entry) bool) {
 	for {

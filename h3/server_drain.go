@@ -10,6 +10,7 @@ import (
 
 // The order in which a server goes, which the HTTP libraries know nothing of:
 //
+//	Retire     balancers are told
 //	Drain      no new calls; balancers are told
 //	Migrate    the clients of calls are asked to attach anew, elsewhere
 //	Shutdown   what is left ends with a cause, its byways in order; then the
@@ -20,6 +21,10 @@ import (
 // lingering is how long connections stay after the last byway has ended: what
 // it said last may still be on its way, and goes with them.
 const lingering = 250 * time.Millisecond
+
+// Retire has balancers send no more requests here (the health resource says 503);
+// those that come are served.
+func (s *Server) Retire() { s.draining.Store(true) }
 
 // Drain refuses new calls from now on, and calls of others, and has balancers
 // send no more requests here (the health resource says 503).

@@ -1,0 +1,132 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A node is emptied by giving its calls to the others, so many at a time. What is
+// being set up is waited for: it is given when it is answered.
+
+const (
+	// handOverEvery is how often so many calls are given.
+	handOverEvery = 100 * time.Millisecond
+	handOverBatch = 50
+	// giveAgain is how long a node has to take a call before it is given to
+	// another one, too.
+	giveAgain = 1500 * time.Millisecond
+)
+
+// heirs are the living nodes that may take calls, without this one.
+func (b *Bridge) heirs() []string {
+	if b.ledger == nil {
+		return nil
+	}
+	var heirs []string
+	for _, n := range b.cfg.Members.Nodes() {
+		if n.Name != b.cfg.Node && n.Alive && n.Heard <= missedAfter && slices.Contains(b.cfg.Takers, n.Name) {
+			heirs = append(heirs, n.Name)
+		}
+	}
+	return heirs
+}
+
+// HasHeirs tells whether there is another node that could take the calls of this
+// one.
+func (b *Bridge) HasHeirs() bool { return len(b.heirs()) > 0 }
+
+// Refuse refuses new calls from now on.
+func (b *Bridge) Refuse() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.draining = true
+}
+
+// Moved is how many calls were given to other nodes.
+func (b *Bridge) Moved() int { return int(b.moved.Load()) }
+
+// HandOver gives all calls to other nodes, each its share, and refuses new ones.
+// It returns when no call is left here, or ctx ends, or there is no node that
+// could take any: then what is left goes on here.
+func (b *Bridge) HandOver(ctx context.Context) error {
+	b.Refuse()
+	tick := time.NewTicker(handOverEvery)
+	defer tick.Stop()
+	for {
+		heirs := b.heirs()
+		unfetched := b.giveMore(heirs)
+		left := b.Active()
+		switch {
+		case left+unfetched == 0:
+			b.listenOut(ctx)
+			return nil
+		case len(heirs) == 0:
+			return fmt.Errorf("hand calls over: %d are left, and no other node can be heard", left)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("hand calls over: %d are left: %w", left+unfetched, ctx.Err())
+		}
+	}
+}
+
+// giveMore asks some calls to go to their heirs, and gives those once more, to
+// the next, that nobody has fetched. It tells how many of these there are.
+func (b *Bridge) giveMore(heirs []string) (unfetched int) {
+	b.forgetGiven()
+	now := b.cfg.Now()
+	again := map[string]gaveCall{}
+	b.mu.Lock()
+	asked := 0
+	for id, c := range b.calls {
+		if len(heirs) == 0 || asked == handOverBatch {
+			break
+		}
+		if c.gone.Load() {
+			continue
+		}
+		select {
+		case c.wanted <- heirOf(id, heirs, 0):
+			asked++
+		default:
+		}
+	}
+	for id, g := range b.gone {
+		unfetched++
+		if now.Sub(g.at) >= giveAgain && len(heirs) > 0 {
+			g.times++
+			g.at, g.to = now, heirOf(id, heirs, g.times)
+			b.gone[id], again[id] = g, g
+		}
+	}
+	b.mu.Unlock()
+	for id, g := range again {
+		if err := b.cfg.Members.Give(id, g.epoch, g.to, g.note); err != nil {
+			b.cfg.Logger.Warn("a call could not be given once more", "call", id, "to", g.to, "error", err)
+		}
+	}
+	return unfetched
+}
+
+// heirOf is the nth heir of a call: each node gets the same share.
+func heirOf(call string, heirs []string, n int) string {
+	sorted := slices.Clone(heirs)
+	slices.SortFunc(sorted, func(a, z string) int { return compareHeirs(call, a, z) })
+	return sorted[n%len(sorted)]
+}
+
+// listenOut waits until nobody is listened for any more.
+func (b *Bridge) listenOut(ctx context.Context) {
+	over := make(chan struct{})
+	go func() {
+		b.listening.Wait()
+		close(over)
+	}()
+	select {
+	case <-over:
+	case <-ctx.Done():
+	}
+}
