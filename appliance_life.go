@@ -88,7 +88,7 @@ func (a *appliance) ready(cfg *configs.Config) error {
 	if cfg.Limits.Unrecorded != "accept" {
 		errs = append(errs, a.admin.Writable(context.Background()))
 	}
-	if a.bridge.Draining() {
+	if a.draining.Load() || a.bridge.Draining() {
 		errs = append(errs, errors.New("draining: no new calls are taken"))
 	}
 	for _, t := range cfg.Trunks {

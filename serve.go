@@ -38,11 +38,13 @@ func serveCommand() *cli.Command {
 	}
 }
 
-// Limits of the end: calls are hung up first, then everything else closes.
-// systemd's TimeoutStopSec is longer than both.
+// Limits of the end: calls are handed over to other nodes if there are any, what
+// is left is left on record or hung up, then everything else closes. systemd's
+// TimeoutStopSec is longer than all three.
 const (
-	endCalls = 15 * time.Second
-	endParts = 10 * time.Second
+	handOverLimit = 15 * time.Second
+	endCalls      = 15 * time.Second
+	endParts      = 10 * time.Second
 )
 
 // serve runs one bridge until ctx ends or a part of it fails.
@@ -86,6 +88,15 @@ func serve(ctx context.Context, cfg *configs.Config) error {
 // stop leaves the calls to the process that follows or ends them, and closes
 // every part, each in its time.
 func (a *appliance) stop(leave bool) error {
+	if leave && a.bridge.HasHeirs() && a.bridge.Active() > 0 {
+		moving, cancel := context.WithTimeout(context.Background(), handOverLimit)
+		err := a.handOver(moving, turnAway/3)
+		cancel()
+		a.logger.Info("calls handed over", "calls", a.bridge.Moved())
+		if err != nil {
+			a.logger.Warn("not every call could be handed over", "error", err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), endCalls)
 	defer cancel()
 	if leave {

@@ -37,9 +37,10 @@ type Orders struct {
 	// Reload reads the configuration anew, and takes what has changed or nothing.
 	Reload func(ctx context.Context) (Reloaded, error)
 
-	// Drain refuses new calls, ends the process when those there are have ended by
-	// themselves, and ends what is left after a while. It goes on when ctx ends.
-	Drain func(ctx context.Context, within time.Duration) (Drained, error)
+	// Drain refuses new calls, ends the process when those there are have gone to
+	// other nodes or ended by themselves, and ends what is left after a while. It
+	// goes on when ctx ends, and says with tell how far it is.
+	Drain func(ctx context.Context, within time.Duration, tell func(Drained)) (Drained, error)
 
 	// Trace follows calls for as long as ctx lasts, and writes to what started
 	// returns (Tracer.Trace with the names of the trunks).
@@ -51,11 +52,21 @@ type DrainOrder struct {
 	Within string `json:"within"` // a duration, such as "5m"
 }
 
-// Drained is the answer: how many calls there were, and how many of them had to
-// be ended.
+// Drained is the answer: how many calls there were, how many of them went to
+// other nodes, and how many had to be ended. Left is how many are here yet.
 type Drained struct {
 	Calls int `json:"calls"`
+	Moved int `json:"moved,omitempty"`
+	Left  int `json:"left,omitempty"`
 	Cut   int `json:"cut"`
+}
+
+// draining is a line of the answer: how far it is, or in the last one what came of
+// it.
+type draining struct {
+	Drained
+	Done  bool   `json:"done,omitempty"`
+	Error string `json:"error,omitempty"`
 }
 
 // MigrateOrder is the body of POST /migrate.
@@ -156,7 +167,8 @@ func (c *Control) tree(orders Orders, logger *slog.Logger) http.Handler {
 	return mux
 }
 
-func serveDrain(w http.ResponseWriter, r *http.Request, drain func(context.Context, time.Duration) (Drained, error)) {
+// serveDrain answers with a line for each step.
+func serveDrain(w http.ResponseWriter, r *http.Request, drain func(context.Context, time.Duration, func(Drained)) (Drained, error)) {
 	var order DrainOrder
 	if !readOrder(w, r, &order) {
 		return
@@ -166,9 +178,51 @@ func serveDrain(w http.ResponseWriter, r *http.Request, drain func(context.Conte
 		answer(w, http.StatusBadRequest, fmt.Sprintf("within %q: want a duration up to %v, such as 5m\n", order.Within, MaxDrain))
 		return
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(within + controlLimit)) // a Unix socket has deadlines
-	done, err := drain(r.Context(), within)
-	obeyed(w, done, err)
+	c := http.NewResponseController(w)
+	_ = c.SetWriteDeadline(time.Now().Add(within + controlLimit)) // a Unix socket has deadlines
+	w.Header().Set("Content-Type", "application/json")
+	lines := json.NewEncoder(w)
+	done, err := drain(r.Context(), within, func(d Drained) {
+		_ = lines.Encode(draining{Drained: d}) // who asked may be gone
+		_ = c.Flush()
+	})
+	last := draining{Drained: done, Done: true}
+	if err != nil {
+		last.Error = err.Error()
+	}
+	_ = lines.Encode(last)
+}
+
+// Drain has the process that serves with this state directory drain, and tells of
+// each step, until ctx ends.
+func Drain(ctx context.Context, state string, order DrainOrder, each func(Drained)) (Drained, error) {
+	const what = "drain"
+	path := ControlSocket(state)
+	body, err := json.Marshal(order)
+	if err != nil {
+		return Drained{}, fmt.Errorf("%s: %w", what, err)
+	}
+	resp, err := post(ctx, state, what, body)
+	if err != nil {
+		return Drained{}, orderFailed(path, what, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxOrder)) // it says why, or nothing
+		return Drained{}, fmt.Errorf("%s: %s", what, strings.TrimSpace(string(text)))
+	}
+	for lines := json.NewDecoder(resp.Body); ; {
+		var line draining
+		switch err := lines.Decode(&line); {
+		case err != nil:
+			return Drained{}, fmt.Errorf("%s: the process at %s says nothing more: %w", what, path, err)
+		case line.Error != "":
+			return line.Drained, fmt.Errorf("%s: %s", what, line.Error)
+		case line.Done:
+			return line.Drained, nil
+		}
+		each(line.Drained)
+	}
 }
 
 // MaxDrain is the longest that calls are waited for.

@@ -42,11 +42,13 @@ func control(t *testing.T, o Orders) (state string) {
 
 func TestControl(t *testing.T) {
 	t.Parallel()
-	state := control(t, Orders{Drain: func(_ context.Context, within time.Duration) (Drained, error) {
+	state := control(t, Orders{Drain: func(_ context.Context, within time.Duration, tell func(Drained)) (Drained, error) {
 		if within != time.Minute {
 			return Drained{}, fmt.Errorf("%v is not enough", within)
 		}
-		return Drained{Calls: 5, Cut: 2}, nil
+		tell(Drained{Calls: 5, Left: 4})
+		tell(Drained{Calls: 5, Moved: 2, Left: 2})
+		return Drained{Calls: 5, Moved: 2, Cut: 2}, nil
 	}, Migrate: func(_ context.Context, origin string) (Migrated, error) {
 		if origin != "https://b.example" {
 			return Migrated{}, fmt.Errorf("%q is elsewhere", origin)
@@ -61,12 +63,14 @@ func TestControl(t *testing.T) {
 	if err := Order(t.Context(), state, "migrate", MigrateOrder{To: "https://b.example"}, &done); err != nil || done != (Migrated{3, 2, 1}) {
 		t.Errorf("%+v, %v", done, err)
 	}
-	var drained Drained
-	if err := Order(t.Context(), state, "drain", DrainOrder{Within: "1m"}, &drained); err != nil || drained != (Drained{5, 2}) {
-		t.Errorf("%+v, %v", drained, err)
+	var steps []Drained
+	tell := func(d Drained) { steps = append(steps, d) }
+	drained, err := Drain(t.Context(), state, DrainOrder{Within: "1m"}, tell)
+	if err != nil || drained != (Drained{Calls: 5, Moved: 2, Cut: 2}) || len(steps) != 2 || steps[1] != (Drained{Calls: 5, Moved: 2, Left: 2}) {
+		t.Errorf("%+v, %v after %+v", drained, err, steps)
 	}
 	for within, want := range map[string]string{"1s": "drain: 1s is not enough", "soon": `drain: within "soon"`, "-1s": `drain: within "-1s"`, "25h": `drain: within "25h"`} {
-		if err := Order(t.Context(), state, "drain", DrainOrder{Within: within}, &drained); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := Drain(t.Context(), state, DrainOrder{Within: within}, tell); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

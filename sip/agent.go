@@ -46,6 +46,7 @@ type Agent struct {
 	legs     map[*Leg]struct{}
 	left     map[string]struct{} // Call-IDs of legs that were let go of
 	draining bool
+	retiring bool // peers that probe are told to turn to others
 	closed   bool
 	idle     chan struct{} // closed when draining and no leg is left
 
@@ -292,6 +293,14 @@ func (a *Agent) Limit(legs int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.cfg.MaxLegs = legs
+}
+
+// Retire has peers that probe turn to others: OPTIONS is answered with 503. Calls
+// are taken all the same.
+func (a *Agent) Retire() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.retiring = true
 }
 
 // enter counts a new leg, if there is room.

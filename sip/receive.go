@@ -260,7 +260,7 @@ func (m *mailbox) outOfDialog(req *sipgo.Request, s *serverTx, t *trunk) {
 // options says what we can do, and by its status whether we take calls.
 func (m *mailbox) options(s *serverTx, t *trunk) {
 	m.agent.mu.Lock()
-	draining := m.agent.draining
+	draining := m.agent.draining || m.agent.retiring
 	m.agent.mu.Unlock()
 	if draining {
 		s.respond(503, "", nil, retryAfter(retryAfterOverload))
