@@ -9,10 +9,15 @@ import (
 	"riptide/bridge/store"
 )
 
-// markerTTL is how long the marker of a removed key stays, for watches that
-// lag behind. The server takes no less than a second, and no key may live for
-// a shorter time than a marker.
+// markerTTL is how long the marker of a key stays that has lived its time, for
+// watches that lag behind. The server takes no less than a second, and no key may
+// live for a shorter time than a marker.
 const markerTTL = time.Second
+
+// deletedTTL is how long that of a deleted key stays. Only the marker hides the
+// value from a server that has to read its blocks again after a crash, until it
+// has written what it knows to its index, as it does every two minutes.
+const deletedTTL = 10 * time.Minute
 
 // size bounds a bucket, as package store says.
 func size(b store.Bucket) (bytes int64, full jetstream.DiscardPolicy) {

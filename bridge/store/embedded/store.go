@@ -245,7 +245,7 @@ func (s *Store) Delete(ctx context.Context, b store.Bucket, key string) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	err := s.buckets[b].Purge(limited, key, jetstream.PurgeTTL(markerTTL))
+	err := s.buckets[b].Purge(limited, key, jetstream.PurgeTTL(deletedTTL))
 	return s.wrap(ctx, err, "delete", b, key)
 }
 
