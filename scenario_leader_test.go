@@ -10,8 +10,8 @@ import (
 )
 
 // TestStoreLeaderKilledWhileCallsAreSetUp: those that share a store are killed in
-// turn, so that one that leads it is, while calls are set up and answered at a node
-// that lives (a short run leaves the witness out). Running calls are not hurt. A new call that cannot be put on
+// turn, so that one that leads it is (a short run ends with that), while calls are
+// set up and answered at a node that lives. Running calls are not hurt. A new call that cannot be put on
 // record is refused with 503 before it rings; none waits for ever, and none is half
 // a call.
 func TestStoreLeaderKilledWhileCallsAreSetUp(t *testing.T) {
@@ -25,7 +25,7 @@ func TestStoreLeaderKilledWhileCallsAreSetUp(t *testing.T) {
 	w.heard(ctx, 100)
 	host, _, _ := strings.Cut(b.callees[held], ":")
 	callee := siptest.Sipp{Scenario: siptest.UAS, Script: siptest.Script{RingMS: 100}, Host: host, Port: 5060, Calls: 100_000, Timeout: 5 * time.Minute}.Start(t)
-	for _, victim := range []string{"witness", "two", "one"}[size(1, 0):] {
+	for _, victim := range []string{"witness", "two", "one"} {
 		by := map[bool]string{true: "two", false: "one"}[victim == "one"]
 		calls := rate * seconds
 		caller := siptest.Sipp{
@@ -49,6 +49,9 @@ func TestStoreLeaderKilledWhileCallsAreSetUp(t *testing.T) {
 		w.heard(ctx, 50)
 		b.start(victim)
 		b.nodes[victim].awaitReady(t, "")
+		if led := r.Failed > 0; led && size(1, 0) == 1 {
+			break
+		}
 	}
 	w.hangUp(ctx)
 	for _, name := range []string{"one", "two"} {
