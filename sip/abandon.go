@@ -18,7 +18,7 @@ var _ bridge.Yielder = (*Leg)(nil)
 // what the peer sends from here on answered: whoever has the call next hears its
 // repetitions.
 func (l *Leg) Abandon() {
-	l.agent.leaves(l.box.callID)
+	l.agent.leaves(l.box.callID, false)
 	_ = l.box.do(context.Background(), l.vanish) // fails if the mailbox is gone, and the leg with it
 	if l.yielded.Load() {
 		l.media.port.Close()
@@ -28,7 +28,7 @@ func (l *Leg) Abandon() {
 // Yield implements bridge.Yielder: the leg is over like one that is abandoned, but
 // for its ears.
 func (l *Leg) Yield(bridge.Sink) bridge.LegRecord {
-	l.agent.leaves(l.box.callID)
+	l.agent.leaves(l.box.callID, true)
 	l.media.port.Rest()
 	return l.record(func() {
 		l.yielded.Store(!l.closed)
@@ -50,20 +50,24 @@ func (l *Leg) vanish() {
 	}
 }
 
-// leaves notes that the call of a Call-ID is not ours.
-func (a *Agent) leaves(callID string) {
+// leaves notes that the call of a Call-ID is not ours. Of one that was given to
+// another node, requests are asked about: it may come back with them.
+func (a *Agent) leaves(callID string, given bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.left == nil || len(a.left) >= maxLeft {
-		a.left = map[string]struct{}{}
+		a.left = map[string]bool{}
 	}
-	a.left[callID] = struct{}{}
+	if _, left := a.left[callID]; !left {
+		a.left[callID] = given // which letting go of its ears does not change
+	}
 }
 
-// hasLeft tells whether the call of a Call-ID was let go of.
+// hasLeft tells whether the call of a Call-ID was let go of, and we do not speak
+// for it.
 func (a *Agent) hasLeft(callID string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, left := a.left[callID]
-	return left
+	given, left := a.left[callID]
+	return left && !given
 }

@@ -44,7 +44,7 @@ type Agent struct {
 	dialling map[streamKey]*dialling
 	places   places
 	legs     map[*Leg]struct{}
-	left     map[string]struct{} // Call-IDs of legs that were let go of
+	left     map[string]bool // Call-IDs of legs that were let go of
 	draining bool
 	retiring bool // peers that probe are told to turn to others
 	closed   bool
