@@ -22,7 +22,7 @@ const (
 	giftTime = grantTime / 2
 )
 
-// ErrKept says that the owner of a call keeps it.
+// ErrKept says that the owner of a call keeps it. It comes with ErrLives.
 var ErrKept = errors.New("the node that has the call keeps it for now")
 
 // word is that a node touches a call no more by what it was granted up to a term
@@ -138,7 +138,7 @@ func (m *Members) Ask(ctx context.Context, call, owner string) (note string, err
 		select {
 		case <-w.answered:
 			if w.kept {
-				return "", fmt.Errorf("ask node %q for call %s: %w", owner, call, ErrKept)
+				return "", fmt.Errorf("ask node %q for call %s: %w: %w", owner, call, ErrLives, ErrKept)
 			}
 			_, note, _ := m.Gift(call)
 			return note, nil
