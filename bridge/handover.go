@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"riptide/bridge/cluster"
 )
 
 // A node is emptied by giving its calls to the others, so many at a time. What is
@@ -17,6 +19,8 @@ const (
 	// giveAgain is how long a node has to take a call before it is given to
 	// another one, too.
 	giveAgain = 1500 * time.Millisecond
+	// noHeirs is how long no other node is heard when there is none.
+	noHeirs = 5 * time.Second
 )
 
 // heirs are the living nodes that may take calls, without this one.
@@ -35,7 +39,11 @@ func (b *Bridge) heirs() []string {
 
 // HasHeirs tells whether there is another node that could take the calls of this
 // one.
-func (b *Bridge) HasHeirs() bool { return len(b.heirs()) > 0 }
+func (b *Bridge) HasHeirs() bool {
+	return b.ledger != nil && slices.ContainsFunc(b.cfg.Members.Nodes(), func(n cluster.Node) bool {
+		return n.Name != b.cfg.Node && n.Alive && slices.Contains(b.cfg.Takers, n.Name)
+	})
+}
 
 // Refuse refuses new calls from now on.
 func (b *Bridge) Refuse() {
@@ -54,15 +62,19 @@ func (b *Bridge) HandOver(ctx context.Context) error {
 	b.Refuse()
 	tick := time.NewTicker(handOverEvery)
 	defer tick.Stop()
+	heard := b.cfg.Now()
 	for {
 		heirs := b.heirs()
+		if len(heirs) > 0 {
+			heard = b.cfg.Now()
+		}
 		unfetched := b.giveMore(heirs)
 		left := b.Active()
 		switch {
 		case left+unfetched == 0:
 			b.listenOut(ctx)
 			return nil
-		case len(heirs) == 0:
+		case b.cfg.Now().Sub(heard) > noHeirs:
 			return fmt.Errorf("hand calls over: %d are left, and no other node can be heard", left)
 		}
 		select {
