@@ -162,12 +162,7 @@ func (d *demo) harm(ctx context.Context, f failover, r *failoverResult, tell io.
 	defer pace.Stop()
 	for i := range f.calls {
 		calls.Go(func() {
-			to := failoverNumber(i)
-			h, err := d.pbx.talk(talk, d.office.takers()[0].Node, to, func(s *bridgetest.ToneSink) { r.placed(to, s) })
-			if err == nil {
-				err = h.Cause
-			}
-			r.over(to, talk.Err() != nil, err)
+			d.hold(talk, failoverNumber(i), r)
 		})
 		<-pace.C
 	}
@@ -188,6 +183,26 @@ func (d *demo) harm(ctx context.Context, f failover, r *failoverResult, tell io.
 	r.look()
 	r.CutOff = d.cutOffs()
 	return nil
+}
+
+// placeAgain is when a call that was refused is placed anew: a box that is full for
+// a moment says so, and it is running calls that are judged here.
+const placeAgain = time.Second
+
+// hold places a call and keeps it until ctx ends.
+func (d *demo) hold(ctx context.Context, to string, r *failoverResult) {
+	for {
+		h, err := d.pbx.talk(ctx, d.office.takers()[0].Node, to, func(s *bridgetest.ToneSink) { r.placed(to, s) })
+		if err == nil {
+			r.over(to, ctx.Err() != nil, h.Cause)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		r.refused(to, err)
+		wait(ctx, placeAgain)
+	}
 }
 
 // wait lets time pass.

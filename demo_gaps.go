@@ -19,6 +19,7 @@ const (
 	gapHears = 300 * time.Millisecond // without sound: who hears does not miss as much
 	gapDeaf  = 5 * time.Second        // without sound, when all was given time: it is lost
 	gapBack  = 35 * time.Second       // that time: longer than RIPT and SIP hold a call
+	gapPlace = 45 * time.Second       // for all calls to be answered, and to be heard
 )
 
 // heldCall is a call with a tone from either end, and what the other one hears.
@@ -27,6 +28,7 @@ type heldCall struct {
 	node           string               // of the telco, that answered it
 	hit            bool                 // the fault is meant for it
 	ended          error                // why it is over, before anybody hung up
+	refused        error                // why it could not be placed, when it was tried last
 }
 
 // gaps are what ends heard nothing of: the longest silence of each.
@@ -76,6 +78,13 @@ func (r *failoverResult) placed(to string, s *bridgetest.ToneSink) {
 	r.call(to).caller = s
 }
 
+// refused notes that it was not answered.
+func (r *failoverResult) refused(to string, why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	*r.call(to) = heldCall{refused: why}
+}
+
 // answered notes it at its callee.
 func (r *failoverResult) answered(info bridge.LegInfo, s *bridgetest.ToneSink) {
 	r.mu.Lock()
@@ -84,34 +93,38 @@ func (r *failoverResult) answered(info bridge.LegInfo, s *bridgetest.ToneSink) {
 	c.callee, c.node = s, info.Trunk
 }
 
-// over notes that an end of a call is gone.
+// over notes that an end of a call is gone. What is left of one that was refused
+// does not count.
 func (r *failoverResult) over(to string, meant bool, why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c := r.call(to); !meant && c.ended == nil {
+	if c := r.call(to); !meant && c.caller != nil && c.ended == nil {
 		c.ended = why
 	}
 }
 
 // awaitCalls waits until every call is answered.
 func (r *failoverResult) awaitCalls(ctx context.Context) error {
-	for {
-		missing := r.any(func(c *heldCall) error {
-			if c.ended == nil && (c.caller == nil || c.callee == nil) {
-				return errors.New("not every call was answered")
+	for end := time.Now().Add(gapPlace); ; wait(ctx, gapHears/3) {
+		err := r.any(func(c *heldCall) error {
+			switch {
+			case c.ended != nil:
+				return fmt.Errorf("a call is over before any fault: %w", c.ended)
+			case c.caller == nil && c.refused != nil:
+				return fmt.Errorf("a call could not be placed: %w", c.refused)
+			case c.caller == nil || c.callee == nil:
+				return errors.New("a call was not answered")
 			}
 			return nil
 		})
-		over := r.any(func(c *heldCall) error { return c.ended })
 		switch {
-		case over != nil:
-			return fmt.Errorf("a call could not be placed: %w", over)
-		case missing == nil:
+		case err == nil:
 			return nil
 		case ctx.Err() != nil:
-			return fmt.Errorf("%w: %w", missing, context.Cause(ctx))
+			return fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		case time.Now().After(end):
+			return err
 		}
-		wait(ctx, gapHears/3)
 	}
 }
 
