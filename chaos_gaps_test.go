@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,7 +60,21 @@ func (c *chaos) note(at time.Duration, fault string) {
 		round(all[len(all)/2].long), round(all[len(all)/100].long), round(all[0].long), all[0].end)
 }
 
-// report writes every gap to a file, and a picture of them.
+// keepLogs puts what every process logged beside them.
+func (c *chaos) keepLogs(dir string) {
+	for _, n := range c.parts {
+		logs, err := filepath.Glob(filepath.Join(n.dir, "*.log"))
+		for _, path := range logs {
+			b, failed := os.ReadFile(path)
+			err = errors.Join(err, failed, os.WriteFile(filepath.Join(dir, filepath.Base(path)), b, 0o644))
+		}
+		if err != nil {
+			c.t.Errorf("keep the logs of %s: %v", n.name, err)
+		}
+	}
+}
+
+// report writes every gap to a file, a picture of them, and all logs.
 func (c *chaos) report(dir string) {
 	var table, dots strings.Builder
 	fmt.Fprintf(&table, "at_s\tfault\tend\tgap_ms\n")
@@ -93,5 +108,6 @@ func (c *chaos) report(dir string) {
 			c.t.Fatal(err)
 		}
 	}
+	c.keepLogs(dir)
 	c.t.Logf("%d gaps of %v and more: %s", len(c.gaps), gapFrom, filepath.Join(dir, "gaps.svg"))
 }
