@@ -24,6 +24,7 @@ type ackVerdict uint8
 
 const (
 	acksCome   ackVerdict = iota
+	acksDoubt             // ask the peer on the byway whether it is there
 	acksSilent            // look for another way
 	acksOver              // no way has helped within media-timeout
 )
@@ -37,6 +38,8 @@ type ackWatch struct {
 	wait  time.Duration
 	moved bool // another way was looked for since
 
+	doubted time.Time // the peer was asked whether it is there
+
 	// For media-timeout: how long the peer was within reach, was sent something,
 	// and acknowledged nothing.
 	asked   time.Time
@@ -48,7 +51,11 @@ type ackWatch struct {
 // number of packets sent so far and the time of the last acknowledgement. Time
 // between two calls that are further apart is no silence of the media: all of
 // the peer was away.
-func (w *ackWatch) look(sent uint64, acked, now time.Time, silence, timeout time.Duration) ackVerdict {
+//
+// heard is when the byway last brought something. A peer that answers there lives,
+// and has twice as long: it is busy, and a hundred calls that come by new ways
+// would not make it less so.
+func (w *ackWatch) look(sent uint64, acked, heard, now time.Time, silence, timeout time.Duration) ackVerdict {
 	if acked.IsZero() {
 		return acksCome
 	}
@@ -63,13 +70,22 @@ func (w *ackWatch) look(sent uint64, acked, now time.Time, silence, timeout time
 	if w.moved && w.without >= timeout {
 		return acksOver
 	}
-	if now.Sub(w.acked) < w.wait || sent < w.sent+uint64(ackPackets*silence/time.Second) {
+	wait, enough := w.wait, uint64(ackPackets*silence/time.Second)
+	if !w.doubted.IsZero() && heard.After(w.doubted) {
+		wait *= 2
+	}
+	switch quiet := now.Sub(w.acked); {
+	case quiet >= wait && sent >= w.sent+enough:
+	case w.doubted.IsZero() && quiet >= w.wait/2 && sent >= w.sent+enough/2:
+		w.doubted = now
+		return acksDoubt
+	default:
 		return acksCome
 	}
 	if !w.moved { // where little is sent, the time may be up already: it has to help in what is left
 		w.without = min(w.without, max(timeout-minMediaTimeout, ackSilence))
 	}
-	w.acked, w.sent, w.wait, w.moved = now, sent, min(2*w.wait, ackSilenceMost), true
+	w.acked, w.sent, w.wait, w.moved, w.doubted = now, sent, min(2*w.wait, ackSilenceMost), true, time.Time{}
 	return acksSilent
 }
 

@@ -57,7 +57,35 @@ func TestAckWatch(t *testing.T) {
 	} {
 		var w ackWatch
 		for i, s := range steps {
-			if got := w.look(s.sent, s.acked, s.now, ackSilence, 5*time.Second); got != s.want {
+			got := w.look(s.sent, s.acked, time.Time{}, s.now, ackSilence, 5*time.Second)
+			if got == acksDoubt {
+				got = acksCome // nobody answers
+			}
+			if got != s.want {
+				t.Errorf("%s: step %d: %d, want %d", name, i, got, s.want)
+			}
+		}
+	}
+}
+
+// TestAckWatchOfABusyPeer: one that acknowledges nothing, and answers on the
+// byway when it is asked, has twice as long.
+func TestAckWatchOfABusyPeer(t *testing.T) {
+	t.Parallel()
+	t0 := time.Unix(1_700_000_000, 0)
+	at := func(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
+	for name, steps := range map[string][]struct {
+		sent       uint64
+		heard, now time.Time
+		want       ackVerdict
+	}{
+		"answers":         {{10, at(0), at(0), acksCome}, {40, at(0), at(600), acksDoubt}, {60, at(700), at(1000), acksCome}, {90, at(700), at(1900), acksCome}, {100, at(700), at(2000), acksSilent}},
+		"answered before": {{10, at(0), at(0), acksCome}, {40, at(590), at(600), acksDoubt}, {60, at(590), at(1000), acksSilent}},
+		"nothing is sent": {{10, at(0), at(0), acksCome}, {11, at(0), at(600), acksCome}, {12, at(0), at(1000), acksCome}},
+	} {
+		var w ackWatch
+		for i, s := range steps {
+			if got := w.look(s.sent, at(0), s.heard, s.now, ackSilence, 5*time.Second); got != s.want {
 				t.Errorf("%s: step %d: %d, want %d", name, i, got, s.want)
 			}
 		}

@@ -229,7 +229,9 @@ func (l *clientLeg) overdue(ctx context.Context, k *link, attached bool, age tim
 		return nil
 	}
 	limit := l.t.mediaTimeout()
-	switch l.acks.look(l.media.Stats().Sent, l.media.Quiet().Acked, l.t.client.cfg.Now(), l.t.silence(), limit) {
+	switch l.acks.look(l.media.Stats().Sent, l.media.Quiet().Acked, l.t.client.cfg.Now().Add(-k.silence()), l.t.client.cfg.Now(), l.t.silence(), limit) {
+	case acksDoubt:
+		l.ping(k)
 	case acksSilent:
 		l.migrate("")
 		l.awayFor(errUnacknowledged)
