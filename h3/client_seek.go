@@ -19,9 +19,9 @@ import (
 // byways and media go.
 const (
 	seekFirst = 100 * time.Millisecond // what the node that had the call has for an answer
-	seekNext  = 75 * time.Millisecond
-	seekMost  = 8               // requests
-	seekLimit = 2 * time.Second // then the byways are opened as if nobody had looked
+	seekNext  = 150 * time.Millisecond // twice as long each time: a node that is slow is not asked more
+	seekMost  = 5                      // requests
+	seekLimit = 3 * time.Second        // then the byways are opened as if nobody had looked
 )
 
 // sighting is the answer to one request for the call.
@@ -62,7 +62,7 @@ func (l *clientLeg) seek(ctx context.Context, anew bool) (found bool, ended *bri
 		case <-next.C:
 			if asked < seekMost {
 				ask()
-				next.Reset(seekNext)
+				next.Reset(seekNext << (asked - 2))
 			}
 		case f := <-answers:
 			answered++
