@@ -63,16 +63,6 @@ func (p *demoProcess) run(started chan<- error, ended func()) {
 	p.err = p.cmd.Wait()
 }
 
-// running tells that the child has not ended.
-func (p *demoProcess) running() bool {
-	select {
-	case <-p.exited:
-		return false
-	default:
-		return true
-	}
-}
-
 // stop ends the child and its calls, gracefully if it can.
 func (p *demoProcess) stop() { p.end(os.Interrupt) }
 
