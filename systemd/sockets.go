@@ -50,38 +50,29 @@ type Opener struct {
 
 // Listen is that of net.ListenConfig.
 func (o *Opener) Listen(ctx context.Context, network, address string) (net.Listener, error) {
-	name := socketName(network, address)
-	if f := o.sockets.take(name); f != nil {
-		l, err := net.FileListener(f)
-		_ = f.Close() // l has its own
-		if err == nil {
-			return l, nil
-		}
-		o.sockets.failed(o.sockets.drop(name)) // not what its name says: opened anew
-	}
-	l, err := o.lc.Listen(ctx, network, address)
-	if err == nil {
-		o.sockets.failed(keep(name, l))
-	}
-	return l, err
+	return open(o, socketName(network, address), net.FileListener, func() (net.Listener, error) { return o.lc.Listen(ctx, network, address) })
 }
 
 // ListenPacket is that of net.ListenConfig.
 func (o *Opener) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
-	name := socketName(network, address)
+	return open(o, socketName(network, address), net.FilePacketConn, func() (net.PacketConn, error) { return o.lc.ListenPacket(ctx, network, address) })
+}
+
+// open takes up a socket that was kept, or opens one and has it kept.
+func open[T any](o *Opener, name string, kept func(*os.File) (T, error), anew func() (T, error)) (T, error) {
 	if f := o.sockets.take(name); f != nil {
-		c, err := net.FilePacketConn(f)
-		_ = f.Close() // c has its own
+		s, err := kept(f)
+		_ = f.Close() // s has its own
 		if err == nil {
-			return c, nil
+			return s, nil
 		}
-		o.sockets.failed(o.sockets.drop(name))
+		o.sockets.failed(o.sockets.drop(name)) // not what its name says: opened anew
 	}
-	c, err := o.lc.ListenPacket(ctx, network, address)
+	s, err := anew()
 	if err == nil {
-		o.sockets.failed(keep(name, c))
+		o.sockets.failed(keep(name, s))
 	}
-	return c, err
+	return s, err
 }
 
 // failed notes what the service manager could not be told. Without it, sockets are
