@@ -33,7 +33,7 @@ func demoCommand() *cli.Command {
 			&cli.BoolFlag{Name: "failover", Usage: "place calls, do them harm (--fault), print for how long each end heard nothing, and exit"},
 			&cli.IntFlag{Name: "calls", Value: 1, Usage: "how many `CALLS` --failover places"},
 			&cli.StringFlag{Name: "fault", Value: "kill-server", Usage: "what --failover does: " + faultWords()},
-			&cli.IntFlag{Name: "nodes", Usage: "how many `NODES` of the telco take calls in --failover: 1, or 2 that share a store, with a witness, behind a balancer; two of the office too where the fault hits that (default: 2 if a balancer is found)"},
+			&cli.IntFlag{Name: "nodes", DefaultText: "2 if a balancer is found", Usage: "how many `NODES` of the telco take calls in --failover: 1, or 2 that share a store, with a witness, behind a balancer; two of the office too where the fault hits that"},
 			&cli.StringFlag{Name: "balancer", Usage: "the balancer before two nodes: " + balancerWords() + " (default: the first that is found)"},
 			&cli.StringFlag{Name: "timers", Value: "drafts", Usage: "after what time without an acknowledgement a call is looked for elsewhere in --failover: `drafts` (1s) or ours (300ms), by trunks.NAME.ript.silence"},
 			&cli.DurationFlag{Name: "listen", Value: failoverAfter, Usage: "for how `LONG` every end has to hear without a pause in --failover, after the fault"},

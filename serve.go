@@ -24,8 +24,8 @@ func serveCommand() *cli.Command {
 		Usage: "run the bridge",
 		Description: "Listens for SIP and RIPT, peers with the configured trunks and bridges calls. SIGTERM leaves the\n" +
 			"answered calls to the process that follows within a minute, and so does a crash: it takes them up\n" +
-			"again. SIGHUP is riptide reload. SIGINT ends them, with a cause; riptide drain waits for them first. A configuration with a\n" +
-			"mistake starts nothing and exits with status 78.",
+			"again. SIGHUP is riptide reload. SIGINT ends calls, with a cause; riptide drain waits for them first.\n" +
+			"A configuration with a mistake starts nothing and exits with status 78.",
 		Flags:  []cli.Flag{configFlag()},
 		Before: noArguments,
 		Action: func(c *cli.Context) error {
