@@ -9,7 +9,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"riptide/configs"
 	"riptide/ops"
 )
 
@@ -44,13 +43,13 @@ func drainCommand() *cli.Command {
 			if within < 0 || within > ops.MaxDrain {
 				return fmt.Errorf("--within %v: want a time up to %v", within, ops.MaxDrain)
 			}
-			cfg, err := configs.Load(c.String("config"))
+			state, err := stateOf(c)
 			if err != nil {
-				return cli.Exit(err.Error(), exitConfig)
+				return err
 			}
 			ctx, cancel := context.WithTimeout(c.Context, within+endCalls+endParts)
 			defer cancel()
-			done, err := ops.Drain(ctx, cfg.State, ops.DrainOrder{Within: within.String()}, func(d ops.Drained) {
+			done, err := ops.Drain(ctx, state, ops.DrainOrder{Within: within.String()}, func(d ops.Drained) {
 				if !c.Bool("json") {
 					fmt.Fprintf(c.App.Writer, "%d calls left, %d handed over\n", d.Left, d.Moved)
 				}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Ctrl-C ends a command that waits for a configuration which nobody writes.
@@ -25,8 +26,13 @@ func TestInterruptedWhileReading(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- app.RunContext(ctx, []string{"riptide", command, "-c", pipe}) }()
 		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: %v", command, err)
+		select {
+		case err := <-done:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", command, err)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%s does not end", command)
 		}
 	}
 }
