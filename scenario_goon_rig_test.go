@@ -233,7 +233,7 @@ func startTelephone(t testing.TB, hz float64, nodes ...string) *telephone {
 		defer over()
 		_ = p.agent.Shutdown(stop) // a call that does not end in time ends with us
 		cancel()
-		<-done
+		_ = <-done // the context's end
 	})
 	return p
 }
