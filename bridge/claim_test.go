@@ -107,6 +107,46 @@ func TestOfTwoThatClaimOneGetsIt(t *testing.T) {
 	})
 }
 
+// TestPeersAreToldOfAMoveThatWasCutShort: the node that took a call over lost its
+// lease before the peers had answered. On record it is the owner then, but they
+// speak to the dead one.
+func TestPeersAreToldOfAMoveThatWasCutShort(t *testing.T) {
+	inSite(t, func(t *testing.T, s *site) {
+		s.nodes["one"].calls(1)
+		two := s.nodes["two"]
+		two.mu.Lock()
+		two.answer = time.Minute
+		two.mu.Unlock()
+		s.kill("one")
+		claimed := make(chan error, 1)
+		go func() {
+			_, err := two.bridge.Claim(t.Context(), "a0")
+			claimed <- err
+		}()
+		time.Sleep(time.Second)
+		s.isolate("two", true)
+		if err := <-claimed; err == nil {
+			t.Error("claimed without a majority")
+		}
+		if on := s.owners(); on["two"] != 1 {
+			t.Errorf("on record %v", on)
+		}
+		two.mu.Lock()
+		two.answer = 10 * time.Millisecond
+		two.mu.Unlock()
+		s.isolate("two", false)
+		time.Sleep(20 * time.Second)
+		if got := s.active(); got["two"] != 1 || len(two.how) != 2 {
+			t.Fatalf("calls %v, %d legs resumed", got, len(two.how))
+		}
+		for _, how := range two.how {
+			if !how.Moved {
+				t.Errorf("leg %s: %+v", how.ID, how)
+			}
+		}
+	})
+}
+
 // TestCallsOfADeadNodeAreSharedOut, without anybody asking for them.
 func TestCallsOfADeadNodeAreSharedOut(t *testing.T) {
 	for _, how := range []string{"killed", "goodbye"} {

@@ -43,6 +43,7 @@ type siteNode struct {
 	mu      sync.Mutex
 	resumed map[string]*bridgetest.Leg
 	how     []bridge.Resumption
+	answer  time.Duration // of the peers, when they are told where a call is
 
 	onResumed func(*bridgetest.Leg, bridge.Resumption) // nil: nobody looks
 }
@@ -176,7 +177,7 @@ func (s *site) isolate(name string, v bool) {
 
 // node makes a process of a node; it is not running yet.
 func (s *site) node(name string) *siteNode {
-	n := &siteNode{site: s, name: name, way: &awayStore{Store: s.store}, resumed: map[string]*bridgetest.Leg{}}
+	n := &siteNode{site: s, name: name, way: &awayStore{Store: s.store}, resumed: map[string]*bridgetest.Leg{}, answer: 10 * time.Millisecond}
 	s.mu.Lock()
 	s.dead[name] = false
 	s.mu.Unlock()
@@ -191,8 +192,11 @@ func (s *site) node(name string) *siteNode {
 	}
 	edge := bridgetest.NewDialer()
 	edge.OnResume = func(ctx context.Context, how bridge.Resumption) (bridge.Leg, error) {
+		n.mu.Lock()
+		answer := n.answer
+		n.mu.Unlock()
 		select {
-		case <-time.After(10 * time.Millisecond): // peers answer
+		case <-time.After(answer):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

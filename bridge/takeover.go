@@ -205,6 +205,10 @@ func (b *Bridge) idle(rec CallRecord) time.Duration {
 // errFenced says that somebody else has it.
 func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved bool) error {
 	idle := b.idle(rec)
+	// Also where we, or a process of ours before us, had it only so long that its
+	// peers still speak to the node of before.
+	moved = moved || rec.Moving
+	rec.Moving = moved
 	c, err := b.own(ctx, rec, rev)
 	if err != nil {
 		return err
@@ -217,6 +221,7 @@ func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved b
 	resuming, cancel := b.whileOurs(ctx, c)
 	failed := c.resumeLegs(resuming, how)
 	cancel()
+	c.rec.Moving = moved && failed != nil // the peers were told before the legs were there
 	answered := !over
 	if !over && failed != nil {
 		over, cause = true, CauseSignallingLost.With("%v", failed).EndedBy(ByBridge)
