@@ -188,10 +188,7 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 	defer tick.Stop()
 	talking := false
 	for {
-		if !talking && c.rec.State == StateAnswered {
-			talking = true
-			tick.Reset(firstCheckpoint + c.checkpoint()%firstCheckpoint)
-		}
+		talking = c.firstTick(tick, talking)
 		var over bool
 		var cause Cause
 		var last *Event
@@ -232,6 +229,15 @@ func (c *call) loop(ctx context.Context) (Cause, *Event) {
 			return cause, last
 		}
 	}
+}
+
+// firstTick sets the first checkpoint of a call that is answered by now.
+func (c *call) firstTick(tick *time.Timer, set bool) bool {
+	if set || c.rec.State != StateAnswered {
+		return set
+	}
+	tick.Reset(firstCheckpoint + c.checkpoint()%firstCheckpoint)
+	return true
 }
 
 // ticked gives up a call that nobody answers, and notes one that is answered.
