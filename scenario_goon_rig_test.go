@@ -224,8 +224,8 @@ func startTelephone(t testing.TB, hz float64, nodes ...string) *telephone {
 	p.addr = p.agent.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	p.talking, p.hangUp = context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- p.agent.Serve(ctx) }()
+	var served sync.WaitGroup
+	served.Go(func() { _ = p.agent.Serve(ctx) }) // until the context ends
 	t.Cleanup(func() {
 		p.end()
 		p.answerer.Close()
@@ -233,7 +233,7 @@ func startTelephone(t testing.TB, hz float64, nodes ...string) *telephone {
 		defer over()
 		_ = p.agent.Shutdown(stop) // a call that does not end in time ends with us
 		cancel()
-		_ = <-done // the context's end
+		served.Wait()
 	})
 	return p
 }
