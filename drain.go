@@ -143,5 +143,14 @@ func (a *appliance) handOver(ctx context.Context, turn time.Duration) error {
 			a.logger.Info("clients were asked to follow", "asked", m.Asked, "came back here", m.Attached)
 		}
 	}
-	return a.bridge.HandOver(ctx)
+	if err := a.bridge.HandOver(ctx); err != nil {
+		return err
+	}
+	if a.server != nil {
+		// A balancer of connections, which sees no health, sends clients here as long
+		// as somebody answers.
+		a.server.Close()
+	}
+	a.bridge.ListenOut(ctx)
+	return nil
 }

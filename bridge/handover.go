@@ -57,7 +57,8 @@ func (b *Bridge) Moved() int { return int(b.moved.Load()) }
 
 // HandOver gives all calls to other nodes, each its share, and refuses new ones.
 // It returns when no call is left here, or ctx ends, or there is no node that
-// could take any: then what is left goes on here.
+// could take any: then what is left goes on here. Peers that send media here still
+// are listened to for some seconds (ListenOut).
 func (b *Bridge) HandOver(ctx context.Context) error {
 	b.Refuse()
 	tick := time.NewTicker(handOverEvery)
@@ -72,7 +73,6 @@ func (b *Bridge) HandOver(ctx context.Context) error {
 		left := b.Active()
 		switch {
 		case left+unfetched == 0:
-			b.listenOut(ctx)
 			return nil
 		case b.cfg.Now().Sub(heard) > noHeirs:
 			return fmt.Errorf("hand calls over: %d are left, and no other node can be heard", left)
@@ -130,8 +130,9 @@ func heirOf(call string, heirs []string, n int) string {
 	return sorted[n%len(sorted)]
 }
 
-// listenOut waits until nobody is listened for any more.
-func (b *Bridge) listenOut(ctx context.Context) {
+// ListenOut waits until the peers of calls that were given away are listened to no
+// more, or ctx ends.
+func (b *Bridge) ListenOut(ctx context.Context) {
 	over := make(chan struct{})
 	go func() {
 		b.listening.Wait()

@@ -23,6 +23,7 @@ func TestANodeIsEmptied(t *testing.T) {
 		if err := one.bridge.HandOver(ctx); err != nil {
 			t.Fatal(err)
 		}
+		one.bridge.ListenOut(ctx)
 		got, on := s.active(), s.owners()
 		if got["one"] != 0 || got["two"]+got["three"] != calls+1 || got["two"] < calls/4 || got["three"] < calls/4 || on["one"] != 0 {
 			t.Errorf("calls %v, on record %v", got, on)
