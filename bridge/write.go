@@ -144,9 +144,13 @@ func (c *call) writeOn(ctx context.Context, tick *time.Timer) {
 	}
 }
 
+// lastWrites bounds how often a record is read and written anew because another
+// write came before: who had a call before us may have some under way.
+const lastWrites = 4
+
 // write replaces the record. A revision that has grown without our knowledge
-// is that of a write which timed out and took place all the same, unless
-// somebody else owns the call by now.
+// is that of a write which timed out and took place all the same, or of who gave
+// us the call, unless somebody else owns it by now.
 func (c *call) write(ctx context.Context, value []byte, rev uint64) (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
@@ -158,7 +162,7 @@ func (c *call) write(ctx context.Context, value []byte, rev uint64) (uint64, err
 		}
 	}
 	next, err := st.Update(ctx, store.Calls, c.rec.ID, value, rev)
-	if errors.Is(err, store.ErrConflict) {
+	for tries := 0; errors.Is(err, store.ErrConflict) && tries < lastWrites; tries++ {
 		now, e := c.ours(ctx)
 		if e != nil {
 			return rev, e

@@ -41,6 +41,56 @@ func (s *slowStore) Update(ctx context.Context, b store.Bucket, key string, valu
 	return next, err
 }
 
+// racedStore has another write come before the next updates, as of who gave the
+// call away and has some under way.
+type racedStore struct {
+	store.Store
+	mu    sync.Mutex
+	races int
+}
+
+func (s *racedStore) Update(ctx context.Context, b store.Bucket, key string, value []byte, rev uint64) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.races > 0 {
+		s.races--
+		e, err := s.Store.Get(ctx, b, key)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := s.Store.Put(ctx, b, key, e.Value); err != nil {
+			return 0, err
+		}
+	}
+	return s.Store.Update(ctx, b, key, value, rev)
+}
+
+// TestWritesThatComeBeforeOurs do not keep a call from being on record.
+func TestWritesThatComeBeforeOurs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var raced *racedStore
+		r := newRig(t, func(cfg *bridge.Config) {
+			raced = &racedStore{Store: cfg.Store}
+			cfg.Store = raced
+		})
+		a := leg("pbx", nil)
+		b := r.start(a)
+		b.Ring()
+		r.await(a, bridgetest.Progressed)
+		synctest.Wait()
+		raced.mu.Lock()
+		raced.races = 3
+		raced.mu.Unlock()
+		b.PickUp(plan)
+		r.await(a, bridgetest.Accepted)
+		if rec, ok := r.record(); !ok || rec.State != bridge.StateAnswered {
+			t.Errorf("answered, and on record is %+v", rec)
+		}
+		a.HangUp(bridge.CauseNormal, nil)
+		r.summary()
+	})
+}
+
 func newSlowRig(t *testing.T, takes time.Duration) (*rig, *slowStore) {
 	var slow *slowStore
 	r := newRig(t, func(cfg *bridge.Config) {
