@@ -209,7 +209,7 @@ func TestANodeThatIsCutOffIsSilent(t *testing.T) {
 		one := s.nodes["one"]
 		legs := one.calls(5)
 		s.isolate("one", true)
-		time.Sleep(1600 * time.Millisecond)
+		time.Sleep(2300 * time.Millisecond)
 		one.silent(legs)
 		if got := s.active(); len(got) != 0 {
 			t.Errorf("calls %v", got)
@@ -243,7 +243,7 @@ func TestAShortCut(t *testing.T) {
 		one := s.nodes["one"]
 		legs := one.calls(5)
 		s.isolate("one", true)
-		time.Sleep(2 * time.Second)
+		time.Sleep(2500 * time.Millisecond)
 		one.silent(legs)
 		s.isolate("one", false)
 		time.Sleep(2 * time.Second)

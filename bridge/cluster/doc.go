@@ -11,7 +11,7 @@
 //
 //  1. A node holds its calls by a lease. Each node sends a beat every 200 ms,
 //     which says whose beats it heard; a node has the lease while a majority of
-//     the configured nodes has heard a beat that it sent in the last 1.5 s. It
+//     the configured nodes has heard a beat that it sent in the last 2.2 s. It
 //     measures that by its own clock alone. Without the lease it lets go of
 //     nothing on record, but is silent: no media, no signalling.
 //  2. To touch a call that another process had, a node asks all nodes for the
@@ -21,7 +21,7 @@
 //     cluster address refuses connections (no process), or its beats have been
 //     missing for 3 s. From then on it confirms no beat of that owner's term any
 //     more. Since two majorities have a node in common, the owner lost its lease
-//     at least 1.5 s before anybody gets its calls.
+//     at least 0.8 s before anybody gets its calls.
 //  4. A lease that was lost comes back as a new term. What the node holds from
 //     before it claims again, like what others had, call by call: whoever gets
 //     the grants has it.
@@ -39,7 +39,7 @@
 //
 // What it takes for granted: clocks that run at the same speed within a few per
 // cent; a firewall between nodes that drops what it does not want, since one
-// that answers with resets makes a living node look dead for the 1.5 s until it
+// that answers with resets makes a living node look dead for the 2.2 s until it
 // is silent.
 //
 // For the bridge:

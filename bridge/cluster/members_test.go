@@ -142,7 +142,7 @@ func TestAProcessIsGone(t *testing.T) {
 	})
 }
 
-// TestANodeIsCutOff: it is silent 1.5 s later, others have its calls 3 s later,
+// TestANodeIsCutOff: it is silent 2.2 s later, others have its calls 3 s later,
 // and when it is back it finds out.
 func TestANodeIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

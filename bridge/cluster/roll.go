@@ -9,7 +9,10 @@ import (
 // The times of the rules.
 const (
 	beatEvery = 200 * time.Millisecond
-	leaseTime = 1500 * time.Millisecond
+	// leaseTime leaves machines that stand still for a moment, all at once, their
+	// calls; what it is shorter than deadAfter is what clocks may differ by, and the
+	// time that a node has to fall silent.
+	leaseTime = 2200 * time.Millisecond
 	deadAfter = 3 * time.Second
 	// Others' grants of the last process are forgotten: who holds calls says so
 	// when it hears us, well within this.

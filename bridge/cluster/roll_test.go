@@ -102,17 +102,17 @@ func TestLease(t *testing.T) {
 		t.Fatal("held by one of three")
 	}
 	r.hear(now, beat{Node: "w", Term: 9, Heard: map[string]echo{"a": {1, sent(now.Add(-time.Second))}}})
-	if !r.lease(now) || !r.lease(now.Add(499*time.Millisecond)) {
+	if !r.lease(now) || !r.lease(now.Add(leaseTime-time.Second-time.Millisecond)) {
 		t.Error("not held, with a confirmation of 1 s ago")
 	}
 	if r.term != 1 {
 		t.Errorf("term %d", r.term)
 	}
 	// A beat that was on its way for long confirms what was, not what is.
-	late := now.Add(500 * time.Millisecond)
+	late := now.Add(leaseTime - time.Second)
 	r.hear(late, beat{Node: "b", Term: 9, Heard: map[string]echo{"a": {1, sent(now.Add(-time.Second))}}})
 	if r.lease(late) || r.term != 2 {
-		t.Errorf("held after 1.5 s, term %d", r.term)
+		t.Errorf("held too long, term %d", r.term)
 	}
 	r.hear(late, beat{Node: "w", Term: 9, Sent: 1, Heard: map[string]echo{"a": {1, sent(late)}}})
 	if r.lease(late) {
