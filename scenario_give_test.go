@@ -152,9 +152,8 @@ func newConversation(ctx context.Context, t *testing.T, n node, caller, callee *
 }
 
 // TestRollingUpgrade: both nodes of a cluster are emptied, ended and started
-// again, one after the other, by the commands of docs/cluster.md. The call moves
-// with that twice, and nobody misses a packet; calls made meanwhile at the node
-// that is ready are answered.
+// again, one after the other. The call moves with that twice, and nobody misses a
+// packet.
 func TestRollingUpgrade(t *testing.T) {
 	t.Parallel()
 	caller := (&siptest.Phone{User: officeNumber, Host: "127.0.0.25"}).Start(t)
