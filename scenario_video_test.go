@@ -153,6 +153,10 @@ func TestVideoCrosses(t *testing.T) {
 			t.Parallel()
 			caller, callee := &siptest.Phone{Video: c.codec, Fmtp: c.fmtp}, &siptest.Phone{Video: c.codec, Fmtp: c.fmtp}
 			ctx, p := videoPair(t, c.media, caller, callee)
+			spoken := converse(t, caller, callee)
+			quiet := sync.OnceFunc(func() { close(spoken.stop); spoken.said.Wait() })
+			defer quiet()
+			spoken.hear(ctx, t, 10) // media have found their way: what comes before may get lost
 			packets := recordedVideo(t, c.file)
 			var wg sync.WaitGroup
 			seen := map[*siptest.Phone][]rtp.Packet{}
@@ -190,6 +194,7 @@ func TestVideoCrosses(t *testing.T) {
 					t.Errorf("%s asked, %s: %v", asker.User, other.User, err)
 				}
 			}
+			quiet()
 			if err := caller.HangUp(ctx); err != nil {
 				t.Fatal(err)
 			}
