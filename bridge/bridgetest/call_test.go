@@ -209,6 +209,9 @@ func TestRecorder(t *testing.T) {
 	if len(got) != 640 || got[320] != 0 || got[479] != 0 || got[480] == 0 {
 		t.Errorf("%d samples, a lost frame must be a hole", len(got))
 	}
+	if n := s.Missing(); n != 1 {
+		t.Errorf("%d frames are missing, want 1", n)
+	}
 	s.Push(&bridge.Frame{Codec: bridge.PCMU, Timestamp: 1000 + uint64(maxSamples) - 160, Payload: voice})
 	s.Push(&bridge.Frame{Codec: bridge.PCMU, Timestamp: 1001 + uint64(maxSamples) - 160, Payload: voice})
 	if n := len(s.Samples()); n != maxSamples {

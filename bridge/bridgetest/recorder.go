@@ -1,6 +1,7 @@
 package bridgetest
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -150,6 +151,19 @@ func (s *ToneSink) FramesOf(c bridge.Codec) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.codecs[c]
+}
+
+// Missing is how many frames' time of the recording nothing came for: what was
+// lost, or never sent.
+func (s *ToneSink) Missing() (frames int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for frame := range slices.Chunk(s.samples, frameSamples) {
+		if !slices.ContainsFunc(frame, func(v int16) bool { return v != 0 }) {
+			frames++
+		}
+	}
+	return frames
 }
 
 // Heard is the strongest tone of the recording.
