@@ -23,7 +23,8 @@ type Store struct {
 	bus     *nats.Conn // to ours, for what nodes say to each other; nil without them
 	streams jetstream.JetStream
 	buckets map[store.Bucket]jetstream.KeyValue
-	lock    *store.Lock // of the directory
+	lock    *store.Lock   // of the directory
+	deleted time.Duration // how long the marker of a deleted key stays
 
 	// life ends with Close; closing guards the count of what it waits for.
 	life    context.Context
@@ -56,7 +57,7 @@ func open(state string, start func(s *Store, dir string) error) (*Store, error) 
 }
 
 func newStore() *Store {
-	s := &Store{buckets: map[store.Bucket]jetstream.KeyValue{}}
+	s := &Store{buckets: map[store.Bucket]jetstream.KeyValue{}, deleted: deletedTTL}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -245,7 +246,7 @@ func (s *Store) Delete(ctx context.Context, b store.Bucket, key string) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	err := s.buckets[b].Purge(limited, key, jetstream.PurgeTTL(deletedTTL))
+	err := s.buckets[b].Purge(limited, key, jetstream.PurgeTTL(s.deleted))
 	return s.wrap(ctx, err, "delete", b, key)
 }
 
