@@ -35,8 +35,10 @@ func (b *Bridge) carryOn(ctx context.Context, lease cluster.Lease) {
 
 // regain claims a call that goes on here.
 func (b *Bridge) regain(ctx context.Context, c *call, lease cluster.Lease) {
-	ctx, cancel := b.whileHeld(ctx, lease)
+	ctx, cancel := context.WithTimeout(ctx, claimLimit)
 	defer cancel()
+	ctx, over := b.whileLease(ctx, func(now cluster.Lease) bool { return now == lease })
+	defer over()
 	id := c.rec.ID
 	epoch, err := b.cfg.Members.Claim(ctx, id, b.cfg.Node, b.ledger.epochOf(id)+1)
 	switch {
@@ -55,24 +57,6 @@ func (b *Bridge) regain(ctx context.Context, c *call, lease cluster.Lease) {
 		c.regained <- epoch
 		c.log.Info("call claimed", "epoch", epoch, "of", b.cfg.Node)
 	}
-}
-
-// whileHeld is ctx as long as the lease is as it is, at most claimLimit.
-func (b *Bridge) whileHeld(ctx context.Context, lease cluster.Lease) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, claimLimit)
-	now, changed := b.cfg.Members.Lease()
-	if now != lease {
-		cancel()
-		return ctx, cancel
-	}
-	go func() {
-		select {
-		case <-changed:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, cancel
 }
 
 // lose lets go of a call that another node has.

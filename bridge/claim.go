@@ -210,12 +210,18 @@ func (b *Bridge) awaitLease(ctx context.Context) (cluster.Lease, error) {
 
 // whileOurs is ctx as long as this node may touch the call.
 func (b *Bridge) whileOurs(ctx context.Context, c *call) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
 	if b.ledger == nil {
-		return ctx, cancel
+		return context.WithCancel(ctx)
 	}
+	return b.whileLease(ctx, c.under)
+}
+
+// whileLease is ctx as long as the lease, which is to be a good one, stays as it
+// is.
+func (b *Bridge) whileLease(ctx context.Context, good func(cluster.Lease) bool) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
 	lease, changed := b.cfg.Members.Lease()
-	if !c.under(lease) {
+	if !good(lease) {
 		cancel()
 		return ctx, cancel
 	}
