@@ -100,13 +100,7 @@ func TestACallIsMovedToTheLivingNodeThatIsAsked(t *testing.T) {
 	one, two, _ := startBoxes(t, caller.Addr(), callee.Addr())
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
-	if err := caller.Call(ctx, one.sip, outsideNumber); err != nil {
-		t.Fatal(err)
-	}
-	if err := callee.Talks(ctx); err != nil {
-		t.Fatal(err)
-	}
-	k := converse(t, caller, callee)
+	k := newConversation(ctx, t, one, caller, callee)
 	k.hear(ctx, t, 200) // and all nodes vote by then
 	if err := caller.Turn(two.sip); err != nil {
 		t.Fatal(err)
