@@ -26,7 +26,7 @@ peers: ## install the real SIP programs that tests place calls with
 test: peers ## every test, with the race detector; one package at a time, because they place calls in real time
 	@export RIPTIDE_SECSIPIDX="$$(scripts/tool secsipidx)" RIPTIDE_CADDY="$$(scripts/tool caddy)"; \
 	RIPTIDE_PEERS=required \
-		go run ./scripts/testsum -o dist/test-counts -race -p 1 -timeout 30m $(SUDO) $(TESTFLAGS) ./...
+		go run ./scripts/testsum -o dist/test-counts -again 3 -race -p 1 -timeout 30m $(SUDO) $(TESTFLAGS) ./...
 test: | dist
 dist:
 	@mkdir -p dist

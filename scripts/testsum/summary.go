@@ -31,12 +31,16 @@ type summary struct {
 	output                  map[string]string // by package and test, until it has passed
 	perPackage              map[string]*tally
 	skips                   []string
+
+	failures map[failure]int // how many failed of each: it, and tests within it
+	hopeless bool            // something failed that no second attempt can mend
+	late     []string        // passed at the second attempt
 }
 
 type tally struct{ passed, failed, skipped int }
 
 func newSummary(w io.Writer) *summary {
-	return &summary{w: w, output: map[string]string{}, perPackage: map[string]*tally{}}
+	return &summary{w: w, output: map[string]string{}, perPackage: map[string]*tally{}, failures: map[failure]int{}}
 }
 
 // read takes events until r ends. A line that is no event is passed on.
@@ -61,6 +65,9 @@ func (s *summary) take(e event) {
 	key := e.Package + " " + e.Test
 	switch e.Action {
 	case "output":
+		if strings.Contains(e.Output, "DATA RACE") { // go test puts it to whichever test was running
+			s.hopeless = true
+		}
 		if kept := s.output[key]; len(kept) < maxOutput {
 			s.output[key] = kept + e.Output
 		}
@@ -89,6 +96,8 @@ func (s *summary) testEnds(e event, key string) {
 	case "fail":
 		s.failed++
 		p.failed++
+		top, _, _ := strings.Cut(e.Test, "/")
+		s.failures[failure{e.Package, top}]++
 		fmt.Fprintf(s.w, "--- FAIL: %s %s (%.1fs)\n%s", e.Package, e.Test, e.Elapsed, s.output[key])
 	}
 }
@@ -106,6 +115,7 @@ func (s *summary) packageEnds(e event, key string) {
 	case e.Action == "fail" && p.failed == 0:
 		// It did not build, or died outside a test: that is one failure too.
 		s.failed++
+		s.hopeless = true
 		fmt.Fprintf(s.w, "%s%sFAIL  %s (no test to blame)\n", s.unfinished(e.Package), s.output[key], e.Package)
 	case e.Action == "fail":
 		fmt.Fprintf(s.w, "FAIL  %-32s %4d passed, %d failed %8.1fs\n", e.Package, p.passed, p.failed, e.Elapsed)
@@ -155,5 +165,5 @@ func (s *summary) close() {
 }
 
 func (s *summary) counts() string {
-	return fmt.Sprintf("%d passed, %d failed, %d skipped", s.passed, s.failed, s.skipped)
+	return fmt.Sprintf("%d passed, %d failed, %d skipped", s.passed, s.failed, s.skipped) + s.lateness()
 }
