@@ -369,16 +369,23 @@ func TestRubbishOnATrunkSession(t *testing.T) {
 			}
 		}
 	}
+	// A flood fills the receiver's queues, and what comes next is dropped. When
+	// rubbish for another call is counted the flood has been read.
+	eventually(t, "the flood is read", func() bool {
+		if err := wt.SendDatagram([]byte{2, 3, 1, 2, 3}); err != nil {
+			t.Fatal(err)
+		}
+		calls := 0
+		for _, p := range c.servers {
+			if p.Stats().Malformed > 0 {
+				calls++
+			}
+		}
+		return calls == 2
+	})
 	c.talk(500 * time.Millisecond)
 	if a := c.settle(); a.lost != 0 && c.worst < stalled {
 		t.Errorf("%v", a)
-	}
-	malformed := uint64(0)
-	for _, p := range c.servers {
-		malformed += p.Stats().Malformed
-	}
-	if malformed == 0 {
-		t.Error("nobody counted the rubbish")
 	}
 }
 
