@@ -228,6 +228,7 @@ func (l *clientLeg) overdue(ctx context.Context, k *link, attached bool, age tim
 	if !attached {
 		return nil
 	}
+	l.served(k)
 	limit := l.t.mediaTimeout()
 	switch l.acks.look(l.media.Stats().Sent, l.media.Quiet().Acked, l.t.client.cfg.Now().Add(-k.silence()), l.t.client.cfg.Now(), l.t.silence(), limit) {
 	case acksDoubt:
@@ -246,10 +247,16 @@ func (l *clientLeg) overdue(ctx context.Context, k *link, attached bool, age tim
 	return nil
 }
 
-// lost notes when the byway last worked, if it ever did.
+// served notes when the byway last worked: a call may be without for holdLimit,
+// however long nothing but pings crossed it before.
+func (l *clientLeg) served(k *link) {
+	l.known, l.lastGood = true, l.t.client.cfg.Now().Add(-k.silence())
+}
+
+// lost is how serving a link ends that brings nothing any more.
 func (l *clientLeg) lost(k *link, attached bool, err error) outcome {
 	if attached {
-		l.known, l.lastGood = true, l.t.client.cfg.Now().Add(-k.silence())
+		l.served(k)
 		l.awayFor(err)
 		if connectionGone(err) {
 			// What carried media is gone, too. To open it anew before the server is
