@@ -220,7 +220,7 @@ func (m *Members) decide(c claim, answer func(verdict)) {
 		m.mu.Unlock()
 		answer(v)
 	}
-	if c.Owner == c.Claimant || c.Owner == m.cfg.Node || c.Owner == "" || c.Given != (word{}) || m.cfg.Refused == nil {
+	if c.Owner == c.Claimant || c.Owner == m.cfg.Node || c.Owner == "" || c.given() || m.cfg.Refused == nil {
 		vote(time.Time{})
 		return
 	}

@@ -37,6 +37,10 @@ func (w word) covers(giver string, g grant) bool {
 	return g.Claimant == giver && g.Term <= w.Term && g.Epoch <= w.Epoch
 }
 
+// given tells whether the owner has given the claimant what it claims. A word
+// about an epoch further back is as good as none.
+func (c *claim) given() bool { return c.Given != word{} && c.Given.Epoch+1 == c.Epoch }
+
 // gift is a call that another node gave us.
 type gift struct {
 	word
@@ -80,11 +84,11 @@ func (r *roll) prepare(c *claim) {
 	if g, ok := r.gifts[c.Call]; ok && g.owner != c.Claimant && c.Epoch <= g.Epoch+1 {
 		c.Owner, c.Epoch = g.owner, g.Epoch+1
 	}
-	if g, ok := r.gifts[c.Call]; ok && g.owner == c.Owner {
-		c.Given = g.word
-	}
 	if g, ok := r.gave[c.Call]; ok {
 		c.Epoch = max(c.Epoch, g.Epoch+1)
+	}
+	if g, ok := r.gifts[c.Call]; ok && g.owner == c.Owner && g.Epoch+1 == c.Epoch {
+		c.Given = g.word // an older one says nothing of what its giver has had since
 	}
 }
 

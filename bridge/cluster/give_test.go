@@ -76,6 +76,38 @@ func TestALivingNodeGivesACall(t *testing.T) {
 	})
 }
 
+// TestAnOldGiftDelaysNothing: a call went from a to b and back, and a is killed. What
+// a gave b before is of no use now, and does not keep anybody from asking a's host
+// whether its process is gone.
+func TestAnOldGiftDelaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		defer s.close()
+		a, b := s.nodes["a"], s.nodes["b"]
+		a.Serve(&partner{m: a})
+		b.Serve(&partner{m: b})
+		for _, hop := range []struct {
+			from, to *Members
+			owner    string
+			epoch    uint64
+		}{{a, b, "a", 1}, {b, a, "b", 2}} {
+			if err := hop.from.Give("1", hop.epoch, hop.to.cfg.Node, ""); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if epoch, _, err := claimWithin(hop.to, time.Second, "1", hop.owner, hop.epoch+1); err != nil || epoch != hop.epoch+1 {
+				t.Fatalf("given by %s: epoch %d, %v", hop.owner, epoch, err)
+			}
+		}
+		s.cut("a", true) // without a word
+		s.kill("a")
+		epoch, took, err := claimWithin(b, 5*time.Second, "1", "a", 4)
+		if err != nil || epoch != 4 || took > probeTime {
+			t.Errorf("epoch %d after %v, %v", epoch, took, err)
+		}
+	})
+}
+
 // TestAGiftThatNobodyFetches stays its giver's, and a word that is lost is given
 // once more.
 func TestAGiftThatNobodyFetches(t *testing.T) {

@@ -161,7 +161,7 @@ func (r *roll) vote(now time.Time, c claim, refused bool) verdict {
 	if young := now.Sub(r.began); young < quietTime && len(r.nodes) > 1 {
 		return verdict{Outcome: quiet, Wait: quietTime - young}
 	}
-	owner, free := c.Owner, c.Given != word{}
+	owner, free := c.Owner, c.given()
 	if g, ok := r.grants[c.Call]; ok {
 		again := g.Claimant == c.Claimant && c.Term >= g.Term && c.Epoch >= g.Epoch
 		if !again && c.Epoch <= g.Epoch {
