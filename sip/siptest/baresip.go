@@ -33,6 +33,8 @@ type Baresip struct {
 	Tone   int     // seconds after which it falls silent; default 120
 	Video  bool    // it films a still picture, in VP8
 
+	Interface string // of the Namespace, whose address its media have; default the only one
+
 	Registrar string // HOST:PORT where it registers, and sends its calls; "" = nowhere
 	Password  string // there
 }
@@ -168,6 +170,9 @@ func (b *Baresip) configure(t testing.TB, r *BaresipRun, control int) {
 	if b.Video {
 		account += ";video_codecs=VP8"
 		film = "module vp8.so\nmodule fakevideo.so\nvideo_source fakevideo,nil\nvideo_display fakevideo,nil\nvideo_size 176x144\nvideo_bitrate 256000\nvideo_fps 15\n"
+	}
+	if b.Interface != "" {
+		film += "net_interface " + b.Interface + "\n"
 	}
 	files := map[string]string{
 		"accounts": fmt.Sprintf("%s;answermode=%s;audio_codecs=%s%s\n", account, answer, codecs, params),

@@ -49,6 +49,8 @@ const (
 	UASDigits         Scenario = "uas-digits"          // pick up, take two INFOs, be hung up on
 	UASGlare          Scenario = "uas-glare"           // pick up, and when offered something, offer too: both get 491; then as uas-follows
 	UASFollows        Scenario = "uas-follows"         // pick up, and answer a re-INVITE in the codec of Payload
+	UACGoesOn         Scenario = "uac-goes-on"         // call, talk wherever the call goes on, until SippRun.HangUp
+	UASGoesOn         Scenario = "uas-goes-on"         // pick up, talk wherever the call goes on, be hung up on
 )
 
 // Caller tells scenarios that place calls.

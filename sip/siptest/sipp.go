@@ -39,7 +39,10 @@ type SippRun struct {
 	Port  int
 	Media int
 
-	dir, stat, errors, messages string
+	dir, stat, errors, messages, notes string
+
+	netns *Namespace
+	calls int
 }
 
 // Start runs sipp. A callee listens when Start returns.
@@ -61,6 +64,9 @@ func (s Sipp) Start(t testing.TB) *SippRun {
 		stat:     filepath.Join(dir, "stat.csv"),
 		errors:   filepath.Join(dir, "errors.log"),
 		messages: filepath.Join(dir, "messages.log"),
+		notes:    filepath.Join(dir, "notes.log"),
+		netns:    s.Netns,
+		calls:    s.Calls,
 	}
 	r.Process = Start(t, s.Netns, dir, "sipp", s.arguments(file, r)...)
 	if !s.Scenario.Caller() {
@@ -123,6 +129,9 @@ func (s *Sipp) arguments(file string, r *SippRun) []string {
 	}
 	if s.Calls <= 20 {
 		args = append(args, "-trace_msg", "-message_file", r.messages)
+	}
+	if s.Scenario == UACGoesOn || s.Scenario == UASGoesOn {
+		args = append(args, "-trace_logs", "-log_file", r.notes)
 	}
 	if s.SetUps {
 		args = append(args, "-trace_rtt", "-rtt_freq", "1")

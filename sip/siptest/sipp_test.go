@@ -45,6 +45,28 @@ func TestSippCallsSipp(t *testing.T) {
 	}
 }
 
+// TestSippTalksUntilToldToHangUp: calls that have no time of their own end when
+// the test says so, and not before.
+func TestSippTalksUntilToldToHangUp(t *testing.T) {
+	t.Parallel()
+	const calls = 3
+	callee := Sipp{Scenario: UASGoesOn, Script: Script{RingMS: 20}, Calls: calls, Echo: true}.Start(t)
+	caller := Sipp{Scenario: UACGoesOn, Script: Script{MediaFile: ToneFile(t, 440, 0)}, Calls: calls, Remote: callee.Addr}.Start(t)
+	for end := time.Now().Add(30 * time.Second); caller.Noted(NoteAnswered) < calls; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d calls were answered\n%s", caller.Noted(NoteAnswered), caller.Trouble())
+		}
+	}
+	select {
+	case <-caller.Done():
+		t.Fatal("sipp ended by itself")
+	default:
+	}
+	caller.HangUp(t)
+	caller.Check(t, calls)
+	callee.Check(t, calls)
+}
+
 func TestSippSaysWhatFailed(t *testing.T) {
 	t.Parallel()
 	callee := Sipp{Scenario: UASRefuses, Script: Script{Status: 404, Phrase: "Not Found"}}.Start(t)
