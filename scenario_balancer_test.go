@@ -35,6 +35,7 @@ type front struct {
 	dir       string // of its files and certificates
 	values    *strings.Replacer
 	running   *siptest.Process // the balancer
+	netns     *siptest.Namespace
 }
 
 // clusterOptions say what a cluster is made of.
@@ -130,7 +131,7 @@ func (c *cluster) serve(i int) {
 // printed if the test fails.
 func (c *front) run(name string, args ...string) *siptest.Process {
 	c.t.Helper()
-	p := siptest.Start(c.t, nil, c.t.TempDir(), name, args...)
+	p := siptest.Start(c.t, c.netns, c.t.TempDir(), name, args...)
 	c.running = p
 	c.t.Cleanup(func() {
 		p.Stop()
@@ -176,7 +177,9 @@ func nginxHTTP(c *front) {
 // awaitAlive waits until a node answers through the balancer.
 func (c *front) awaitAlive() {
 	c.t.Helper()
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{TLSClientConfig: c.trust(), ForceAttemptHTTP2: true, DisableKeepAlives: true}}
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{
+		TLSClientConfig: c.trust(), ForceAttemptHTTP2: true, DisableKeepAlives: true, DialContext: node{ns: c.netns}.dial,
+	}}
 	defer client.CloseIdleConnections()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		status, text := 0, ""

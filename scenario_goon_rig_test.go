@@ -31,12 +31,13 @@ import (
 type shared struct {
 	*front
 	office  node
+	offices [2]node // where the office is two nodes; the office is the first
 	nodes   [2]node
 	witness node
 	kills   [2]func()
 	served  [2]*served
 	others  map[string]*served // the office's process, and the witness's
-	pbx     *telephone         // behind the office
+	pbx     *telephone         // behind the office; nil = it is another program
 	carrier *telephone         // behind both nodes of the telco
 }
 
@@ -46,30 +47,41 @@ type sharedOptions struct {
 	media    string // of the RIPT trunks; default auto
 	telco    string // more lines of the nodes' configuration
 	office   string // of the office's
+
+	netns        *siptest.Namespace             // where everything runs; nil = here
+	pbx, carrier string                         // SIP peers in the places of our telephones
+	edit         func(node, text string) string // changes a node's configuration; "office" or "telco-1"
+	offices      bool                           // the office is two nodes and a witness, too
 }
 
 // startShared starts everything, and waits until each node is ready.
 func startShared(t testing.TB, o sharedOptions) *shared {
 	t.Helper()
-	c := &shared{front: &front{t: t, dir: t.TempDir(), authority: loopback(t)}}
-	c.office = siteNode(t, t.TempDir(), "office")
+	c := &shared{front: &front{t: t, dir: t.TempDir(), authority: loopback(t), netns: o.netns}}
+	c.office = c.siteNode(t.TempDir(), "office")
 	for i := range c.nodes {
-		c.nodes[i] = siteNode(t, c.dir, fmt.Sprintf("telco-%d", i+1))
+		c.nodes[i] = c.siteNode(c.dir, fmt.Sprintf("telco-%d", i+1))
 	}
-	c.witness, c.others = siteNode(t, c.dir, "witness"), map[string]*served{}
+	c.witness, c.others = c.siteNode(c.dir, "witness"), map[string]*served{}
 	host, _, _ := net.SplitHostPort(c.authority)
 	for dir, name := range map[string]string{c.dir: "telco", c.office.dir: "office"} {
 		if err := setup.Create(setup.Options{Dir: dir, Node: name, Hosts: []string{host, certified}, Now: time.Now().Add(-24 * time.Hour)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c.pbx = startTelephone(t, pbxHz, c.office.sip)
-	c.carrier = startTelephone(t, carrierHz, c.nodes[0].sip, c.nodes[1].sip)
-	c.setValues(c.nodes, append(c.storeValues(), "softswitch.core.example:5060", c.carrier.addr)...)
+	if o.pbx == "" {
+		c.pbx = startTelephone(t, pbxHz, c.office.sip)
+		c.carrier = startTelephone(t, carrierHz, c.nodes[0].sip, c.nodes[1].sip)
+		o.pbx, o.carrier = c.pbx.addr, c.carrier.addr
+	}
+	if o.edit == nil {
+		o.edit = func(_, text string) string { return text }
+	}
+	c.setValues(c.nodes, append(c.storeValues(), "softswitch.core.example:5060", o.carrier)...)
 	c.certifyNodes()
 	for i, n := range c.nodes {
 		c.served[i] = serveProcess(t, c.configure(n, fmt.Sprintf("cluster-%d.yaml", i+1), func(text string) string {
-			return c.reachOffice(text, o) + o.telco
+			return o.edit(n.name, c.reachOffice(text, o)+o.telco)
 		}))
 		c.kills[i] = c.served[i].kill
 	}
@@ -78,11 +90,16 @@ func startShared(t testing.TB, o sharedOptions) *shared {
 		n.awaitAlive(t)
 	}
 	o.balancer(c.front)
-	writeConfig(t, c.office, nodeConfig{
-		peer: node{name: "telco", ript: c.authority, dir: c.dir}, trunk: "pbx", sipPeer: c.pbx.addr, ports: "18000-19999", media: o.media,
-		edit: func(_, text string) string { return text + o.office },
-	})
-	c.others["office"] = serveProcess(t, c.office)
+	config := nodeConfig{
+		peer: node{name: "telco", ript: c.authority, dir: c.dir}, trunk: "pbx", sipPeer: o.pbx, ports: "18000-19999", media: o.media,
+		edit: func(name, text string) string { return o.edit(name, text+o.office) },
+	}
+	if o.offices {
+		c.serveOffices(config)
+	} else {
+		writeConfig(t, c.office, config)
+		c.others["office"] = serveProcess(t, c.office)
+	}
 	for _, n := range append(c.nodes[:], c.office) {
 		n.awaitReady(t, "")
 	}
@@ -168,7 +185,7 @@ func (c *shared) reachOffice(text string, o sharedOptions) string {
 func (n node) awaitAlive(t testing.TB) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		conn, err := net.DialTimeout("tcp", n.admin, time.Second)
+		conn, err := n.dial(t.Context(), "tcp", n.admin)
 		if err == nil {
 			_ = conn.Close()
 			return

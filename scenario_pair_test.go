@@ -68,6 +68,7 @@ type pair struct {
 	done          chan struct{}
 	out           *lines
 	kills         map[string]func() // of a site: kill -9 of a node, by name
+	served        map[string]*served
 }
 
 // node is what a scenario needs to know of one of the two bridges.

@@ -30,6 +30,8 @@ type siteOptions struct {
 	prepare func(dir string)
 	// edit returns a node's configuration as the test wants it.
 	edit func(node, config string) string
+	// netns is where everything runs.
+	netns *siptest.Namespace
 	// notReady is what the office's /readyz says in the end, if it is not to
 	// become ready.
 	notReady string
@@ -40,6 +42,7 @@ func startSite(t testing.TB, o siteOptions) *pair {
 	t.Helper()
 	p := &pair{t: t, dir: t.TempDir()}
 	p.office, p.telco = siteNode(t, p.dir, "office"), siteNode(t, p.dir, "telco")
+	p.office.ns, p.telco.ns = o.netns, o.netns
 	for _, n := range []node{p.office, p.telco} {
 		if err := setup.Create(setup.Options{Dir: n.dir, Node: n.name, Hosts: []string{"127.0.0.1"}, Now: time.Now().Add(-24 * time.Hour)}); err != nil {
 			t.Fatal(err)
@@ -50,7 +53,8 @@ func startSite(t testing.TB, o siteOptions) *pair {
 	}
 	writeConfig(t, p.office, nodeConfig{peer: p.telco, trunk: "pbx", sipPeer: o.from, ports: "16384-24575", edit: o.edit})
 	writeConfig(t, p.telco, nodeConfig{peer: p.office, trunk: "carrier", sipPeer: o.to, ports: "24576-32767", edit: o.edit})
-	p.kills = map[string]func(){"telco": serveNode(t, p.telco), "office": serveNode(t, p.office)}
+	p.served = map[string]*served{"telco": serveProcess(t, p.telco), "office": serveProcess(t, p.office)}
+	p.kills = map[string]func(){"telco": p.served["telco"].kill, "office": p.served["office"].kill}
 	p.telco.awaitReady(t, "")
 	p.office.awaitReady(t, o.notReady)
 	return p
@@ -76,7 +80,11 @@ type nodeConfig struct {
 	trunk, sipPeer string // the SIP side; sipPeer "" is nobody
 	ports          string // of RTP
 	media          string // of the RIPT trunk; default auto
-	edit           func(node, config string) string
+
+	site    string          // that the node is one of; default itself
+	ript    string          // what peers of the site connect to; default the node
+	cluster []clusterMember // of the site
+	edit    func(node, config string) string
 }
 
 // writeConfig writes a node's riptide.yaml as `riptide demo` would, then edited.
@@ -88,8 +96,8 @@ func writeConfig(t testing.TB, n node, c nodeConfig) {
 	}
 	var b bytes.Buffer
 	err = tmpl.Option("missingkey=error").Execute(&b, map[string]any{
-		"Name": n.name, "Node": n.name, "Cluster": nil, "Witness": false, "Silence": "", "State": filepath.Join(n.dir, "state"),
-		"SIP": n.sip, "RIPT": n.ript, "Listen": n.ript, "Admin": n.admin, "Ports": c.ports,
+		"Name": cmp.Or(c.site, n.name), "Node": n.name, "Cluster": c.cluster, "Witness": c.witness(n), "Silence": "", "State": filepath.Join(n.dir, "state"),
+		"SIP": n.sip, "RIPT": cmp.Or(c.ript, n.ript), "Listen": n.ript, "Admin": n.admin, "Ports": c.ports,
 		"SIPTrunk": c.trunk, "SIPPeer": cmp.Or(c.sipPeer, loopback(t)), "SIPTransport": "udp", "Match": []string{"127.0.0.0/8"},
 		"Peer": c.peer.name, "PeerRIPT": c.peer.ript, "PeerDir": c.peer.dir,
 		"Media": cmp.Or(c.media, "auto"), "LogLevel": "info", "Numbers": "+1202555xxxx",
