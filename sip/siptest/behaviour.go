@@ -72,6 +72,7 @@ var Behaviours = []Behaviour{
 	{"numbers", "numbers as each trunk writes them"},
 	{"facts", "what a provider says about a call (diversions, priority …)"},
 	{"restart", "calls go on when the box is killed, or restarted"},
+	{"takeover", "calls go on when a node of several, or the balancer before them, is killed"},
 	{"sbc", "SIP to SIP: between two SIP trunks, no RIPT"},
 	{"topology", "nothing of one side is seen on the other"},
 	{"trace", "what goes over the wire, shown to Homer (HEP3), sngrep and tshark"},
