@@ -112,7 +112,7 @@ func (c *crowd) tally() (a tally) {
 func (c *crowd) settle() tally {
 	c.t.Helper()
 	var a tally
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if a = c.tally(); a.sent+a.dropped == a.pushed && a.received+a.late+a.lost == a.pushed {
 			return a
 		}
@@ -178,14 +178,15 @@ func TestLossyPathOf150Calls(t *testing.T) {
 	before, up, down := c.settle(), relay.Up(), relay.Down()
 	relay.Set(way, way)
 	c.talk(crowdTalks)
+	worst := c.worst
 	way.Loss = 0 // so that the last acknowledgements come
 	relay.Set(way, way)
 	c.talk(time.Second)
 	a := c.settle().sub(before)
 	up, down = lossBetween(up, relay.Up()), lossBetween(down, relay.Down())
 	wire := (up.LossRate()*float64(up.Received) + down.LossRate()*float64(down.Received)) / float64(up.Received+down.Received)
-	t.Logf("wire lost %.3f %%; calls: %v; %+v", 100*wire, a, sessions.State())
-	if a.lossRate() > wire+0.002 {
+	t.Logf("wire lost %.3f %%; calls: %v; %+v; worst delay of the talkers %v", 100*wire, a, sessions.State(), max(worst, c.worst))
+	if a.lossRate() > wire+0.002 && max(worst, c.worst) < stalled {
 		t.Errorf("lost %.3f %% of what was said, the wire lost %.3f %%", 100*a.lossRate(), 100*wire)
 	}
 }
