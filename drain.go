@@ -73,6 +73,7 @@ func (a *appliance) drain(ctx context.Context, within time.Duration, tell func(o
 		return ops.Drained{}, errors.New("the process is being drained already")
 	}
 	defer close(a.drained)
+	a.retire()
 	ctx = context.WithoutCancel(ctx)
 	done := ops.Drained{Calls: a.bridge.Active()}
 	moved := a.bridge.Moved()
@@ -103,6 +104,16 @@ func (a *appliance) drain(ctx context.Context, within time.Duration, tell func(o
 	return done, nil
 }
 
+// retire has balancers, peers that probe and the other nodes turn away from here.
+func (a *appliance) retire() {
+	a.draining.Store(true)
+	a.bridge.Retire()
+	a.sip.Retire()
+	if a.server != nil {
+		a.server.Retire()
+	}
+}
+
 // telling tells how far something is until it is done.
 func (a *appliance) telling(do func() error, tell func()) error {
 	done := make(chan error, 1)
@@ -123,11 +134,7 @@ func (a *appliance) telling(do func() error, tell func()) error {
 // are told and have a while to turn to others, RIPT clients are asked to follow by
 // themselves, and what is left then is given away.
 func (a *appliance) handOver(ctx context.Context, turn time.Duration) error {
-	a.draining.Store(true)
-	a.sip.Retire()
-	if a.server != nil {
-		a.server.Retire()
-	}
+	a.retire()
 	select {
 	case <-time.After(turn):
 	case <-ctx.Done():

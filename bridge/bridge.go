@@ -300,8 +300,9 @@ func (b *Bridge) ended(c *call) {
 // Shutdown refuses new calls, ends those there are with CauseShuttingDown, and
 // waits until both sides of each know, or ctx ends.
 func (b *Bridge) Shutdown(ctx context.Context) error {
+	b.Refuse()
 	b.mu.Lock()
-	b.draining, b.closing = true, true
+	b.closing = true
 	for _, c := range b.calls {
 		select {
 		case c.stop <- CauseShuttingDown.With("node %q is going down", b.cfg.Node):
@@ -318,9 +319,7 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 // Drain refuses new calls, and waits until those there are have ended by
 // themselves, or ctx ends.
 func (b *Bridge) Drain(ctx context.Context) error {
-	b.mu.Lock()
-	b.draining = true
-	b.mu.Unlock()
+	b.Refuse()
 	if err := b.wait(ctx); err != nil {
 		return fmt.Errorf("wait for the end of all calls: %w", err)
 	}

@@ -19,6 +19,8 @@ type Members interface {
 	Lease() (lease cluster.Lease, changed <-chan struct{})
 	Alive(node string) bool
 	Nodes() []cluster.Node
+	// Retire tells the other nodes that this one is to go.
+	Retire()
 
 	// Serve names who is asked to give calls, and given some.
 	Serve(p cluster.Partner)

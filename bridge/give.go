@@ -77,6 +77,9 @@ func (b *Bridge) takeGifts(ctx context.Context) {
 			for {
 				select {
 				case id := <-b.gifts:
+					if b.stopping() {
+						continue // its giver has it still, or gives it to another
+					}
 					if err := b.inherit(ctx, id, false); err != nil && !errors.Is(err, errOver) {
 						b.couldNot(id, err)
 					}

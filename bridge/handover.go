@@ -30,7 +30,7 @@ func (b *Bridge) heirs() []string {
 	}
 	var heirs []string
 	for _, n := range b.cfg.Members.Nodes() {
-		if n.Name != b.cfg.Node && n.Alive && n.Heard <= missedAfter && slices.Contains(b.cfg.Takers, n.Name) {
+		if n.Name != b.cfg.Node && n.Alive && !n.Retires && n.Heard <= missedAfter && slices.Contains(b.cfg.Takers, n.Name) {
 			heirs = append(heirs, n.Name)
 		}
 	}
@@ -41,12 +41,21 @@ func (b *Bridge) heirs() []string {
 // one.
 func (b *Bridge) HasHeirs() bool {
 	return b.ledger != nil && slices.ContainsFunc(b.cfg.Members.Nodes(), func(n cluster.Node) bool {
-		return n.Name != b.cfg.Node && n.Alive && slices.Contains(b.cfg.Takers, n.Name)
+		return n.Name != b.cfg.Node && n.Alive && !n.Retires && slices.Contains(b.cfg.Takers, n.Name)
 	})
+}
+
+// Retire has the other nodes give this one no calls any more. Those that are on
+// their way here are taken.
+func (b *Bridge) Retire() {
+	if b.ledger != nil {
+		b.cfg.Members.Retire()
+	}
 }
 
 // Refuse refuses new calls from now on.
 func (b *Bridge) Refuse() {
+	b.Retire()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.draining = true

@@ -165,7 +165,7 @@ func (b *Bridge) due(missing map[string]time.Time) []string {
 	}
 	living := []string{}
 	for _, node := range b.cfg.Takers {
-		if lives(node) {
+		if lives(node) && !heard[node].Retires {
 			living = append(living, node)
 		}
 	}

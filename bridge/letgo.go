@@ -13,8 +13,9 @@ import (
 // ends the others. It refuses new ones, and returns when no call is left or ctx
 // ends.
 func (b *Bridge) Leave(ctx context.Context) error {
+	b.Refuse()
 	b.mu.Lock()
-	b.draining, b.leaving, b.closing = true, true, true
+	b.leaving, b.closing = true, true
 	for _, c := range b.calls {
 		select {
 		case c.leave <- struct{}{}:

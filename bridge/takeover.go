@@ -400,9 +400,9 @@ func (b *Bridge) enter(c *call) error {
 	}
 	b.done.Add(1)
 	switch {
-	case b.leaving:
+	case b.leaving, b.closing && c.hears != nil: // what another node had shall not end with this one
 		c.leave <- struct{}{}
-	case b.draining:
+	case b.closing:
 		c.stop <- CauseShuttingDown.With("node %q is going down", b.cfg.Node)
 	}
 	if b.ledger == nil {

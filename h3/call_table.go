@@ -18,8 +18,9 @@ type callTable struct {
 	limits ServerLimits
 
 	mu     sync.Mutex
-	closed bool
-	placed int // reserved or live
+	closed bool // no new calls
+	over   bool // none of another process either
+	placed int  // reserved or live
 	calls  map[string]*serverCall
 	ended  map[string]endedCall
 	left   map[string]struct{} // calls that go on elsewhere
@@ -76,7 +77,7 @@ func (t *callTable) enter(c *serverCall) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case t.closed:
+	case t.over:
 		return bridge.CauseShuttingDown.With("the server is stopping")
 	case t.calls[c.id] != nil:
 		return bridge.CauseInternal.With("the call is here already")
@@ -136,7 +137,7 @@ func (t *callTable) count() int {
 	return t.placed
 }
 
-// close takes no more calls.
+// close takes no more new calls.
 func (t *callTable) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -154,7 +155,7 @@ func (t *callTable) latestEnd() time.Time {
 // end, and has usually ended them already.
 func (t *callTable) endAll(ctx context.Context, cause bridge.Cause) error {
 	t.mu.Lock()
-	t.closed = true
+	t.closed, t.over = true, true
 	var calls []*serverCall
 	for _, c := range t.calls {
 		calls = append(calls, c)

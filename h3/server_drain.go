@@ -26,8 +26,9 @@ const lingering = 250 * time.Millisecond
 // those that come are served.
 func (s *Server) Retire() { s.draining.Store(true) }
 
-// Drain refuses new calls from now on, and calls of others, and has balancers
-// send no more requests here (the health resource says 503).
+// Drain refuses new calls from now on, and has balancers send no more requests
+// here (the health resource says 503). What another process had and is on its way
+// here goes on.
 func (s *Server) Drain() {
 	s.calls.close()
 	s.draining.Store(true)

@@ -33,6 +33,26 @@ func TestDrainKeepsCalls(t *testing.T) {
 	}
 }
 
+// A call that another node had, and gave us before it knew that we drain, goes on
+// here.
+func TestDrainingServerTakesWhatOthersGave(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, "put-get")
+	out, in := p.dial()
+	must(t, in.Answer(t.Context(), bridge.Answer{Media: testPlan}))
+	awaitKind(t, out, bridge.Answered)
+	was := again(in, bridge.StateAnswered)
+	in.(bridge.Abandoner).Abandon()
+	p.server.Drain()
+	now, err := p.server.Resume(t.Context(), was)
+	must(t, err)
+	p.heard(out, now)
+	must(t, now.End(t.Context(), bridge.CauseNormal))
+	if c := awaitEnded(t, out); c.Code != "normal" {
+		t.Errorf("ended with %v", c)
+	}
+}
+
 // Before Serve everybody can connect, more than the library's listener would
 // take, and waits: requests are answered when the calls of before are there.
 func TestConnectionsWaitForServe(t *testing.T) {

@@ -64,6 +64,7 @@ type Members struct {
 	attempt  uint64 // number of the last one
 	probes   map[string]*probe
 	leaving  bool
+	retiring bool
 	partner  Partner             // nil: nobody gives or gets calls
 	awaited  map[string]*awaited // answers of owners, by call
 }
@@ -121,9 +122,10 @@ func (m *Members) Alive(node string) bool {
 
 // Node is one node as it is seen from here.
 type Node struct {
-	Name  string
-	Alive bool
-	Heard time.Duration // ago; since we began, if never
+	Name    string
+	Alive   bool
+	Retires bool          // it is to go, and wants no more calls
+	Heard   time.Duration // ago; since we began, if never
 }
 
 // Nodes are all that are configured.
@@ -136,6 +138,7 @@ func (m *Members) Nodes() []Node {
 		n := Node{Name: name, Alive: m.roll.alive(now, name, false) > 0}
 		if name != m.cfg.Node {
 			n.Heard = now.Sub(m.roll.peer(name).heard)
+			n.Retires = m.roll.peer(name).retires
 		}
 		nodes = append(nodes, n)
 	}
@@ -198,6 +201,7 @@ func (m *Members) run() {
 func (m *Members) sayBeat(now time.Time) beat {
 	b := m.roll.beat(now)
 	b.Goodbye = m.leaving
+	b.Retires = m.retiring
 	return b
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -194,6 +195,30 @@ func TestGoodbye(t *testing.T) {
 		}
 		if _, took, err := claimWithin(s.nodes["b"], 5*time.Second, "1", "a", 2); err != nil || took > probeTime {
 			t.Errorf("after %v: %v", took, err)
+		}
+	})
+}
+
+// TestRetire: a node that is to go keeps its lease, and all know.
+func TestRetire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		defer s.close()
+		retires := func() (got []string) {
+			for _, n := range s.nodes["b"].Nodes() {
+				if n.Retires {
+					got = append(got, n.Name)
+				}
+			}
+			return got
+		}
+		if got := retires(); got != nil {
+			t.Errorf("%v are to go", got)
+		}
+		s.nodes["a"].Retire()
+		time.Sleep(time.Second)
+		if got := retires(); !slices.Equal(got, []string{"a"}) || !s.nodes["a"].Held() {
+			t.Errorf("%v are to go", got)
 		}
 	})
 }

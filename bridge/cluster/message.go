@@ -26,6 +26,7 @@ type beat struct {
 	Sent    int64           `json:"s"` // nanoseconds by the sender's own clock, from its start
 	Heard   map[string]echo `json:"h,omitempty"`
 	Goodbye bool            `json:"bye,omitempty"` // the last one: this process touches no call any more
+	Retires bool            `json:"r,omitempty"`   // it is to go, and wants no more calls
 }
 
 // echo confirms the last beat that was heard of a node.

@@ -63,6 +63,7 @@ type peer struct {
 	sent    int64     // of its last beat, by its clock
 	heard   time.Time // when, by ours
 	goodbye bool
+	retires bool
 	buried  uint64    // terms up to this one are confirmed no more
 	echo    time.Time // when we had sent the last of our beats that it confirmed; zero = none of this term
 }
@@ -119,6 +120,7 @@ func (r *roll) hear(now time.Time, b beat) (stranger bool) {
 		p.echo = time.Time{}
 	}
 	p.term, p.sent, p.goodbye, p.heard = b.Term, b.Sent, b.Goodbye, now
+	p.retires = b.Retires
 	if e := b.Heard[r.self]; e.Term == r.term && e.Sent <= int64(now.Sub(r.began)) {
 		if sent := r.began.Add(time.Duration(e.Sent)); sent.After(p.echo) {
 			p.echo = sent
