@@ -29,6 +29,7 @@ type reinvite struct {
 
 	moved    chan error // of a call that goes on elsewhere: told what became of it
 	refusals int        // to follow it there
+	busy     time.Time  // since when the peer says that it is busy with another exchange
 }
 
 var _ bridge.Adapter = (*Leg)(nil)

@@ -303,8 +303,9 @@ func (a *Agent) Retire() {
 	a.retiring = true
 }
 
-// enter counts a new leg, if there is room.
-func (a *Agent) enter(l *Leg) error {
+// enter counts a new leg, if there is room. There is for one of a call that goes
+// on, whatever the limit says: it is no new call.
+func (a *Agent) enter(l *Leg, goesOn bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
@@ -312,7 +313,7 @@ func (a *Agent) enter(l *Leg) error {
 		cause := bridge.CauseShuttingDown.With("the SIP side of %s is going down and takes no new calls", a.host)
 		cause.RetryAfter = retryAfterOverload
 		return cause
-	case len(a.legs) >= a.cfg.MaxLegs:
+	case len(a.legs) >= a.cfg.MaxLegs && !goesOn:
 		cause := bridge.CauseOverloaded.With("%d SIP legs are active, the limit", len(a.legs))
 		cause.RetryAfter = retryAfterOverload
 		return cause

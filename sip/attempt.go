@@ -216,3 +216,31 @@ func retryAfterOf(res *sipgo.Response) time.Duration {
 	}
 	return time.Duration(n) * time.Second
 }
+
+// place sends the INVITE.
+func (l *Leg) place(ctx context.Context) error {
+	var err error
+	doErr := l.box.do(ctx, func() {
+		if l.closed { // Shutdown was faster
+			err = bridge.CauseShuttingDown
+			return
+		}
+		if err = l.try(l.out.attempt, l.flow); err != nil {
+			l.trunk.failed(l.out.to, failure{why: err.Error()})
+			err = bridge.CauseUnreachable.With("%v", err)
+			return
+		}
+		l.box.legs = append(l.box.legs, l)
+		l.out.ringing = l.after(l.trunk.RingTimeout, l.onRingTimeout)
+	})
+	if doErr != nil {
+		// It may be sent yet: then it is cancelled right behind.
+		l.box.post(func() {
+			if l.out.tx != nil {
+				_ = l.end(bridge.CauseCancelled)
+			}
+		})
+		return bridge.CauseCancelled.With("the caller gave up: %v", doErr)
+	}
+	return err
+}

@@ -17,7 +17,7 @@ const (
 // that wait for it, in their order. It belongs to its mailbox.
 type claiming struct {
 	waiting []func(error)
-	offers  bool // one of them asks for our description, and so brings the peer our new address
+	first   bool // one of them comes before we say where we are: our answer does that, or it hangs up
 }
 
 // claim asks whether a call that we do not know of is another node's, to be taken

@@ -47,6 +47,15 @@ const maxForks = 32
 
 // Dial implements bridge.Dialer.
 func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) {
+	l, err := a.placeCall(ctx, in, false)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// placeCall is Dial; goesOn is that of enter.
+func (a *Agent) placeCall(ctx context.Context, in bridge.Intent, goesOn bool) (*Leg, error) {
 	t := a.byName[in.Trunk]
 	if t == nil {
 		return nil, bridge.CauseInternal.With("no SIP trunk is named %q", in.Trunk)
@@ -73,7 +82,7 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 	}
 	l.session.local = in.Trace.ID
 	l.terms = t.asksTimer()
-	fail := func(err error) (bridge.Leg, error) {
+	fail := func(err error) (*Leg, error) {
 		l.cancel()
 		media.port.Close()
 		return nil, fmt.Errorf("dial trunk %q: %w", t.Name, err)
@@ -85,7 +94,7 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 	if err != nil {
 		return fail(err)
 	}
-	if err := a.enter(l); err != nil {
+	if err := a.enter(l, goesOn); err != nil {
 		return fail(err)
 	}
 	if err := l.place(ctx); err != nil {
@@ -93,34 +102,6 @@ func (a *Agent) Dial(ctx context.Context, in bridge.Intent) (bridge.Leg, error) 
 		return fail(err)
 	}
 	return l, nil
-}
-
-// place sends the INVITE.
-func (l *Leg) place(ctx context.Context) error {
-	var err error
-	doErr := l.box.do(ctx, func() {
-		if l.closed { // Shutdown was faster
-			err = bridge.CauseShuttingDown
-			return
-		}
-		if err = l.try(l.out.attempt, l.flow); err != nil {
-			l.trunk.failed(l.out.to, failure{why: err.Error()})
-			err = bridge.CauseUnreachable.With("%v", err)
-			return
-		}
-		l.box.legs = append(l.box.legs, l)
-		l.out.ringing = l.after(l.trunk.RingTimeout, l.onRingTimeout)
-	})
-	if doErr != nil {
-		// It may be sent yet: then it is cancelled right behind.
-		l.box.post(func() {
-			if l.out.tx != nil {
-				_ = l.end(bridge.CauseCancelled)
-			}
-		})
-		return bridge.CauseCancelled.With("the caller gave up: %v", doErr)
-	}
-	return err
 }
 
 // contactUser is the user part of an INVITE's Contact. It tells no more of the

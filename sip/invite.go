@@ -61,7 +61,7 @@ func (m *mailbox) onInvite(req *sipgo.Request, s *serverTx, t *trunk) {
 		media.remote = *offer
 	}
 	l := a.newLeg(m, t, s.flow, media, true)
-	if err := a.enter(l); err != nil {
+	if err := a.enter(l, false); err != nil {
 		l.cancel()
 		media.port.Close()
 		s.refuseFor(a.refused(t, info.ID, info.From, info.To, bridge.CauseOf(err)))

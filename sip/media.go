@@ -27,6 +27,7 @@ type session struct {
 	settled     sdp.Description // ours, as last agreed on
 	answered    bool            // by our answering the peer's
 	offering    bool            // local is an offer that has no answer yet
+	untold      bool            // the peer does not know yet where we are, since the call has moved
 	agreed      *sdp.Agreed     // nil: nothing agreed yet
 	plan        *bridge.MediaPlan
 	asked       *bridge.MediaPlan // the plan that the bridge wanted: without ports there is no video in ours
@@ -185,7 +186,7 @@ func (s *session) take(local, remote sdp.Description, agreed sdp.Agreed, plan br
 	if plan.Video != nil {
 		s.video = plan.Video
 	}
-	s.local, s.remote, s.agreed, s.plan, s.offering = local, remote, &agreed, &plan, false
+	s.local, s.remote, s.agreed, s.plan, s.offering, s.untold = local, remote, &agreed, &plan, false, false
 	s.settled = local
 	s.port.Configure(agreed)
 	s.since = time.Now()

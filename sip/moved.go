@@ -1,6 +1,8 @@
 package sip
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,6 +21,10 @@ const (
 	movePause   = 500 * time.Millisecond
 )
 
+// busyLimit is how long a peer may say that it is busy: as long as it waits for the
+// answer to its own INVITE (RFC 3261 section 17.1.1.2), and some.
+func busyLimit() time.Duration { return 96 * sipgo.T1 }
+
 // tellMoved asks the peer to follow. What is returned says what became of it.
 func (l *Leg) tellMoved() (chan error, error) {
 	if l.media.plan == nil {
@@ -31,8 +37,9 @@ func (l *Leg) tellMoved() (chan error, error) {
 	return r.moved, nil
 }
 
-// tellLater leaves it to an INVITE of the peer that waits to be served: our answer
-// says where we are, and an INVITE of ours would meet it (RFC 3261 section 14.1).
+// tellLater leaves it to a request of the peer that waits to be served: our answer to
+// its INVITE or UPDATE says where we are, and an INVITE of ours would meet it (RFC
+// 3261 section 14.1); after its BYE there is nobody to be told.
 // The peer is asked if nothing comes of it; version is that of the description
 // which it knows.
 func (l *Leg) tellLater(version uint64) {
@@ -76,7 +83,10 @@ func (l *Leg) notMoved(r *reinvite, why error, pause time.Duration) {
 	_ = l.bye(c)
 }
 
-// unmoved judges a refusal to follow.
+// unmoved judges a refusal to follow. A peer that is busy with an exchange of its
+// own (RFC 3261 section 14.2) may have sent it to the node that is gone, and then is
+// as long as it waits for an answer from there: the call goes on meanwhile, and who
+// waits for it is told so.
 func (l *Leg) unmoved(r *reinvite, res *sipgo.Response) {
 	pause := movePause
 	switch {
@@ -85,7 +95,29 @@ func (l *Leg) unmoved(r *reinvite, res *sipgo.Response) {
 	case retryAfterOf(res) > 0:
 		pause = min(retryAfterOf(res), 10*time.Second)
 	}
+	if res.StatusCode == 491 || res.StatusCode == 500 && retryAfterOf(res) > 0 {
+		if r.busy.IsZero() {
+			r.busy = time.Now()
+		}
+		if time.Since(r.busy) < busyLimit() {
+			r.followed(nil)
+			r.refusals-- // it does not refuse
+		}
+	}
 	l.notMoved(r, fmt.Errorf("it says %d %s", res.StatusCode, clip(res.Reason, 100)), pause)
+}
+
+// tooLate lets go of a leg that is not waited for any longer: it is hung up, so that
+// nothing of it stays at a peer which follows after all. Where the call is not ours
+// any more the peer hears nothing.
+func (l *Leg) tooLate(ctx context.Context, told string) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		l.Abandon()
+		return fmt.Errorf("tell the peer %s: %w", told, ctx.Err())
+	}
+	c := bridge.CauseSignallingLost.With("the peer did not answer in time %s", told).EndedBy(bridge.ByBridge)
+	_ = l.End(context.WithoutCancel(ctx), c) // what it says to that comes too late
+	return c
 }
 
 // errGone says that the peer is not in the call any more.

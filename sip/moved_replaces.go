@@ -21,7 +21,7 @@ func (a *Agent) replaceCall(ctx context.Context, t *trunk, rec *recorded, r brid
 	if r.Incoming {
 		in.From, in.To = r.To, r.From
 	}
-	l, err := a.Dial(ctx, in)
+	l, err := a.placeCall(ctx, in, true)
 	if err != nil {
 		return nil, err
 	}
@@ -38,8 +38,7 @@ func (a *Agent) replaceCall(ctx context.Context, t *trunk, rec *recorded, r brid
 				return nil, bridge.CauseSignallingLost.With("the peer does not let the call be replaced: %v", ev.Cause)
 			}
 		case <-ctx.Done():
-			_ = l.End(context.WithoutCancel(ctx), bridge.CauseCancelled) // what it says to that comes too late
-			return nil, bridge.CauseSignallingLost.With("the peer did not answer in time that the call is to be replaced")
+			return nil, l.tooLate(ctx, "that the call is to be replaced")
 		}
 	}
 }

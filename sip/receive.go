@@ -207,8 +207,9 @@ func (m *mailbox) onRequest(req *sipgo.Request, f flow, t *trunk, broken error) 
 		serve(nil)
 		return
 	}
-	if req.Method == sipgo.INVITE {
-		m.claims.offers = true
+	switch req.Method {
+	case sipgo.INVITE, sipgo.UPDATE, sipgo.BYE:
+		m.claims.first = true
 	}
 }
 

@@ -55,6 +55,8 @@ type dialogState struct {
 	Answered  bool   `json:"answered,omitempty"`       // ours is the answer
 	// Keys are ours of SRTP, in the order of the suites, before a description has them.
 	Keys []rtp.Material `json:"keys,omitempty"`
+	// Untold says that the call has moved here, and that the peer was not told yet.
+	Untold bool `json:"untold,omitempty"`
 
 	Media rtp.State  `json:"media"`
 	Video *rtp.State `json:"video,omitempty"`
@@ -86,7 +88,7 @@ func (l *Leg) snapshot() dialogState {
 		Version: stateVersion, Role: "uas", State: stateNames[l.state], CallID: l.info.ID,
 		Transport: l.flow.transport().String(), Peer: l.flow.remote().String(), Listen: l.flow.LocalAddr().String(),
 		SessionID: l.session.local, PeerID: l.session.remote, Session: l.media.id, SDP: l.media.version, Media: l.media.port.State(),
-		MinSE: l.minSE, Updates: l.updates, Informs: l.media.informs, Deaf: l.media.deaf, Answered: l.media.answered,
+		MinSE: l.minSE, Updates: l.updates, Informs: l.media.informs, Deaf: l.media.deaf, Answered: l.media.answered, Untold: l.media.untold,
 	}
 	if l.state >= answered {
 		s.Interval, s.Refresher = l.terms.seconds, l.terms.ours

@@ -50,6 +50,7 @@ func (a *Agent) Resume(ctx context.Context, r bridge.Resumption) (bridge.Leg, er
 		return nil, bridge.CauseInternal.With("call %s of trunk %q cannot go on: its record: %v", r.ID, t.Name, err)
 	}
 	rec.clockOf(a.cfg.Now(), r.Idle)
+	r.Moved = r.Moved || rec.Untold
 	if rec.state == over {
 		return nil, bridge.Cause{Code: "call-ended"}.With("call %s of trunk %q was over", r.ID, t.Name)
 	}
@@ -109,7 +110,7 @@ func (a *Agent) revive(t *trunk, rec *recorded, r bridge.Resumption, f flow) (l 
 	}
 	l.session = sessionID{local: rec.SessionID, remote: rec.PeerID}
 	l.minSE, l.updates, l.spoke = rec.MinSE, rec.Updates, time.Now()
-	if err := a.enter(l); err != nil {
+	if err := a.enter(l, true); err != nil {
 		l.cancel()
 		media.port.Close()
 		return nil, false, err
@@ -143,6 +144,7 @@ func (l *Leg) start(ctx context.Context, rec *recorded, r bridge.Resumption, mov
 		}
 	}
 	if doErr := l.enterBox(ctx, begin); doErr != nil {
+		l.box.post(l.over) // should it begin yet
 		l.drop()
 		return doErr
 	}
@@ -152,7 +154,7 @@ func (l *Leg) start(ctx context.Context, rec *recorded, r bridge.Resumption, mov
 	select {
 	case err = <-told:
 	case <-ctx.Done():
-		err = bridge.CauseSignallingLost.With("the peer did not answer in time that the call has moved")
+		err = l.tooLate(ctx, "that the call has moved")
 	}
 	return err
 }
@@ -188,7 +190,7 @@ func (l *Leg) goOn(rec *recorded, moved bool) (told chan error, err error) {
 	l.mindMedia()
 	if moved {
 		l.watch()
-		if l.box.claims != nil && l.box.claims.offers {
+		if l.box.claims != nil && l.box.claims.first {
 			l.tellLater(rec.SDP)
 			return nil, nil
 		}
@@ -312,6 +314,7 @@ func (s *session) takeUp(plan *bridge.MediaPlan, moved bool) {
 		s.sec.keep(s.settled)
 	}
 	now := *s.agreed
+	s.untold = moved
 	if moved {
 		now.Audio.Direction, now.Video.Direction = now.Audio.Direction.And(sdp.RecvOnly), now.Video.Direction.And(sdp.RecvOnly)
 	}

@@ -235,7 +235,11 @@ func (l *Leg) refresh() {
 	case l.updates:
 		l.refreshByUpdate(0)
 	case l.mayOffer():
-		if err := l.reoffer(&reinvite{refresh: true}); err != nil {
+		r := &reinvite{refresh: true}
+		if l.media.untold { // our description as it was leads to the node that had the call
+			r = &reinvite{offer: offerOf(*l.media.plan)}
+		}
+		if err := l.reoffer(r); err != nil {
 			l.refreshIn(l.retryAfterFailure())
 		}
 	default:
