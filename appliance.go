@@ -125,7 +125,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	c.Sockets = func(lc net.ListenConfig) sip.SocketOpener { return a.sockets.With(lc) }
 	c.Tap = a.tap()
 	c.MaxLegs, c.OnRefuse = legsOf(cfg), a.admin.Refused("sip")
-	c.Claim = a.claim()
+	c.Claim, c.Silent = a.claim(), a.bridge.Silent
 	a.sip, err = sip.New(c)
 	return err
 }

@@ -68,6 +68,16 @@ func (b *Bridge) fence(lease cluster.Lease) {
 	}
 }
 
+// Silent tells whether nothing may be said now about calls that were let go of: the
+// process is on its way out, or may not touch any.
+func (b *Bridge) Silent() bool {
+	if b.stopping() || b.ledger == nil {
+		return true
+	}
+	lease, _ := b.cfg.Members.Lease()
+	return !lease.Held
+}
+
 // cutOff is why a node of a cluster takes no new call now; nil = it does.
 func (b *Bridge) cutOff(c *call) error {
 	if b.ledger == nil {

@@ -61,6 +61,9 @@ type Config struct {
 	// returns when the leg is resumed, or not to be had; an error is that nobody
 	// could say.
 	Claim func(ctx context.Context, callID string) (found bool, err error)
+	// Silent tells whether nothing may be said now about calls that were let go of:
+	// this process is on its way out, or may not touch calls. Nil: always.
+	Silent func() bool
 
 	// Tap is told what goes over the wire.
 	Tap Tap
