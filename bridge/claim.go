@@ -161,6 +161,9 @@ func (b *Bridge) own(ctx context.Context, rec CallRecord, rev uint64) (*call, er
 	owner := rec.Node
 	// Who claims after another one has does not know what that one has sent.
 	exact := rec.Given && epoch == rec.Epoch+1
+	if epoch > rec.Epoch+1 { // somebody had it who could not put that on record, but tell its peers
+		rec.Moving = true
+	}
 	rec.Node, rec.Epoch, rec.Given = b.cfg.Node, epoch, false
 	value, err := rec.Encode()
 	if err != nil {

@@ -213,7 +213,7 @@ func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved b
 	if err != nil {
 		return err
 	}
-	if moved {
+	if moved = c.rec.Moving; moved {
 		c.hears = b.foyersOf(rec.ID)
 	}
 	cause, over := unfit(rec, idle)

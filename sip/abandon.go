@@ -25,6 +25,15 @@ func (l *Leg) Abandon() {
 	}
 }
 
+// Busy implements bridge.Yielder: an INVITE whose answer nobody would acknowledge,
+// one that would get none, or digits that wait.
+func (l *Leg) Busy() (busy bool) {
+	_ = l.box.do(context.Background(), func() { // fails if the mailbox is gone, and the leg with it
+		busy = !l.closed && (l.state != confirmed || l.reinvite != nil || l.changer != nil || l.media.offering || l.pending != nil || len(l.digits) > 0)
+	})
+	return busy
+}
+
 // Yield implements bridge.Yielder: the leg is over like one that is abandoned, but
 // for its ears.
 func (l *Leg) Yield(bridge.Sink) bridge.LegRecord {

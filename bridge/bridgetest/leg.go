@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"riptide/bridge"
@@ -50,6 +51,7 @@ type Leg struct {
 	more  chan struct{} // closed and replaced when acts grows
 	fail  map[ActKind]error
 	state bridge.LegRecord
+	busy  atomic.Bool
 }
 
 // NewLeg makes a leg with the given facts.
@@ -186,6 +188,12 @@ func (l *Leg) End(ctx context.Context, c bridge.Cause) error {
 
 // Abandon records the act and closes the leg.
 func (l *Leg) Abandon() { l.letGo(Abandoned) }
+
+// Busy is what SetBusy said.
+func (l *Leg) Busy() bool { return l.busy.Load() }
+
+// SetBusy has an exchange with the peer be under way, or not.
+func (l *Leg) SetBusy(v bool) { l.busy.Store(v) }
 
 // Yield records the act and closes the leg. What its peer sends is heard on.
 func (l *Leg) Yield(bridge.Sink) bridge.LegRecord {
