@@ -118,7 +118,10 @@ func (c *call) waitClosed(leg Leg) {
 
 // forget removes the record of a call that is over on both sides.
 func (c *call) forget(ctx context.Context) {
-	c.bridge.removeRecord(ctx, c.rec.ID, c.log)
+	if c.unsaved && !c.bridge.mayRemove(ctx, c.rec.ID, c.rec.Epoch, c.log) {
+		return
+	}
+	c.bridge.removeRecord(ctx, c.rec.ID, c.rec.Epoch, c.log)
 }
 
 // Summary is a call as it was: for logs, metrics and call records.

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,8 +143,12 @@ func (b *Bridge) lookAfter(ctx context.Context) {
 
 // clearAway removes records of calls that ended while the store was away.
 func (b *Bridge) clearAway(ctx context.Context) {
-	each(b.ledger.unburied(b.cfg.Now()), takers, func(id string) {
-		b.removeRecord(ctx, id, b.cfg.Logger.With("call", id))
+	due := b.ledger.unburied(b.cfg.Now())
+	each(slices.Collect(maps.Keys(due)), takers, func(id string) {
+		log := b.cfg.Logger.With("call", id)
+		if b.mayRemove(ctx, id, due[id], log) {
+			b.removeRecord(ctx, id, due[id], log)
+		}
 	})
 }
 
@@ -225,11 +231,44 @@ func compareHeirs(call, a, b string) int {
 	return bytes.Compare(weight(b), weight(a))
 }
 
-// removeRecord removes the record of a call that has ended.
-func (b *Bridge) removeRecord(ctx context.Context, id string, log *slog.Logger) {
+// mayRemove tells whether a call that has ended here under an epoch is still this
+// node's on record. While this node was cut off others may have taken it over: it is
+// theirs then, whatever became of it here.
+func (b *Bridge) mayRemove(ctx context.Context, id string, epoch uint64, log *slog.Logger) bool {
+	if b.ledger == nil {
+		return true
+	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	b.ledger.bury(id, false, b.cfg.Now())
+	e, err := b.cfg.Store.Get(ctx, store.Calls, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return true
+	}
+	var rec CallRecord
+	if err == nil {
+		if rec, err = DecodeRecord(e.Value); err != nil {
+			err = fmt.Errorf("%w: %w", errRecord, err)
+		}
+	}
+	switch {
+	case err != nil && !errors.Is(err, store.ErrUnreadable) && !errors.Is(err, errRecord):
+		b.storeFailed(err)
+		b.ledger.bury(id, epoch, false, b.cfg.Now())
+		log.Debug("whose the record of an ended call is could not be read; it is tried again", "error", err)
+		return false
+	case err != nil || rec.Epoch > epoch || rec.Node != b.cfg.Node: // what we cannot read we have not written
+		b.ledger.exhume(e)
+		log.Warn("a call that has ended here goes on at another node, which took it over meanwhile", "node", rec.Node, "epoch", rec.Epoch)
+		return false
+	}
+	return true
+}
+
+// removeRecord removes the record of a call that has ended.
+func (b *Bridge) removeRecord(ctx context.Context, id string, epoch uint64, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	b.ledger.bury(id, epoch, false, b.cfg.Now())
 	if err := b.cfg.Store.Delete(ctx, store.Calls, id); err != nil && !errors.Is(err, store.ErrNotFound) {
 		b.storeFailed(err)
 		if b.ledger == nil {
@@ -238,5 +277,5 @@ func (b *Bridge) removeRecord(ctx context.Context, id string, log *slog.Logger) 
 		log.Warn("the record of an ended call was not removed; it is tried again", "error", err)
 		return
 	}
-	b.ledger.bury(id, true, b.cfg.Now())
+	b.ledger.bury(id, epoch, true, b.cfg.Now())
 }

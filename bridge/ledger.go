@@ -61,7 +61,8 @@ func (o *outline) legIDs() [2]string { return [2]string{o.A.ID, o.B.ID} }
 // process left.
 type tombstone struct {
 	at      time.Time
-	removed bool // from the store
+	epoch   uint64 // under which it ended
+	removed bool   // from the store
 }
 
 // tombFor is how long the removal of a record may take to be seen.
@@ -319,7 +320,7 @@ func (l *ledger) failed(id string, until time.Time) {
 }
 
 // bury notes that a call has ended here, and whether its record is gone.
-func (l *ledger) bury(id string, removed bool, now time.Time) {
+func (l *ledger) bury(id string, epoch uint64, removed bool, now time.Time) {
 	if l == nil {
 		return
 	}
@@ -329,22 +330,30 @@ func (l *ledger) bury(id string, removed bool, now time.Time) {
 	if removed && !began {
 		return // that is seen already
 	}
-	l.over[id] = tombstone{now, removed}
+	l.over[id] = tombstone{now, epoch, removed}
 	l.drop(id)
 }
 
-// unburied are the calls whose records remain, though they have ended. What is
-// gone for long enough it forgets.
-func (l *ledger) unburied(now time.Time) []string {
+// exhume notes that a call which ended here is another node's by now.
+func (l *ledger) exhume(e store.Entry) {
+	l.mu.Lock()
+	delete(l.over, e.Key)
+	l.mu.Unlock()
+	l.saw(e)
+}
+
+// unburied are the calls whose records remain, though they have ended, and under
+// which epoch they have. What is gone for long enough it forgets.
+func (l *ledger) unburied(now time.Time) map[string]uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var ids []string
+	ids := map[string]uint64{}
 	for id, t := range l.over {
 		switch old := now.Sub(t.at) > tombFor; {
 		case t.removed && old:
 			delete(l.over, id)
 		case !t.removed && now.Sub(t.at) > 2*storeTimeout:
-			ids = append(ids, id)
+			ids[id] = t.epoch
 		}
 	}
 	return ids
