@@ -129,7 +129,7 @@ func (c *call) yielders() []Yielder {
 	var legs []Yielder
 	for _, leg := range []Leg{c.a, c.b} {
 		y, ok := leg.(Yielder)
-		if !ok || len(leg.Events()) > 0 || y.Busy() {
+		if !ok || len(leg.Events()) > 0 || y.Stays() {
 			return nil
 		}
 		legs = append(legs, y)

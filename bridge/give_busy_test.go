@@ -15,13 +15,13 @@ func TestACallIsGivenWhenItsLegsAreNotBusy(t *testing.T) {
 	inSite(t, func(t *testing.T, s *site) {
 		one, two := s.nodes["one"], s.nodes["two"]
 		legs := one.calls(1)
-		legs[1].SetBusy(true)
+		legs[1].SetStays(true)
 		if found, err := two.bridge.Claim(t.Context(), "a0"); !found || !errors.Is(err, cluster.ErrKept) {
 			t.Errorf("asked for while a leg is busy: %v, %v", found, err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		time.AfterFunc(2*time.Second, func() { legs[1].SetBusy(false) })
+		time.AfterFunc(2*time.Second, func() { legs[1].SetStays(false) })
 		began := time.Now()
 		if err := one.bridge.HandOver(ctx); err != nil {
 			t.Fatal(err)

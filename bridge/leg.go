@@ -60,10 +60,10 @@ type Abandoner interface {
 // A Yielder is a Leg that goes on at another node while this one lives.
 type Yielder interface {
 	Abandoner
-	// Busy tells whether an exchange with the peer is under way, of which the peer
-	// would not hear the end if the leg were let go of now. It takes as long as the
-	// peer's answer at most.
-	Busy() bool
+	// Stays tells whether the leg is not to be let go of now: an exchange with the
+	// peer is under way, of which it would not hear the end, or nobody else could
+	// reach it.
+	Stays() bool
 	// Yield lets go of the leg as Abandon does, but hears on: what its peer still
 	// sends goes to the sink that is joined, until Abandon. Frames that wait to be
 	// sent to the peer go to back. The record is exact: nothing was sent after it.

@@ -40,11 +40,11 @@ var errLeft = errors.New("the call goes on elsewhere")
 // Abandon implements bridge.Abandoner.
 func (l serverLeg) Abandon() { l.call.abandon() }
 
-// Busy implements bridge.Yielder: what is said on byways is said again on others.
-func (l serverLeg) Busy() bool { return false }
+// Stays implements bridge.Yielder: what is said on byways is said again on others.
+func (l serverLeg) Stays() bool { return false }
 
-// Busy implements bridge.Yielder, as above.
-func (l *clientLeg) Busy() bool { return false }
+// Stays implements bridge.Yielder, as above.
+func (l *clientLeg) Stays() bool { return false }
 
 // Yield implements bridge.Yielder.
 func (l serverLeg) Yield(back bridge.Sink) bridge.LegRecord {

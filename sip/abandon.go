@@ -25,13 +25,15 @@ func (l *Leg) Abandon() {
 	}
 }
 
-// Busy implements bridge.Yielder: an INVITE whose answer nobody would acknowledge,
-// one that would get none, or digits that wait.
-func (l *Leg) Busy() (busy bool) {
+// Stays implements bridge.Yielder: while there is an INVITE whose answer nobody would
+// acknowledge, one that would get none, or digits that wait; and where the peer is
+// behind a WebSocket, which only it can open (RFC 7118 section 5).
+func (l *Leg) Stays() (stays bool) {
 	_ = l.box.do(context.Background(), func() { // fails if the mailbox is gone, and the leg with it
-		busy = !l.closed && (l.state != confirmed || l.reinvite != nil || l.changer != nil || l.media.offering || l.pending != nil || len(l.digits) > 0)
+		busy := l.state != confirmed || l.reinvite != nil || l.changer != nil || l.media.offering || l.pending != nil || len(l.digits) > 0
+		stays = !l.closed && (busy || l.flow.transport().webSocket())
 	})
-	return busy
+	return stays
 }
 
 // Yield implements bridge.Yielder: the leg is over like one that is abandoned, but

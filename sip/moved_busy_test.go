@@ -221,3 +221,46 @@ func TestCallThatWasLeftIsAskedFor(t *testing.T) {
 	d.answer(200, "INFO")
 	hangUp(t, d, again)
 }
+
+// A leg is not given away in the middle of an exchange with its peer.
+func TestLegStaysUntilItsExchangesAreOver(t *testing.T) {
+	t.Parallel()
+	acc := newAcceptor()
+	a := startAgent(t, acc, Trunk{})
+	d := newPeer(t).caller(a)
+	l := establish(t, acc, d)
+	stays := l.(bridge.Yielder).Stays
+	settles := func(when string) {
+		t.Helper()
+		for limit := time.Now().Add(patience); stays(); time.Sleep(time.Millisecond) {
+			if time.Now().After(limit) {
+				t.Fatalf("it stays %s", when)
+			}
+		}
+	}
+	settles("when the call is up")
+	d.do("INVITE", offerSDP(2, 40010))
+	ev := unstored(t, l, bridge.MediaChanged)
+	if !stays() {
+		t.Error("it goes while a re-INVITE waits for the record")
+	}
+	ev.Stored()
+	d.learn(d.answer(200, "INVITE"))
+	if !stays() {
+		t.Error("it goes before the ACK")
+	}
+	d.ack("")
+	settles("after the ACK")
+	if err := l.(bridge.Adapter).Adapt(ctx, bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU}}); err != nil {
+		t.Fatal(err)
+	}
+	inv := d.request("INVITE")
+	if !stays() {
+		t.Error("it goes while its own re-INVITE has no answer")
+	}
+	d.peer.respond(inv, 488, "No", "", "")
+	d.request("ACK")
+	event(t, l, bridge.MediaChanged)
+	settles("after the refusal")
+	hangUp(t, d, l)
+}

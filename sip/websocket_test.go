@@ -57,6 +57,10 @@ func TestCallOverWebSocket(t *testing.T) {
 			}
 			d.learn(ok)
 			d.ack("")
+			confirmedNow(t, l)
+			if !l.(bridge.Yielder).Stays() {
+				t.Error("it would be given to a node that cannot reach the peer")
+			}
 			end(t, p, l)
 			if v := p.all[len(p.all)-1].Via(); v.Transport != over.String() {
 				t.Errorf("Via %s", v.Value())

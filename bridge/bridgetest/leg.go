@@ -51,7 +51,7 @@ type Leg struct {
 	more  chan struct{} // closed and replaced when acts grows
 	fail  map[ActKind]error
 	state bridge.LegRecord
-	busy  atomic.Bool
+	stays atomic.Bool
 }
 
 // NewLeg makes a leg with the given facts.
@@ -189,11 +189,11 @@ func (l *Leg) End(ctx context.Context, c bridge.Cause) error {
 // Abandon records the act and closes the leg.
 func (l *Leg) Abandon() { l.letGo(Abandoned) }
 
-// Busy is what SetBusy said.
-func (l *Leg) Busy() bool { return l.busy.Load() }
+// Stays is what SetStays said.
+func (l *Leg) Stays() bool { return l.stays.Load() }
 
-// SetBusy has an exchange with the peer be under way, or not.
-func (l *Leg) SetBusy(v bool) { l.busy.Store(v) }
+// SetStays has an exchange with the peer be under way, or not.
+func (l *Leg) SetStays(v bool) { l.stays.Store(v) }
 
 // Yield records the act and closes the leg. What its peer sends is heard on.
 func (l *Leg) Yield(bridge.Sink) bridge.LegRecord {
