@@ -264,3 +264,46 @@ func TestLegStaysUntilItsExchangesAreOver(t *testing.T) {
 	settles("after the refusal")
 	hangUp(t, d, l)
 }
+
+// A peer that asks who we are asks the node where the call goes on, too.
+func TestMovedBehindALogin(t *testing.T) {
+	t.Parallel()
+	c, port := mediaSocket(t)
+	p := newPeer(t)
+	tr := Trunk{Peer: p.addr().String()}
+	login(&tr)
+	acc := newAcceptor()
+	a := startAgent(t, acc, tr)
+	d := p.caller(a)
+	d.invite(offerSDP(1, port))
+	l := acc.next(t)
+	answer(t, l)
+	d.learn(d.status(200, "INVITE"))
+	d.ack("")
+	confirmedNow(t, l)
+	rec := l.Record()
+	crash(t, a)
+	b := startAgent(t, newAcceptor(), tr)
+	done := moves(ctx, b, rec)
+	d.to = b.Addr()
+	first := d.request("INVITE")
+	d.peer.respond(first, 407, "Who Are You", "", "", `Proxy-Authenticate: Digest realm="pbx", nonce="n1", algorithm=MD5, qop="auth"`)
+	d.request("ACK")
+	inv := d.request("INVITE")
+	if len(headerValues(inv, "Proxy-Authorization")) != 1 || inv.CSeq().SeqNo != first.CSeq().SeqNo+1 || string(inv.Body()) != string(first.Body()) {
+		t.Errorf("%s", inv)
+	}
+	d.peer.respond(inv, 200, "OK", "", offerSDP(2, port))
+	if ack := d.request("ACK"); len(headerValues(ack, "Proxy-Authorization")) != 1 {
+		t.Errorf("%s", ack)
+	}
+	o := <-done
+	if o.err != nil {
+		t.Fatal(o.err)
+	}
+	event(t, o.leg, bridge.MediaChanged)
+	speak(o.leg, 1)
+	heard(t, c)
+	d.uri = inv.Contact().Address.String()
+	hangUp(t, d, o.leg)
+}
