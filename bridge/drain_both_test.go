@@ -20,10 +20,14 @@ func TestTwoNodesAreEmptiedAtOnce(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
 		var both sync.WaitGroup
+		began := time.Now()
 		for _, n := range []*siteNode{one, two} {
 			both.Go(func() { _ = n.bridge.HandOver(ctx) })
 		}
 		both.Wait()
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("they waited %v for each other", d)
+		}
 		if got := s.active(); got["one"]+got["two"] != 2*calls {
 			t.Errorf("calls %v", got)
 		}

@@ -83,8 +83,8 @@ func (b *Bridge) HandOver(ctx context.Context) error {
 		switch {
 		case left+unfetched == 0:
 			return nil
-		case b.cfg.Now().Sub(heard) > noHeirs:
-			return fmt.Errorf("hand calls over: %d are left, and no other node can be heard", left)
+		case !b.HasHeirs() || b.cfg.Now().Sub(heard) > noHeirs:
+			return fmt.Errorf("hand calls over: %d are left, and no other node takes any: none is heard that is not to go itself", left+unfetched)
 		}
 		select {
 		case <-tick.C:
