@@ -16,6 +16,7 @@ import (
 	"riptide/bridge"
 	nodes "riptide/bridge/cluster"
 	"riptide/bridge/store"
+	"riptide/bridge/store/embedded"
 	"riptide/configs"
 	"riptide/h3"
 	"riptide/ops"
@@ -31,6 +32,7 @@ import (
 type appliance struct {
 	store   store.Store
 	members *nodes.Members // nil without a cluster
+	trouble embedded.Trouble
 	tracer  *ops.Tracer
 	admin   *ops.Server
 	control *ops.Control
@@ -60,7 +62,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger,
 	if err := a.makeAdmin(ctx, cfg, logger); err != nil {
 		return nil, err
 	}
-	kept, err := openStore(ctx, cfg, logger)
+	kept, err := openStore(ctx, cfg, &a.trouble, a.admin, logger)
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (a *appliance) alive(context.Context) error {
 
 // ready says whether calls can be taken on every trunk.
 func (a *appliance) ready(cfg *configs.Config) error {
-	errs := []error{hears(a.members)}
+	errs := []error{joined(a.members, &a.trouble)}
 	if cfg.Limits.Unrecorded != "accept" {
 		errs = append(errs, a.admin.Writable(context.Background()))
 	}

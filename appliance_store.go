@@ -17,6 +17,7 @@ import (
 	"riptide/bridge/store/replica"
 	"riptide/bridge/store/sealed"
 	"riptide/configs"
+	"riptide/ops"
 )
 
 // kept is a node's store; the rest is nil where no others share it.
@@ -27,10 +28,13 @@ type kept struct {
 }
 
 // openStore opens the store of this node, or joins that of its cluster. The key of a single node is made by whoever holds the state
-// directory, so the store comes first.
-func openStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*kept, error) {
+// directory, so the store comes first. trouble gets to know why nodes do not come together; admin says so meanwhile.
+func openStore(ctx context.Context, cfg *configs.Config, trouble *embedded.Trouble, admin *ops.Server, logger *slog.Logger) (*kept, error) {
 	if cfg.Cluster != nil {
-		return openShared(ctx, cfg, logger)
+		if err := admin.Await(ctx, func() error { return explained(errJoining, trouble) }); err != nil {
+			return nil, err
+		}
+		return openShared(ctx, cfg, trouble, logger)
 	}
 	disk, err := journal.Open(ctx, cfg.State, logger)
 	if err != nil {
@@ -46,19 +50,19 @@ func openStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*
 // joinTime is how long a node waits at its start for a majority of the others.
 const joinTime = time.Minute
 
-func openShared(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*kept, error) {
+func openShared(ctx context.Context, cfg *configs.Config, trouble *embedded.Trouble, logger *slog.Logger) (*kept, error) {
 	alone, err := readDowry(ctx, cfg, logger)
 	if err != nil {
 		return nil, err
 	}
 	joining, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
-	shared, err := openSharedStore(joining, cfg, logger)
+	shared, err := openSharedStore(joining, cfg, trouble, logger)
 	if err != nil {
-		return nil, err
+		return nil, explained(err, trouble)
 	}
 	ring := cfg.Cluster.Ring.Reveal()
-	m := nodes.Config{Node: cfg.Node, Bus: shared, Logger: logger, Seal: nodes.Seal{Seal: ring.Tell, Open: ring.Told}}
+	m := nodes.Config{Node: cfg.Node, Bus: shared, Logger: logger, Seal: nodes.Seal{Seal: ring.Tell, Open: ring.Told}, Keys: ring.IDs()}
 	addresses := map[string]string{}
 	for _, n := range cfg.Cluster.Nodes {
 		m.Nodes = append(m.Nodes, n.Name)
@@ -77,10 +81,10 @@ func openShared(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (
 	return &kept{all, members, shared.Leads}, nil
 }
 
-func openSharedStore(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*embedded.Store, error) {
+func openSharedStore(ctx context.Context, cfg *configs.Config, trouble *embedded.Trouble, logger *slog.Logger) (*embedded.Store, error) {
 	c := cfg.Cluster
 	certificate := configs.Renewed(c.TLS.Certificate, c.TLS.Key, c.TLS.Pair.Reveal(), func(err error) { logger.Warn("the old certificate is shown on", "error", err) })
-	peers := embedded.Peers{Node: cfg.Node, Listen: c.Bind(cfg.Node), Certificate: certificate, Roots: c.TLS.Roots.Pool}
+	peers := embedded.Peers{Node: cfg.Node, Listen: c.Bind(cfg.Node), Certificate: certificate, Roots: c.TLS.Roots.Pool, Trouble: trouble}
 	for _, n := range c.Nodes {
 		if n.Name != cfg.Node {
 			peers.Others = append(peers.Others, n.Address.String())
@@ -95,13 +99,30 @@ func openSharedStore(ctx context.Context, cfg *configs.Config, logger *slog.Logg
 	return embedded.OpenCluster(ctx, cfg.State, peers, logger)
 }
 
-// errMinority is why a node of a cluster takes no new calls.
-var errMinority = errors.New("this node hears no majority of its cluster")
+// Why a node of a cluster takes no new calls.
+var (
+	errJoining  = errors.New("starting: waiting for a majority of the cluster's nodes (are enough of those in cluster.nodes up, and do they reach each other at cluster.nodes.NAME.address?)")
+	errMinority = errors.New("this node hears no majority of its cluster")
+)
 
-// hears tells whether this node is part of a majority, if there is one to be
-// part of.
-func hears(m *nodes.Members) error {
-	if m == nil || m.Held() {
+// explained adds to an error what is known of why nodes do not come together.
+func explained(err error, trouble *embedded.Trouble) error {
+	if why := trouble.Now(); why != "" {
+		return fmt.Errorf("%w; certificates are not accepted (keys cluster.tls.certificate and cluster.tls.ca): %s", err, why)
+	}
+	return err
+}
+
+// joined tells why a node is no use to its cluster, if there is one: it is not part
+// of a majority, or has another key than the others.
+func joined(m *nodes.Members, trouble *embedded.Trouble) error {
+	if m == nil {
+		return nil
+	}
+	if others, outvoted := m.Unlike(); outvoted {
+		return fmt.Errorf("this node and %s cannot go on with each other's calls: cluster.key is another one here (the file has to be the same on every node)", strings.Join(others, ", "))
+	}
+	if m.Held() {
 		return nil
 	}
 	var missing []string
@@ -110,5 +131,5 @@ func hears(m *nodes.Members) error {
 			missing = append(missing, n.Name)
 		}
 	}
-	return fmt.Errorf("%w; not heard: %s", errMinority, strings.Join(missing, ", "))
+	return explained(fmt.Errorf("%w; not heard: %s (do they run, and reach each other at cluster.nodes.NAME.address?)", errMinority, strings.Join(missing, ", ")), trouble)
 }

@@ -159,8 +159,8 @@ func TestThreeNodes(t *testing.T) {
 		return err == nil
 	})
 	_ = two.close(ctx)
-	await("a node notices that it is alone", func() bool { return hears(one.members) != nil })
-	if err := hears(one.members); !strings.Contains(err.Error(), "not heard") {
+	await("a node notices that it is alone", func() bool { return joined(one.members, &one.trouble) != nil })
+	if err := joined(one.members, &one.trouble); !strings.Contains(err.Error(), "not heard") {
 		t.Error(err)
 	}
 }

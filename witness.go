@@ -8,6 +8,7 @@ import (
 
 	nodes "riptide/bridge/cluster"
 	"riptide/bridge/store"
+	"riptide/bridge/store/embedded"
 	"riptide/configs"
 	"riptide/ops"
 	"riptide/systemd"
@@ -18,6 +19,7 @@ type witness struct {
 	admin   *ops.Server
 	store   store.Store
 	members *nodes.Members
+	trouble embedded.Trouble
 	control *ops.Control
 }
 
@@ -36,12 +38,12 @@ func newWitness(ctx context.Context, cfg *configs.Config, logger *slog.Logger, r
 			SIP:         func() ops.SIPCounts { return ops.SIPCounts{} },
 			SIPTrunks:   func() []ops.TrunkState { return nil },
 			RIPT:        func() ops.RIPTCounts { return ops.RIPTCounts{} },
-			Ready:       func() error { return hears(w.members) },
+			Ready:       func() error { return joined(w.members, &w.trouble) },
 		},
 	}); err != nil {
 		return nil, err
 	}
-	kept, err := openStore(ctx, cfg, logger)
+	kept, err := openStore(ctx, cfg, &w.trouble, w.admin, logger)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,8 +47,9 @@ type Server struct {
 	calls    *callMetrics
 	store    *storeMetrics
 	http     http.Server
-	addr     netip.AddrPort
+	addr     atomic.Pointer[netip.AddrPort] // once the port is open
 	serving  sync.WaitGroup
+	starting atomic.Pointer[func() error] // why the parts are not there yet; nil = they are
 }
 
 // New makes the server and its metrics. Start opens its port.
@@ -61,12 +63,12 @@ func New(cfg Config) (*Server, error) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.healthz)
-	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{
+	mux.Handle("GET /readyz", s.onceStarted(http.HandlerFunc(s.readyz)))
+	mux.Handle("GET /metrics", s.onceStarted(promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
 		ErrorHandling:       promhttp.ContinueOnError,
 		MaxRequestsInFlight: 4,
-	}))
+	})))
 	s.http = http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -79,14 +81,31 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Start opens the port and serves until Close.
+// Await opens the port before there is anything to look at: until Start, why says
+// what is waited for.
+func (s *Server) Await(ctx context.Context, why func() error) error {
+	s.starting.Store(&why)
+	return s.listen(ctx)
+}
+
+// Start opens the port, if it is not open yet, and serves until Close. What the
+// sources need is there from now on.
 func (s *Server) Start(ctx context.Context) error {
+	s.starting.Store(nil)
+	if s.Addr().IsValid() {
+		return nil
+	}
+	return s.listen(ctx)
+}
+
+func (s *Server) listen(ctx context.Context) error {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", s.cfg.Listen.String())
 	if err != nil {
 		return fmt.Errorf("admin server: %w (another address: key admin)", err)
 	}
-	s.addr = l.Addr().(*net.TCPAddr).AddrPort()
+	addr := l.Addr().(*net.TCPAddr).AddrPort()
+	s.addr.Store(&addr)
 	s.serving.Go(func() {
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.cfg.Logger.Error("admin server stopped", "error", err)
@@ -95,8 +114,13 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
-// Addr is where the server listens, once started.
-func (s *Server) Addr() netip.AddrPort { return s.addr }
+// Addr is where the server listens, once it does.
+func (s *Server) Addr() netip.AddrPort {
+	if addr := s.addr.Load(); addr != nil {
+		return *addr
+	}
+	return netip.AddrPort{}
+}
 
 // Close lets requests end while ctx lasts, then cuts them off. It waits for
 // what the server started.
@@ -115,11 +139,27 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, "ok\n")
 }
 
+// notReady says that no calls are taken, and why.
+func notReady(w http.ResponseWriter, why error) {
+	answer(w, http.StatusServiceUnavailable, "not ready: "+why.Error()+"\n")
+}
+
+// onceStarted is next as soon as there is something to look at.
+func (s *Server) onceStarted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if why := s.starting.Load(); why != nil {
+			notReady(w, (*why)())
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // readyz says whether new calls are taken.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if s.cfg.Sources.Ready != nil {
 		if err := s.cfg.Sources.Ready(); err != nil {
-			answer(w, http.StatusServiceUnavailable, "not ready: "+err.Error()+"\n")
+			notReady(w, err)
 			return
 		}
 	}

@@ -261,3 +261,46 @@ func TestMeasure(t *testing.T) {
 		}
 	})
 }
+
+// TestBeforeTheParts: a process that waits for others at its start says so, and
+// nothing is asked that is not there yet.
+func TestBeforeTheParts(t *testing.T) {
+	t.Parallel()
+	there := false
+	s := newServer(t, Sources{
+		ActiveCalls: func() int {
+			if !there {
+				t.Error("asked for calls")
+			}
+			return 3
+		},
+		Ready: func() error {
+			if !there {
+				t.Error("asked whether it is ready")
+			}
+			return nil
+		},
+	})
+	if err := s.Await(t.Context(), func() error { return errors.New("waiting for the others") }); err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + s.Addr().String()
+	for _, path := range []string{"/readyz", "/metrics"} {
+		if status, text := get(t, url+path); status != 503 || text != "not ready: waiting for the others\n" {
+			t.Errorf("%s: %d %s", path, status, text)
+		}
+	}
+	if status, _ := get(t, url+"/healthz"); status != 200 {
+		t.Errorf("healthz: %d", status)
+	}
+	there = true
+	if again := start(t, s); again != url {
+		t.Errorf("it moved from %s to %s", url, again)
+	}
+	if status, text := get(t, url+"/readyz"); status != 200 {
+		t.Errorf("%d %s", status, text)
+	}
+	if _, text := get(t, url+"/metrics"); !strings.Contains(text, "riptide_calls_active 3") {
+		t.Errorf("%.500s", text)
+	}
+}

@@ -30,6 +30,7 @@ type Config struct {
 	// come is no proof: it is false. Nil = there is no such address.
 	Refused func(ctx context.Context, node string) bool
 	Seal    Seal
+	Keys    []string // ids of the keys that what nodes put on record is sealed with, that which seals first; none = nobody compares
 	Logger  *slog.Logger
 }
 
@@ -65,6 +66,9 @@ type Members struct {
 	probes   map[string]*probe
 	leaving  bool
 	retiring bool
+	deaf     bool                // it was said that no majority is heard
+	unlike   map[string]bool     // nodes of which it was said that they have another key
+	outvoted bool                // it was said that ours is the wrong one
 	partner  Partner             // nil: nobody gives or gets calls
 	awaited  map[string]*awaited // answers of owners, by call
 }
@@ -81,7 +85,7 @@ func Join(cfg Config) (*Members, error) {
 	m := &Members{
 		cfg: cfg, changed: make(chan struct{}), wake: make(chan struct{}, 1),
 		roll:     newRoll(cfg.Node, cfg.Nodes, uint64(now.UnixNano()), now), // a later process has a later term
-		attempts: map[uint64]*attempt{}, probes: map[string]*probe{}, awaited: map[string]*awaited{},
+		attempts: map[uint64]*attempt{}, probes: map[string]*probe{}, awaited: map[string]*awaited{}, unlike: map[string]bool{},
 	}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.lease.Term = m.roll.term
@@ -200,8 +204,8 @@ func (m *Members) run() {
 
 func (m *Members) sayBeat(now time.Time) beat {
 	b := m.roll.beat(now)
-	b.Goodbye = m.leaving
 	b.Retires = m.retiring
+	b.Goodbye, b.Keys = m.leaving, m.cfg.Keys
 	return b
 }
 
@@ -222,11 +226,30 @@ func (m *Members) send(subject string, v any) {
 // look brings the lease up to date. The caller holds mu.
 func (m *Members) look(now time.Time) {
 	held := m.roll.lease(now) && !m.leaving
+	m.sayDeaf(now, held)
 	if next := (Lease{held, m.roll.term}); next != m.lease {
-		m.cfg.Logger.Info("cluster lease", "held", held, "term", next.Term)
+		level := slog.LevelInfo
+		if held == m.lease.Held { // nothing but another term
+			level = slog.LevelDebug
+		}
+		m.cfg.Logger.Log(context.Background(), level, "cluster lease", "held", held, "term", next.Term)
 		m.lease = next
 		close(m.changed)
 		m.changed = make(chan struct{})
+	}
+}
+
+// sayDeaf tells in the log, once, that no majority is heard: any more, or within the
+// time that it takes to hear one. The caller holds mu.
+func (m *Members) sayDeaf(now time.Time, held bool) {
+	switch {
+	case held == !m.deaf || m.leaving:
+	case held:
+		m.deaf = false
+	case m.lease.Held || now.Sub(m.roll.began) > deadAfter:
+		m.deaf = true
+		m.cfg.Logger.Warn("this node hears no majority of its cluster: it takes no calls until it does (do the nodes reach each other at cluster.nodes.NAME.address, and has each a certificate of cluster.tls.ca?)",
+			"not_heard", m.roll.missing(now))
 	}
 }
 
@@ -239,6 +262,7 @@ func (m *Members) onBeat(data []byte) {
 	m.mu.Lock()
 	now := time.Now()
 	stranger := m.roll.hear(now, b)
+	m.compareKeys(b.Node)
 	m.look(now)
 	ours := m.roll.ours()
 	m.mu.Unlock()

@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // Subjects of the bus. Every node hears them all.
@@ -25,6 +26,7 @@ type beat struct {
 	Term    uint64          `json:"t"`
 	Sent    int64           `json:"s"` // nanoseconds by the sender's own clock, from its start
 	Heard   map[string]echo `json:"h,omitempty"`
+	Keys    []string        `json:"k,omitempty"`   // ids of those that the sender seals and opens with
 	Goodbye bool            `json:"bye,omitempty"` // the last one: this process touches no call any more
 	Retires bool            `json:"r,omitempty"`   // it is to go, and wants no more calls
 }
@@ -86,6 +88,9 @@ func decodeBeat(data []byte) (beat, error) {
 	}
 	if !isName(b.Node) || len(b.Heard) > maxNodes {
 		return b, fmt.Errorf("beat of %.64q with %d echoes", b.Node, len(b.Heard))
+	}
+	if len(b.Keys) > maxKeys || slices.ContainsFunc(b.Keys, func(id string) bool { return len(id) > maxKeyID }) {
+		return b, fmt.Errorf("beat of %.64q with %d keys", b.Node, len(b.Keys))
 	}
 	return b, nil
 }

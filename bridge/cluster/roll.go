@@ -64,6 +64,7 @@ type peer struct {
 	heard   time.Time // when, by ours
 	goodbye bool
 	retires bool
+	keys    []string  // by which it seals and opens; none = it did not say
 	buried  uint64    // terms up to this one are confirmed no more
 	echo    time.Time // when we had sent the last of our beats that it confirmed; zero = none of this term
 }
@@ -119,8 +120,8 @@ func (r *roll) hear(now time.Time, b beat) (stranger bool) {
 	if stranger {
 		p.echo = time.Time{}
 	}
-	p.term, p.sent, p.goodbye, p.heard = b.Term, b.Sent, b.Goodbye, now
 	p.retires = b.Retires
+	p.term, p.sent, p.goodbye, p.heard, p.keys = b.Term, b.Sent, b.Goodbye, now, b.Keys
 	if e := b.Heard[r.self]; e.Term == r.term && e.Sent <= int64(now.Sub(r.began)) {
 		if sent := r.began.Add(time.Duration(e.Sent)); sent.After(p.echo) {
 			p.echo = sent
@@ -194,6 +195,16 @@ func (r *roll) alive(now time.Time, name string, refused bool) time.Duration {
 		return 0
 	}
 	return max(0, deadAfter-now.Sub(p.heard))
+}
+
+// missing are the others that do not count as alive.
+func (r *roll) missing(now time.Time) (names []string) {
+	for _, name := range r.nodes {
+		if r.alive(now, name, false) == 0 {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // bury makes that no lease of a node's present term is confirmed by us any more.

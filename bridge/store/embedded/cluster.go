@@ -32,6 +32,8 @@ type Peers struct {
 	// of nobody else: who has one may read and write everything.
 	Certificate func() (*tls.Certificate, error)
 	Roots       *x509.CertPool
+
+	Trouble *Trouble // gets to know why nodes do not come together; nil = nobody wants to
 }
 
 // copies is how many nodes keep each value: the loss of one loses nothing, and
@@ -112,7 +114,7 @@ func (s *Store) runPeer(opts *server.Options, peers Peers, log *slog.Logger) err
 		// A node behind a wire that was cut is to be found quickly when it is mended.
 		PingInterval: time.Second, MaxPingsOut: 2,
 	}
-	if err := s.run(opts, log); err != nil {
+	if err := s.run(opts, peers.Trouble, log); err != nil {
 		return err
 	}
 	if s.bus, err = nats.Connect(nats.DefaultURL, append(connecting(log), nats.InProcessServer(s.server),

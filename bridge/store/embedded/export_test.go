@@ -18,7 +18,7 @@ func OpenAlone(ctx context.Context, state string, log *slog.Logger) (*Store, err
 	return open(state, func(s *Store, dir string) error {
 		opts := options("riptide", dir)
 		opts.DontListen, opts.NoSystemAccount = true, true
-		if err := s.run(opts, log); err != nil {
+		if err := s.run(opts, nil, log); err != nil {
 			return err
 		}
 		var err error

@@ -78,8 +78,8 @@ func options(node, dir string) *server.Options {
 }
 
 // run starts the server.
-func (s *Store) run(opts *server.Options, log *slog.Logger) error {
-	bridge := &natsLog{log: log}
+func (s *Store) run(opts *server.Options, trouble *Trouble, log *slog.Logger) error {
+	bridge := &natsLog{log: log, trouble: trouble}
 	srv, err := server.NewServer(opts)
 	if err != nil {
 		return err

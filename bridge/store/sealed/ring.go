@@ -124,14 +124,17 @@ func (r Ring) find(id [idLen]byte) (key, bool) {
 	return key{}, false
 }
 
-// String says which keys the ring has, and not what they are.
-func (r Ring) String() string {
+// IDs say which keys the ring has, and not what they are: the sealing one first.
+func (r Ring) IDs() []string {
 	ids := make([]string, 0, len(r.keys))
 	for _, k := range r.keys {
 		ids = append(ids, fmt.Sprintf("%x", k.id))
 	}
-	return fmt.Sprint(ids)
+	return ids
 }
+
+// String is IDs.
+func (r Ring) String() string { return fmt.Sprint(r.IDs()) }
 
 // GoString, Format and LogValue are String: no way of printing shows a key.
 func (r Ring) GoString() string           { return r.String() }
