@@ -75,7 +75,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger,
 	a.bridge = bridge.New(a.shared(cfg, bridge.Config{
 		Node: cfg.Node, Policy: calls, Store: a.store, Logger: logger,
 		MaxCalls: cfg.Limits.Calls, OnEnd: a.admin.Ended,
-		Resumer: a.resumer, Unrecorded: cfg.Limits.Unrecorded == "accept",
+		Resumer: a.resumer, Forwarded: func(leg, from string, data []byte) { a.sip.Forwarded(leg, from, data) }, Unrecorded: cfg.Limits.Unrecorded == "accept",
 	}))
 	verifier := newIdentityVerifier(identityRoots(cfg), tlsRoots(cfg), h3.NewPublished(cfg.RIPT.Authority, a.store), peerHosts(cfg))
 	if err := a.makeSIP(cfg, verifier, logger); err != nil {
@@ -127,7 +127,7 @@ func (a *appliance) makeSIP(cfg *configs.Config, verifier *stir.Verifier, logger
 	c.Sockets = func(lc net.ListenConfig) sip.SocketOpener { return a.sockets.With(lc) }
 	c.Tap = a.tap()
 	c.MaxLegs, c.OnRefuse = legsOf(cfg), a.admin.Refused("sip")
-	c.Claim, c.Silent = a.claim(), a.bridge.Silent
+	c.Claim, c.Forward, c.Silent = a.claim(), a.forward(), a.bridge.Silent
 	a.sip, err = sip.New(c)
 	return err
 }

@@ -30,6 +30,14 @@ func (a *appliance) claim() func(ctx context.Context, leg string) (bool, error) 
 	return a.bridge.Claim
 }
 
+// forward is by whom the SIP side sends what came here for calls of other nodes.
+func (a *appliance) forward() func(callID, node string, data []byte) bool {
+	if a.members == nil {
+		return nil
+	}
+	return a.bridge.Forward
+}
+
 // goodbye tells the other nodes that no call is served here any more. What could
 // not be left in time is silent from then on.
 func (a *appliance) goodbye() {

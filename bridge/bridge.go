@@ -40,6 +40,10 @@ type Config struct {
 	// have them too.
 	CarryOn bool
 
+	// Forwarded, if not nil, gets what the same edge of another node sends for a leg
+	// (Bridge.Forward). It must not block.
+	Forwarded func(leg, from string, data []byte)
+
 	// Unrecorded has calls taken that cannot be put on record now.
 	Unrecorded bool
 

@@ -152,6 +152,10 @@ const maxRelayed = 2048
 
 // Relayed takes what another node hears for a call that it gave us.
 func (b *Bridge) Relayed(data []byte) {
+	if len(data) > 0 && data[0] == errandVersion {
+		b.runErrand(data)
+		return
+	}
 	r, err := parseRelayed(data)
 	if err != nil {
 		return // nobody of ours sends it

@@ -65,6 +65,11 @@ type Config struct {
 	// this process is on its way out, or may not touch calls. Nil: always.
 	Silent func() bool
 
+	// Forward, if not nil, sends what came for a call that cannot be had (Claim) to
+	// the agent of the node that has it, or of the node that is named, where it goes
+	// to Agent.Forwarded. It tells false where there is no such node.
+	Forward func(callID, node string, data []byte) bool
+
 	// Tap is told what goes over the wire.
 	Tap Tap
 

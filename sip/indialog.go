@@ -28,9 +28,7 @@ func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
 		l.onForkRequest(req, s, d)
 		return
 	}
-	if s.flow.transport() == l.flow.transport() || !l.flow.alive() {
-		l.flow = s.flow // a NAT that was rebound, a TCP connection that was made anew
-	}
+	l.reachedBy(s.flow)
 	if l.state == answered && req.Method != sipgo.INVITE && req.Method != sipgo.UPDATE && req.Method != sipgo.PRACK {
 		// The peer speaks within the dialog, so it has our answer: its ACK was
 		// lost, or comes behind.
@@ -55,6 +53,14 @@ func (l *Leg) onRequest(req *sipgo.Request, s *serverTx) {
 		l.onPRACK(req, s)
 	default:
 		s.refuse(refuseMethod(req.Method))
+	}
+}
+
+// reachedBy takes the way of a request for that to the peer: a NAT that was rebound, a
+// TCP connection that was made anew. What comes by another node leads to that.
+func (l *Leg) reachedBy(f flow) {
+	if _, other := f.(*byNode); !other && (f.transport() == l.flow.transport() || !l.flow.alive()) {
+		l.flow = f
 	}
 }
 

@@ -33,7 +33,8 @@ type mailbox struct {
 	server map[string]*serverTx
 	client map[string]*clientTx
 	legs   []*Leg
-	claims *claiming // nil: nothing waits for a call of another node
+	claims *claiming            // nil: nothing waits for a call of another node
+	away   map[string]*serverTx // what another node answers, for as long as it may
 }
 
 type task struct {
@@ -97,7 +98,7 @@ func (m *mailbox) run() {
 		m.mu.Lock()
 		if len(m.queue) == 0 {
 			m.queue, m.running = nil, false
-			m.dead = len(m.server) == 0 && len(m.client) == 0 && len(m.legs) == 0 && m.claims == nil
+			m.dead = len(m.server) == 0 && len(m.client) == 0 && len(m.legs) == 0 && m.claims == nil && len(m.away) == 0
 			dead := m.dead
 			m.room.Broadcast()
 			m.mu.Unlock()

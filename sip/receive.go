@@ -69,6 +69,9 @@ func (a *Agent) deliver(callID string, handle func(m *mailbox) func(), patient b
 		err := m.deliver(handle(m), patient)
 		if errors.Is(err, errOver) { // it died between the two lines: take a new one
 			a.forget(m)
+			if a.base.Err() != nil {
+				return // nobody works here any more; other nodes may not know yet
+			}
 			continue
 		}
 		if err != nil {
@@ -195,6 +198,7 @@ func (m *mailbox) onRequest(req *sipgo.Request, f flow, t *trunk, broken error) 
 		switch l := m.leg(localTag, remoteTag); {
 		case l != nil:
 			l.onRequest(req, s)
+		case err != nil && m.forward(s, t):
 		case err != nil:
 			s.refuse(refuse(500, "", pauseHeader())) // 481 would end a call that there may be
 		case req.Method == sipgo.OPTIONS:
@@ -275,6 +279,7 @@ func (m *mailbox) options(s *serverTx, t *trunk) {
 func (m *mailbox) onACK(req *sipgo.Request, broken error) {
 	if s := m.server[serverKey(req, sipgo.INVITE)]; s != nil && s.status >= 300 {
 		s.ack(req)
+		m.forwardAlong(s, req)
 		return
 	}
 	if req.To() == nil || req.From() == nil {
@@ -284,6 +289,9 @@ func (m *mailbox) onACK(req *sipgo.Request, broken error) {
 	localTag, _ := req.To().Params.Get("tag")
 	remoteTag, _ := req.From().Params.Get("tag")
 	l := m.leg(localTag, remoteTag)
+	if l == nil && broken == nil && m.forwardACK(req) {
+		return
+	}
 	if l == nil || broken != nil {
 		m.agent.counts.stray.Add(1)
 		return
@@ -307,6 +315,7 @@ func (m *mailbox) onCancel(req *sipgo.Request, s *serverTx) {
 	}
 	s.tag = invite.tag
 	s.respond(200, "", nil)
+	m.forwardAlong(invite, req)
 	if invite.status < 200 && invite.leg != nil {
 		invite.leg.onCancel(parseReason(headerValues(req, "Reason")))
 	}

@@ -29,6 +29,7 @@ type serverTx struct {
 	leg    *Leg   // of an INVITE
 	trunk  string // name of the trunk an INVITE came from
 	pidf   string // location document that came with an INVITE
+	away   []byte // what was sent to the node that is to answer; nil: we do
 }
 
 // serverKey identifies a request and its repetitions (RFC 3261 section
@@ -145,6 +146,9 @@ func (s *serverTx) ack(req *sipgo.Request) {
 
 // repeat hands a repetition of the request to the state machine.
 func (s *serverTx) repeat(req *sipgo.Request) {
+	if s.away != nil && s.status < 200 {
+		s.box.agent.cfg.Forward(s.box.callID, "", s.away) // it may have been lost
+	}
 	if s.tx == nil {
 		if s.last != nil {
 			s.send(s.last)
