@@ -147,7 +147,7 @@ func (b *Bridge) Accept(ctx context.Context, leg Leg) error {
 	if err := c.enrol(ctx); err != nil {
 		b.release(c)
 		b.ledger.bury(c.rec.ID, c.rec.Epoch, false, b.cfg.Now()) // a write that was late may take place all the same
-		return CauseStore.With("call from %s to %s refused, its record cannot be written: %v", info.From, info.To, err)
+		return unrecorded(ctx, info, err)
 	}
 	if c.gone.Load() { // the leg was let go of meanwhile
 		b.release(c)

@@ -39,6 +39,25 @@ func (c *call) enrol(ctx context.Context) error {
 	return nil
 }
 
+// unrecorded is why a call is not taken whose record could not be written. The
+// store has waited for as long as it does, or the caller has not.
+func unrecorded(ctx context.Context, info LegInfo, err error) Cause {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return CauseCancelled.With("the caller gave up while the record of the call waited for the store").EndedBy(ByCaller)
+	}
+	cause := CauseStore.With("call from %s to %s refused, its record cannot be written: %v", info.From, info.To, err)
+	cause.RetryAfter = retryStore
+	var electing *store.Electing
+	if errors.As(err, &electing) && electing.Left() > 0 {
+		cause.RetryAfter = max(electing.Left(), time.Second)
+	}
+	return cause
+}
+
+// retryStore is when to call again where nobody knows how long the store will be
+// away.
+const retryStore = 5 * time.Second
+
 // store puts the call on record as it is now, and returns when it is. A store
 // that is away does not hurt a running call: it goes on, and the failure is
 // counted.

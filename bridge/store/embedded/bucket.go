@@ -41,9 +41,9 @@ func maxStore() int64 {
 // JetStream's key-value buckets are, whose client we use; we make the stream
 // ourselves because that client would have every full bucket refuse writes.
 // Replicas is on how many nodes it is.
-func openBucket(ctx context.Context, js jetstream.JetStream, b store.Bucket, replicas int) (jetstream.KeyValue, error) {
+func (s *Store) openBucket(ctx context.Context, b store.Bucket, replicas int) (err error) {
 	bytes, full := size(b)
-	if _, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	if s.kept[b], err = s.streams.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name:                   "KV_" + string(b),
 		Subjects:               []string{"$KV." + string(b) + ".>"},
 		MaxMsgsPerSubject:      1,
@@ -55,14 +55,15 @@ func openBucket(ctx context.Context, js jetstream.JetStream, b store.Bucket, rep
 		Storage:                jetstream.FileStorage,
 		Replicas:               replicas,
 		Discard:                full,
-		Duplicates:             markerTTL, // we send no message ids; the server insists on a window
-		AllowDirect:            false,     // any copy would answer, also one that lags behind
+		Duplicates:             knownWrites,
+		AllowDirect:            false, // any copy would answer, also one that lags behind
 		AllowRollup:            true,
 		DenyDelete:             true,
 		AllowMsgTTL:            true,
 		SubjectDeleteMarkerTTL: markerTTL,
 	}); err != nil {
-		return nil, err
+		return err
 	}
-	return js.KeyValue(ctx, string(b))
+	s.buckets[b], err = s.streams.KeyValue(ctx, string(b))
+	return err
 }

@@ -91,6 +91,7 @@ func (s *Store) startBus(peers Peers, log *slog.Logger) error {
 
 // runPeer starts a server that is one of the nodes', and connects to it.
 func (s *Store) runPeer(opts *server.Options, peers Peers, log *slog.Logger) error {
+	s.log = log
 	host, port, err := net.SplitHostPort(peers.Listen)
 	if err != nil {
 		return err
@@ -106,7 +107,10 @@ func (s *Store) runPeer(opts *server.Options, peers Peers, log *slog.Logger) err
 	// The server waits with its routes until it listens for clients. It does so for
 	// this process alone, on a port and with a password that nobody else knows.
 	password := rand.Text()
-	opts.Host, opts.Port, opts.Username, opts.Password = "127.0.0.1", server.RANDOM_PORT, "riptide", password
+	opts.Host, opts.Port = "127.0.0.1", server.RANDOM_PORT
+	system := server.NewAccount(server.DEFAULT_SYSTEM_ACCOUNT)
+	opts.Accounts = []*server.Account{system}
+	opts.Users = []*server.User{{Username: "riptide", Password: password}, {Username: keeper, Password: s.keeper, Account: system}}
 	opts.Routes = routes
 	opts.Cluster = server.ClusterOpts{
 		Name: "riptide", Host: host, Port: number, NoAdvertise: true,
@@ -148,7 +152,7 @@ func (s *Store) awaitBuckets(ctx context.Context, log *slog.Logger) error {
 	for _, b := range store.Buckets {
 		for {
 			limited, cancel := context.WithTimeout(ctx, writeTimeout)
-			s.buckets[b], err = openBucket(limited, s.streams, b, copies)
+			err = s.openBucket(limited, b, copies)
 			cancel()
 			if err == nil {
 				break

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,10 +30,29 @@ func OpenAlone(ctx context.Context, state string, log *slog.Logger) (*Store, err
 			return err
 		}
 		for _, b := range store.Buckets {
-			var bad error
-			s.buckets[b], bad = openBucket(ctx, s.streams, b, 1)
-			err = errors.Join(err, bad)
+			err = errors.Join(err, s.openBucket(ctx, b, 1))
 		}
 		return err
 	})
+}
+
+// Deafen has a store lose the answers to the next writes.
+func (s *Store) Deafen(answers int32) {
+	d := &deaf{JetStream: s.streams}
+	d.answers.Store(answers)
+	s.streams = d
+}
+
+// deaf loses the answers to the first writes that go through it.
+type deaf struct {
+	jetstream.JetStream
+	answers atomic.Int32
+}
+
+func (d *deaf) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	ack, err := d.JetStream.PublishMsg(ctx, m, opts...)
+	if d.answers.Add(-1) >= 0 {
+		return nil, nats.ErrNoResponders
+	}
+	return ack, err
 }

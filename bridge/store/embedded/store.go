@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,8 +24,12 @@ type Store struct {
 	bus     *nats.Conn // to ours, for what nodes say to each other; nil without them
 	streams jetstream.JetStream
 	buckets map[store.Bucket]jetstream.KeyValue
-	lock    *store.Lock   // of the directory
-	deleted time.Duration // how long the marker of a deleted key stays
+	kept    map[store.Bucket]jetstream.Stream // what is below them
+	lock    *store.Lock                       // of the directory
+	deleted time.Duration                     // how long the marker of a deleted key stays
+	keeper  string                            // password of the user of that name
+	log     *slog.Logger
+	away    outage
 
 	// life ends with Close; closing guards the count of what it waits for.
 	life    context.Context
@@ -57,7 +62,10 @@ func open(state string, start func(s *Store, dir string) error) (*Store, error) 
 }
 
 func newStore() *Store {
-	s := &Store{buckets: map[store.Bucket]jetstream.KeyValue{}, deleted: deletedTTL}
+	s := &Store{
+		buckets: map[store.Bucket]jetstream.KeyValue{}, kept: map[store.Bucket]jetstream.Stream{},
+		deleted: deletedTTL, keeper: rand.Text(), log: slog.New(slog.DiscardHandler),
+	}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
 }
@@ -105,9 +113,10 @@ func connecting(log *slog.Logger) []nats.Option {
 	}
 }
 
-// Close ends every watch, waits until the server has stopped, and lets the
-// directory go.
+// Close has other nodes lead what this one leads, ends every watch, waits until
+// the server has stopped, and lets the directory go.
 func (s *Store) Close() error {
+	s.handOver()
 	s.closing.Lock()
 	s.end()
 	s.closing.Unlock()
@@ -139,19 +148,13 @@ func (s *Store) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// writeTimeout bounds one write, and one read. Without a majority, and where the
-// disks took nothing, there is no answer at all; without a bound every call would
-// be held until its own patience ends, and nobody would say why.
-const writeTimeout = 2 * time.Second
-
-// errNoMajority is what a call gets instead of waiting.
-var errNoMajority = fmt.Errorf("not answered within %v (does a majority of the cluster's nodes run, reach each other on their addresses in cluster.nodes, and have room on their disks? an election takes 7 s)", writeTimeout)
-
 // wrap says what failed, in the words of package store.
 func (s *Store) wrap(ctx context.Context, err error, doing string, b store.Bucket, key string) error {
+	var electing *store.Electing
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &electing) && !errors.Is(ctx.Err(), context.Canceled) && s.life.Err() == nil:
 	case errors.Is(err, jetstream.ErrKeyRevisionMismatch):
 		err = store.ErrConflict
 	case errors.Is(err, jetstream.ErrKeyExists):
@@ -162,8 +165,6 @@ func (s *Store) wrap(ctx context.Context, err error, doing string, b store.Bucke
 		err = ctx.Err()
 	case s.life.Err() != nil:
 		err = store.ErrClosed
-	case errors.Is(err, context.DeadlineExceeded):
-		err = errNoMajority
 	}
 	if key == "" {
 		return fmt.Errorf("%s %s: %w", doing, b, err)
@@ -176,36 +177,16 @@ func (s *Store) Create(ctx context.Context, b store.Bucket, key string, value []
 	if err := errors.Join(store.CheckValue(b, key, value), s.usable(ctx)); err != nil {
 		return 0, err
 	}
-	var opts []jetstream.KVCreateOpt
-	if ttl > 0 { // the server knows whole seconds
-		opts = append(opts, jetstream.KeyTTL((ttl + time.Second - 1).Truncate(time.Second)))
-	}
-	limited, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	kv := s.buckets[b]
-	revision, err := kv.Create(limited, key, value, opts...)
-	for tries := 0; errors.Is(err, jetstream.ErrKeyExists) && tries < createTries; tries++ {
-		if _, found := kv.Get(limited, key); !errors.Is(found, jetstream.ErrKeyNotFound) {
-			break
-		}
-		revision, err = kv.Create(limited, key, value, opts...)
-	}
+	revision, err := s.create(ctx, b, key, value, ttl)
 	return revision, s.wrap(ctx, err, "create", b, key)
 }
-
-// createTries is how often a key is created again that is said to exist, and is not
-// there: the client looks for the marker of a removed key after it was refused for
-// it, and that may have gone meanwhile (markerTTL).
-const createTries = 3
 
 // Put is of store.Store.
 func (s *Store) Put(ctx context.Context, b store.Bucket, key string, value []byte) (uint64, error) {
 	if err := errors.Join(store.CheckValue(b, key, value), s.usable(ctx)); err != nil {
 		return 0, err
 	}
-	limited, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	revision, err := s.buckets[b].Put(limited, key, value)
+	revision, err := s.write(ctx, b, key, value, nil, 0)
 	return revision, s.wrap(ctx, err, "put", b, key)
 }
 
@@ -217,9 +198,7 @@ func (s *Store) Update(ctx context.Context, b store.Bucket, key string, value []
 	if revision == 0 { // to JetStream it means that the key must not exist
 		return 0, s.wrap(ctx, jetstream.ErrKeyRevisionMismatch, "update", b, key)
 	}
-	limited, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	next, err := s.buckets[b].Update(limited, key, value, revision)
+	next, err := s.write(ctx, b, key, value, &revision, 0)
 	return next, s.wrap(ctx, err, "update", b, key)
 }
 
@@ -228,9 +207,11 @@ func (s *Store) Get(ctx context.Context, b store.Bucket, key string) (store.Entr
 	if err := errors.Join(store.Check(b, key), s.usable(ctx)); err != nil {
 		return store.Entry{}, err
 	}
-	limited, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	e, err := s.buckets[b].Get(limited, key)
+	var e jetstream.KeyValueEntry
+	err := s.insist(ctx, func(ctx context.Context) (err error) {
+		e, err = s.buckets[b].Get(ctx, key)
+		return err
+	})
 	if err != nil {
 		return store.Entry{}, s.wrap(ctx, err, "get", b, key)
 	}
@@ -244,9 +225,7 @@ func (s *Store) Delete(ctx context.Context, b store.Bucket, key string) error {
 	if err := errors.Join(store.Check(b, key), s.usable(ctx)); err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	err := s.buckets[b].Purge(limited, key, jetstream.PurgeTTL(s.deleted))
+	err := s.insist(ctx, func(ctx context.Context) error { return s.buckets[b].Purge(ctx, key, jetstream.PurgeTTL(s.deleted)) })
 	return s.wrap(ctx, err, "delete", b, key)
 }
 
