@@ -171,6 +171,7 @@ func (c *call) giving(ctx context.Context, to string) bool {
 	value, err := c.rec.Encode()
 	if err == nil {
 		c.log.Info("call given to another node", "to", to, "epoch", c.rec.Epoch) // whose it is from now on
+		b.cfg.Members.Relay(to, appendGiven(nil, c.rec.ID, value))
 		c.send(ctx, value)
 		b.gave(c.rec.ID, gaveCall{epoch: c.rec.Epoch, to: to, note: noteOf(value), at: b.cfg.Now()})
 		err = b.cfg.Members.Give(c.rec.ID, c.rec.Epoch, to, noteOf(value))

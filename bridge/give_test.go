@@ -114,14 +114,27 @@ func TestALivingNodeGivesACallThatIsAskedFor(t *testing.T) {
 }
 
 // TestACallThatIsGivenWhileTheStoreIsAway goes on all the same, from its last
-// state.
+// state, and waits for no store.
 func TestACallThatIsGivenWhileTheStoreIsAway(t *testing.T) {
 	inSite(t, func(t *testing.T, s *site) {
 		one, two := s.nodes["one"], s.nodes["two"]
 		one.calls(1)
 		s.store.set(true)
+		began := time.Now()
+		defer func() {
+			two.mu.Lock()
+			defer two.mu.Unlock()
+			for _, how := range two.how {
+				if !how.Exact {
+					t.Errorf("leg %s goes on from an older state", how.ID)
+				}
+			}
+		}()
 		if found, err := two.bridge.Claim(t.Context(), "a0"); !found || err != nil {
 			t.Fatal(found, err)
+		}
+		if d := time.Since(began); d > 200*time.Millisecond {
+			t.Errorf("it took %v", d)
 		}
 		time.Sleep(10 * time.Second)
 		s.store.set(false)

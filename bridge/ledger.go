@@ -37,6 +37,7 @@ type entry struct {
 	value []byte
 	rev   uint64    // of the store; of a record about to be written, that which it replaces
 	ours  bool      // it is about to be written by us: what the store has of rev is older
+	given bool      // by its giver: what the store has of its epoch is as old or older
 	wait  time.Time // until when nobody tries to take the call over again
 }
 
@@ -154,7 +155,7 @@ func (l *ledger) saw(e store.Entry) {
 		return
 	}
 	if had != nil && bytes.Equal(had.value, e.Value) {
-		had.rev, had.ours = e.Revision, false
+		had.rev, had.ours, had.given = e.Revision, false, false
 		return
 	}
 	var o outline
@@ -167,6 +168,8 @@ func (l *ledger) saw(e store.Entry) {
 		l.log.Warn("a record of a call cannot be read", "key", e.Key, "error", err)
 	case had != nil && o.Epoch < had.Epoch:
 		had.rev = e.Revision // of one who does not know yet that the call is another's
+	case had.awaitsGiven(o):
+		had.rev = e.Revision
 	default:
 		l.set(e.Key, &entry{outline: o, value: e.Value, rev: e.Revision})
 	}

@@ -150,10 +150,15 @@ func parseRelayed(b []byte) (*relayed, error) {
 // maxRelayed is the largest payload of a frame, sealed or not.
 const maxRelayed = 2048
 
-// Relayed takes what another node hears for a call that it gave us.
+// Relayed takes what another node hears for a call that it gave us, and the record
+// of the call, which comes first.
 func (b *Bridge) Relayed(data []byte) {
 	if len(data) > 0 && data[0] == errandVersion {
 		b.runErrand(data)
+		return
+	}
+	if call, value, ok := parseGiven(data); ok {
+		b.ledger.given(call, value)
 		return
 	}
 	r, err := parseRelayed(data)

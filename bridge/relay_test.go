@@ -1,6 +1,9 @@
 package bridge
 
-import "testing"
+import (
+	"log/slog"
+	"testing"
+)
 
 // FuzzRelayed: frames of another node are read without harm, and say what they
 // said.
@@ -20,5 +23,22 @@ func FuzzRelayed(f *testing.F) {
 		if again := appendRelayed(nil, r.call, r.side, &r.frame); string(again) != string(b) {
 			t.Errorf("%x became %x", b, again)
 		}
+	})
+}
+
+// FuzzGiven: so are records.
+func FuzzGiven(f *testing.F) {
+	f.Add(appendGiven(nil, "call", []byte(`{"v":1,"node":"one","epoch":3}`)))
+	f.Add([]byte{3, 4, 'x'})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		call, value, ok := parseGiven(b)
+		if !ok {
+			return
+		}
+		if again := appendGiven(nil, call, value); string(again) != string(b) {
+			t.Errorf("%x became %x", b, again)
+		}
+		l := newLedger(slog.New(slog.DiscardHandler))
+		l.given(call, value)
 	})
 }
