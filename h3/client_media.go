@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/quic-go/webtransport-go"
 
@@ -22,8 +23,12 @@ type callMedia struct {
 	carriers *media.Client
 	call     string // URI they belong to
 	epoch    uint64 // of the migration they belong to
-	left     bool   // the carriers were ended
+	conns    *callConns
+	left     bool // the carriers were ended
+	stays    bool // they go on where the call was
 	closed   bool
+
+	before earlier
 }
 
 // openMedia makes the port. What is sent before there are carriers waits there.
@@ -43,7 +48,9 @@ func (t *trunk) openMedia(l *clientLeg) *callMedia {
 func (m *callMedia) carry(uri string, epoch uint64) {
 	t := m.leg.t
 	doc := t.doc()
-	client, err := media.Dial(t.client.ctx, callConns{m.leg}, uri+"/media", m.Port, media.Options{
+	conns := &callConns{leg: m.leg}
+	conns.jar.Store(m.leg.jar)
+	client, err := media.Dial(t.client.ctx, conns, uri+"/media", m.Port, media.Options{
 		Rungs:    t.rungs(),
 		Parked:   doc.ParkedGets,
 		Draft:    doc.Profile < Profile,
@@ -57,7 +64,7 @@ func (m *callMedia) carry(uri string, epoch uint64) {
 	if err != nil {
 		return // only for URIs that accept and migrate let nobody in with
 	}
-	m.carriers, m.call = client, uri
+	m.carriers, m.call, m.conns = client, uri, conns
 }
 
 // Panic passes on that the server has media and no GET to send it on.
@@ -82,6 +89,9 @@ func (m *callMedia) Attached(uri string, epoch uint64) {
 	case m.carriers == nil:
 		m.epoch = epoch
 		m.carry(uri, epoch)
+	case m.stays:
+		m.epoch = epoch
+		m.follow(uri)
 	case epoch != m.epoch, m.left:
 		m.epoch, m.left = epoch, false
 		m.carriers.Close()
@@ -97,7 +107,8 @@ func (m *callMedia) Leave() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.carriers != nil && !m.closed {
-		m.left = true
+		m.left, m.stays = true, false
+		m.before.end()
 		m.carriers.Close()
 	}
 }
@@ -112,6 +123,7 @@ func (m *callMedia) Close() {
 	m.closed = true
 	m.agreed.end()
 	m.Port.Close()
+	m.before.end()
 	if m.carriers != nil {
 		m.carriers.Close()
 	} else {
@@ -121,19 +133,22 @@ func (m *callMedia) Close() {
 
 // callConns are the connections as one call uses them: with the trunk's token
 // and the call's cookies.
-type callConns struct{ leg *clientLeg }
+type callConns struct {
+	leg *clientLeg
+	jar atomic.Pointer[cookieJar] // the call's, or that of where it was
+}
 
-var _ media.Conns = callConns{}
+var _ media.Conns = (*callConns)(nil)
 
 // Do sends a request of the media byway.
-func (c callConns) Do(r *http.Request) (*http.Response, error) {
+func (c *callConns) Do(r *http.Request) (*http.Response, error) {
 	l := c.leg
 	token, err := l.t.tokens.Token(r.Context(), l.tg.String())
 	if err != nil {
 		return nil, err
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
-	l.jar.Apply(r)
+	c.jar.Load().Apply(r)
 	resp, err := l.t.pool.Do(r)
 	if err != nil {
 		return nil, err
@@ -141,12 +156,12 @@ func (c callConns) Do(r *http.Request) (*http.Response, error) {
 	if resp.StatusCode == http.StatusUnauthorized {
 		l.t.tokens.Forget(l.tg.String(), token)
 	}
-	l.jar.Learn(r.URL, resp)
+	c.jar.Load().Learn(r.URL, resp)
 	return resp, nil
 }
 
 // Session opens a WebTransport session.
-func (c callConns) Session(ctx context.Context, uri string, h http.Header) (*webtransport.Session, error) {
+func (c *callConns) Session(ctx context.Context, uri string, h http.Header) (*webtransport.Session, error) {
 	l := c.leg
 	token, err := l.t.tokens.Token(ctx, l.tg.String())
 	if err != nil {
@@ -158,12 +173,12 @@ func (c callConns) Session(ctx context.Context, uri string, h http.Header) (*web
 	}
 	r.Header = h.Clone()
 	r.Header.Set("Authorization", "Bearer "+token)
-	l.jar.Apply(r)
+	c.jar.Load().Apply(r)
 	return l.t.pool.Session(ctx, uri, r.URL.Host, r.Header)
 }
 
 // Join puts the call on a trunk session.
-func (c callConns) Join(ctx context.Context, session string, h http.Header) (tag uint64, err error) {
+func (c *callConns) Join(ctx context.Context, session string, h http.Header) (tag uint64, err error) {
 	l := c.leg
 	body, err := json.Marshal(CallUpdate{Session: session})
 	if err != nil {
@@ -171,7 +186,7 @@ func (c callConns) Join(ctx context.Context, session string, h http.Header) (tag
 	}
 	uri := l.callURI()
 	rep, err := l.t.Do(ctx, request{
-		Method: http.MethodPost, URL: uri, Resource: l.tg.String(), Body: body, ContentType: "application/json", Jar: l.jar,
+		Method: http.MethodPost, URL: uri, Resource: l.tg.String(), Body: body, ContentType: "application/json", Jar: c.jar.Load(),
 		Header: map[string]string{media.EpochHeader: h.Get(media.EpochHeader)},
 	})
 	if err != nil {

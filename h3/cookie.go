@@ -88,6 +88,13 @@ func (j *cookieJar) Empty() {
 	j.jar, j.taken = freshJar(), 0
 }
 
+// Copy is a jar that keeps what is in this one when it is emptied.
+func (j *cookieJar) Copy() *cookieJar {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return &cookieJar{trace: j.trace, jar: j.jar, taken: j.taken}
+}
+
 // Values are the cookies for u, as they stand in a record.
 func (j *cookieJar) Values(u *url.URL) map[string]string {
 	j.mu.Lock()

@@ -299,7 +299,8 @@ func (l *clientLeg) handle(ctx context.Context, k *link, ev Event) *outcome {
 	case eventHandlerChanged:
 		return l.handlerChanged(ctx, k, ev)
 	case eventMigrate:
-		l.migrate(ev.URI)
+		l.media.Stay()
+		l.moves(ev.URI)
 		return &outcome{moved: true}
 	}
 	return nil
@@ -339,10 +340,15 @@ func (l *clientLeg) advance(rank int, ev Event) *outcome {
 	return l.tell(out)
 }
 
-// migrate takes a new call URI, if it is one that our token may go to
-// (20-protocol.md A.4-42); the cookies of the old place are of no use.
+// migrate leaves the place where the call was, which is of no use any more.
 func (l *clientLeg) migrate(uri string) {
 	l.media.Leave()
+	l.moves(uri)
+}
+
+// moves takes a new call URI, if it is one that our token may go to
+// (20-protocol.md A.4-42); the cookies of the old place do not lead there.
+func (l *clientLeg) moves(uri string) {
 	l.jar.Empty()
 	l.mu.Lock()
 	defer l.mu.Unlock()

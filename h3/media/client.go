@@ -87,15 +87,19 @@ type Client struct {
 	p         *Port
 	opt       Options
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	done   chan struct{}
-	ending sync.WaitGroup // old carriers, while they are listened to
-	panics chan struct{}  // one element: the server had no GET to send on
+	ctx      context.Context
+	cancel   context.CancelFunc
+	done     chan struct{}
+	ending   sync.WaitGroup // old carriers, while they are listened to
+	panics   chan struct{}  // one element: the server had no GET to send on
+	stays    chan chan<- uint64
+	carrying chan struct{} // closed when something carries, for the first time
+	carried  sync.Once
 
 	// Of run.
 	epoch   uint64 // the highest used
 	started bool   // it was used
+	staying bool   // nothing is opened any more
 	now     *riding
 	attempt *attempt
 	due     time.Time // when requests have to take over, if nothing is there by then
@@ -157,6 +161,7 @@ func Dial(ctx context.Context, conns Conns, uri string, p *Port, opt Options) (*
 	c := &Client{
 		conns: conns, url: uri, authority: Authority(u), p: p, opt: opt,
 		ctx: ctx, cancel: cancel, done: make(chan struct{}), panics: make(chan struct{}, 1), epoch: opt.Epoch,
+		stays: make(chan chan<- uint64), carrying: make(chan struct{}),
 	}
 	go c.run()
 	return c, nil
@@ -203,6 +208,9 @@ func (c *Client) run() {
 		case <-c.ctx.Done():
 		case o := <-result:
 			c.arrived(o)
+		case epoch := <-c.stays:
+			c.stay()
+			epoch <- c.epoch
 		case <-over:
 			c.lost()
 		case <-move:
@@ -267,7 +275,7 @@ func (c *Client) signals() (over, move <-chan struct{}) {
 // climb tries the best rung above the one in use that may be worth it.
 func (c *Client) climb() {
 	now := time.Now()
-	if c.attempt != nil {
+	if c.attempt != nil || c.staying {
 		return
 	}
 	r, ok := c.better(now)
@@ -320,7 +328,7 @@ func closed(c <-chan struct{}) bool {
 // fallBack makes requests carry the media if nothing else does, or will soon.
 // The channel says when to look again.
 func (c *Client) fallBack() <-chan time.Time {
-	if c.now != nil {
+	if c.now != nil || c.staying {
 		return nil
 	}
 	if wait := time.Until(c.due); c.attempt != nil && wait > 0 {
@@ -339,6 +347,7 @@ func (c *Client) fallBack() <-chan time.Time {
 func (c *Client) ride(w way) {
 	old := c.now
 	c.now = &riding{way: w, since: time.Now()}
+	c.carried.Do(func() { close(c.carrying) })
 	if old != nil {
 		c.retire(old.way)
 	}
@@ -401,7 +410,7 @@ func (c *Client) lost() {
 // watch gives up a carrier that is as good as dead, and keeps the GETs in step
 // with the round trip.
 func (c *Client) watch() {
-	if c.now == nil {
+	if c.now == nil || c.staying {
 		return
 	}
 	if q, ok := c.now.way.(*requests); ok {
