@@ -7,12 +7,15 @@ import (
 	"time"
 )
 
-// Clients that are asked to attach anew all come at once: they are asked in
-// batches.
+// Clients that are asked to attach anew come at once, and each has a node take its
+// call over and new carriers opened: where that takes longer than speech can wait
+// there are too many of them. So the next is asked when one of those before is there.
 const (
-	migrateBatch = 50
-	migratePause = 100 * time.Millisecond
-	migratePoll  = 100 * time.Millisecond
+	migrateAtOnce = 8  // calls on their way, at least
+	migrateShare  = 40 // or one in so many: thousands have to go, too, in their time
+	migratePoll   = 25 * time.Millisecond
+	// migratePatience is how long others wait for a client that does not come.
+	migratePatience = time.Second
 )
 
 // Migration is what became of a wish that clients attach anew.
@@ -33,32 +36,44 @@ func (s *Server) Migrate(ctx context.Context, origin string) (Migration, error) 
 		return Migration{}, err
 	}
 	var m Migration
+	calls := s.calls.live()
+	atOnce := max(migrateAtOnce, len(calls)/migrateShare)
 	var waiting []*migrating
-	for i, c := range s.calls.live() {
-		if i > 0 && i%migrateBatch == 0 && !pause(ctx, migratePause) {
-			break
-		}
-		if w := c.migrate(origin); w != nil {
-			waiting = append(waiting, w)
-		}
-	}
-	m.Asked = len(waiting)
 	for {
-		left := waiting[:0]
+		waiting = m.settle(waiting)
+		now, moving := s.cfg.Now(), 0
 		for _, w := range waiting {
-			switch attached, ended := w.state(); {
-			case attached:
-				m.Attached++
-			case ended:
-				m.Ended++
-			default:
-				left = append(left, w)
+			if now.Sub(w.asked) < migratePatience {
+				moving++
 			}
 		}
-		if waiting = left; len(waiting) == 0 || !pause(ctx, migratePoll) {
+		for ; len(calls) > 0 && moving < atOnce; calls = calls[1:] {
+			if w := calls[0].migrate(origin, now); w != nil {
+				waiting = append(waiting, w)
+				m.Asked++
+				moving++
+			}
+		}
+		if len(calls)+len(waiting) == 0 || !pause(ctx, migratePoll) {
 			return m, nil
 		}
 	}
+}
+
+// settle counts those that have arrived, and leaves those that have not.
+func (m *Migration) settle(waiting []*migrating) []*migrating {
+	left := waiting[:0]
+	for _, w := range waiting {
+		switch attached, ended := w.state(); {
+		case attached:
+			m.Attached++
+		case ended:
+			m.Ended++
+		default:
+			left = append(left, w)
+		}
+	}
+	return left
 }
 
 // mayMigrateTo refuses an origin that no client would follow.
@@ -95,11 +110,12 @@ func (t *callTable) live() []*serverCall {
 type migrating struct {
 	call  *serverCall
 	after uint64 // how many reverse byways it had opened until then
+	asked time.Time
 }
 
 // migrate asks the call's client to attach anew; nil: the call is over, or
 // nobody is listening, so that its client is looking for us as it is.
-func (c *serverCall) migrate(origin string) *migrating {
+func (c *serverCall) migrate(origin string, now time.Time) *migrating {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != live || len(c.byways) == 0 {
@@ -110,7 +126,7 @@ func (c *serverCall) migrate(origin string) *migrating {
 		ev.URI = withOrigin(c.uri, origin)
 	}
 	c.announce(ev)
-	return &migrating{call: c, after: c.attached}
+	return &migrating{call: c, after: c.attached, asked: now}
 }
 
 // withOrigin is a URI at another place.
