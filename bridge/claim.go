@@ -30,6 +30,8 @@ type Members interface {
 	Give(call string, epoch uint64, to, note string) error
 	Keep(call, to string)
 	Gift(call string) (epoch uint64, note string, ok bool)
+	// Taken tells whether who it was given to has it, as far as we know.
+	Taken(call string, epoch uint64) bool
 	// Relay sends another node what came here for a call of its.
 	Relay(to string, data []byte)
 }

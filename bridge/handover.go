@@ -9,13 +9,19 @@ import (
 	"riptide/bridge/cluster"
 )
 
-// A node is emptied by giving its calls to the others, so many at a time. What is
-// being set up is waited for: it is given when it is answered.
+// A node is emptied by giving its calls to the others, so many at a time: the next
+// when those before were taken, since nobody is heard while a call is neither here nor
+// there. What is being set up is waited for: it is given when it is answered.
 
 const (
-	// handOverEvery is how often so many calls are given.
-	handOverEvery = 100 * time.Millisecond
-	handOverBatch = 50
+	// handOverEvery is how often it is looked which calls are given next.
+	handOverEvery = 50 * time.Millisecond
+	// handOverAtOnce is how many are on their way, at least, and handOverShare how
+	// many of all: thousands have to go, too, in their time.
+	handOverAtOnce = 8
+	handOverShare  = 40
+	// handOverPatience is how long others wait for a call that is not taken.
+	handOverPatience = 500 * time.Millisecond
 	// giveAgain is how long a node has to take a call before it is given to
 	// another one, too.
 	giveAgain = 1500 * time.Millisecond
@@ -73,12 +79,13 @@ func (b *Bridge) HandOver(ctx context.Context) error {
 	tick := time.NewTicker(handOverEvery)
 	defer tick.Stop()
 	heard := b.cfg.Now()
+	atOnce := max(handOverAtOnce, b.Active()/handOverShare)
 	for {
 		heirs := b.heirs()
 		if len(heirs) > 0 {
 			heard = b.cfg.Now()
 		}
-		unfetched := b.giveMore(heirs)
+		unfetched := b.giveMore(heirs, atOnce)
 		left := b.Active()
 		switch {
 		case left+unfetched == 0:
@@ -96,14 +103,19 @@ func (b *Bridge) HandOver(ctx context.Context) error {
 
 // giveMore asks some calls to go to their heirs, and gives those once more, to
 // the next, that nobody has fetched. It tells how many of these there are.
-func (b *Bridge) giveMore(heirs []string) (unfetched int) {
+func (b *Bridge) giveMore(heirs []string, atOnce int) (unfetched int) {
 	b.forgetGiven()
 	now := b.cfg.Now()
 	again := map[string]gaveCall{}
 	b.mu.Lock()
 	asked := 0
+	for id, g := range b.gone {
+		if now.Sub(g.at) < handOverPatience && g.times == 0 && !b.cfg.Members.Taken(id, g.epoch) {
+			asked++
+		}
+	}
 	for id, c := range b.calls {
-		if len(heirs) == 0 || asked == handOverBatch {
+		if len(heirs) == 0 || asked >= atOnce {
 			break
 		}
 		if c.gone.Load() {
@@ -111,11 +123,14 @@ func (b *Bridge) giveMore(heirs []string) (unfetched int) {
 		}
 		select {
 		case c.wanted <- heirOf(id, heirs, 0):
-			asked++
-		default:
+		default: // it is asked already
 		}
+		asked++
 	}
 	for id, g := range b.gone {
+		if b.cfg.Members.Taken(id, g.epoch) {
+			continue // it will be on record, too
+		}
 		unfetched++
 		if now.Sub(g.at) >= giveAgain && len(heirs) > 0 {
 			g.times++

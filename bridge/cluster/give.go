@@ -171,6 +171,15 @@ func (m *Members) Gift(call string) (epoch uint64, note string, ok bool) {
 	return g.Epoch, g.note, ok
 }
 
+// Taken tells whether another node was granted a call, by this one, that it gave away
+// at an epoch.
+func (m *Members) Taken(call string, epoch uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g, ok := m.roll.grants[call]
+	return ok && g.Claimant != m.cfg.Node && g.Epoch > epoch
+}
+
 // Give gives a call, which this node touches no more, to another. Given to two,
 // one of them gets it.
 func (m *Members) Give(call string, epoch uint64, to, note string) error {
