@@ -121,11 +121,7 @@ func (a *Agent) revive(t *trunk, rec *recorded, r bridge.Resumption, f flow) (l 
 // start makes a leg known to the network.
 func (l *Leg) start(ctx context.Context, rec *recorded, r bridge.Resumption, moved bool) error {
 	var told chan error
-	way, err := l.wayOut(ctx, rec)
-	if err != nil {
-		l.drop()
-		return err
-	}
+	var err error
 	begin := func() {
 		if l.closed { // Shutdown was faster
 			err = bridge.CauseShuttingDown
@@ -133,7 +129,7 @@ func (l *Leg) start(ctx context.Context, rec *recorded, r bridge.Resumption, mov
 		}
 		l.box.legs = append(l.box.legs, l)
 		if rec.state == inviting {
-			if err = l.ready(rec, way); err == nil && l.incoming && r.State == bridge.StateAnswered && r.Plan != nil {
+			if err = l.ready(rec, l.wayOut(rec)); err == nil && l.incoming && r.State == bridge.StateAnswered && r.Plan != nil {
 				err = l.answerFirst(rec, *r.Plan)
 			}
 		} else {

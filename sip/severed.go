@@ -1,7 +1,6 @@
 package sip
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -62,25 +61,27 @@ func (a *Agent) answerWay(t *trunk, r *recorded, f flow) flow {
 	if port := r.invite.Via().Port; port > 0 && port <= 65535 {
 		to = netip.AddrPortFrom(to.Addr(), uint16(port))
 	}
+	return a.onceConnected(t, r.over, to, f)
+}
+
+// placedWay is the way of an INVITE that another process placed, for its CANCEL.
+func (a *Agent) placedWay(t *trunk, r *recorded, f flow) flow {
+	if f.alive() {
+		return f
+	}
+	return a.onceConnected(t, r.over, r.peer, f)
+}
+
+// onceConnected is a way whose connection is made when something is sent: a peer that
+// takes none must not hold up the other calls of a restart.
+func (a *Agent) onceConnected(t *trunk, over transport, to netip.AddrPort, f flow) flow {
 	return &reply{flow: f, again: func() (flow, error) {
-		s, err := a.connect(a.base, t, r.over, to)
+		s, err := a.connect(a.base, t, over, to)
 		if err != nil {
 			return nil, err
 		}
 		return s, nil
 	}}
-}
-
-// placedWay is the way of an INVITE that another process placed, for its CANCEL.
-func (a *Agent) placedWay(ctx context.Context, t *trunk, r *recorded, f flow) (flow, error) {
-	if f.alive() {
-		return f, nil
-	}
-	s, err := a.connect(ctx, t, r.over, r.peer)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
 }
 
 // reconnect makes the connection again of a leg whose peer reaches us by nothing

@@ -1,8 +1,6 @@
 package sip
 
 import (
-	"context"
-
 	sipgo "github.com/emiago/sipgo/sip"
 
 	"riptide/bridge"
@@ -140,13 +138,9 @@ func (m *mailbox) strayAnswer(res *sipgo.Response) bool {
 
 // wayOut is the way of what a resumed leg has to send at once: of a call that was
 // placed and not answered, for its CANCEL.
-func (l *Leg) wayOut(ctx context.Context, rec *recorded) (flow, error) {
-	if l.incoming || rec.state != inviting {
-		return l.flow, nil
+func (l *Leg) wayOut(rec *recorded) flow {
+	if l.incoming {
+		return l.flow
 	}
-	f, err := l.agent.placedWay(ctx, l.trunk, rec, l.flow)
-	if err != nil {
-		return nil, bridge.CauseUnreachable.With("%v", err)
-	}
-	return f, nil
+	return l.agent.placedWay(l.trunk, rec, l.flow)
 }

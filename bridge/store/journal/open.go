@@ -100,7 +100,7 @@ func (r *replay) segment(number uint64, last bool, log *slog.Logger) error {
 	for at := segmentHead; at < len(data); {
 		rec, n, err := parseRecord(data[at:])
 		if last && (errors.Is(err, errTorn) || errors.Is(err, errDamaged)) {
-			log.Warn("the store ends in what was being written when the process died; it is cut off", "segment", seg.file.Name(), "at", at, "bytes", len(data)-at)
+			log.Warn("the store ends in what cannot be read, as a write under way when the process died leaves it; it is cut off, with all behind it", "segment", seg.file.Name(), "at", at, "bytes", len(data)-at)
 			seg.size = int64(at)
 			return seg.cut()
 		}
