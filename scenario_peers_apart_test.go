@@ -16,6 +16,7 @@ func cutOffFromOthers(t *testing.T, ctx context.Context, row string) {
 	w := &way{peers: p, name: "through the boxes", numbers: [2]string{officeNumber, b.number(0)}, phone: [2]string{officePhone, b.number(1)}}
 	p.out = w
 	w.answer(hostOf(b.callees[0]), 5060, b.baresip("ear-1", hostOf(b.callees[1]), 5060))
+	w.sipp = b.pbx
 	w.ring(ctx, b.nodes["one"].sip, b.baresip("ear-0", b.pbx, 0))
 	w.call(ctx, b.nodes["one"].sip)
 	p.anew()

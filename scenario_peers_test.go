@@ -21,12 +21,12 @@ var peersRows = []struct {
 	{"kill -9 of the telco node behind Caddy h2", false, inCluster(caddy("2"), (*peersCluster).killNode)},
 	{"kill -9 of the telco node behind Caddy h3", false, inCluster(caddy("3"), (*peersCluster).killNode)},
 	{"kill -9 of the office node of two", false, betweenClusters(caddy("2"), (*peersCluster).killOffice)},
-	{"kill -9 of Caddy, and a start", false, inCluster(caddy("2"), killBalancer(caddy("2")))},
-	{"kill -9 of nginx, and a start", false, inCluster(nginx, killBalancer(nginx))},
+	{"kill -9 of Caddy and a start", false, inCluster(caddy("2"), killBalancer(caddy("2")))},
+	{"kill -9 of nginx and a start", false, inCluster(nginx, killBalancer(nginx))},
 	{"drain behind Caddy h2", false, inCluster(caddy("2"), (*peersCluster).drain)},
 	{"drain behind nginx", false, inCluster(nginx, (*peersCluster).drain)},
 	{"restart of each node behind Caddy h2", false, inCluster(caddy("2"), (*peersCluster).restart)},
-	{"node cut off, and back", false, cutOffFromOthers},
+	{"node cut off and back", false, cutOffFromOthers},
 }
 
 // TestSoakSIPPeersHearCallsGoOn: calls of sipp with sipp, and of baresips that
