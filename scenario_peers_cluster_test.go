@@ -49,14 +49,20 @@ func betweenClusters(balancer func(*front), fault func(*peersCluster, context.Co
 // office's baresip, which is the one that something is about to happen to.
 func (c *peersCluster) talk(ctx context.Context) {
 	c.t.Helper()
+	c.peers.nodes = func() []node {
+		if c.offices[0].name != "" {
+			return append(c.shared.nodes[:], c.offices[:]...)
+		}
+		return c.shared.nodes[:]
+	}
 	c.out.ring(ctx, c.office.sip, siptest.Baresip{Netns: c.peers.netns})
-	if c.nodes[1].active(c.t) > 0 {
+	if c.shared.nodes[1].active(c.t) > 0 {
 		c.victim = 1
 	}
 	c.out.call(ctx, c.office.sip)
 	if c.in != nil {
-		c.in.ring(ctx, c.nodes[c.victim].sip, siptest.Baresip{Netns: c.peers.netns})
-		c.in.call(ctx, c.nodes[c.victim].sip)
+		c.in.ring(ctx, c.shared.nodes[c.victim].sip, siptest.Baresip{Netns: c.peers.netns})
+		c.in.call(ctx, c.shared.nodes[c.victim].sip)
 	}
 	c.anew()
 }
@@ -66,7 +72,7 @@ func (c *peersCluster) finish(ctx context.Context, row string) {
 	c.goOn(ctx)
 	c.peers.end(ctx, row)
 	c.office.settle(c.t)
-	c.nodes[1-c.victim].settle(c.t)
+	c.shared.nodes[1-c.victim].settle(c.t)
 }
 
 // active is how many calls a node has.
@@ -95,7 +101,7 @@ func (c *peersCluster) moves(ctx context.Context, n node, baresips int, ends []*
 }
 
 func (c *peersCluster) killNode(ctx context.Context) {
-	c.moves(ctx, c.nodes[c.victim], len(c.ways()), c.telcoSipps(), c.kills[c.victim])
+	c.moves(ctx, c.shared.nodes[c.victim], len(c.ways()), c.telcoSipps(), c.kills[c.victim])
 }
 
 func (c *peersCluster) killOffice(ctx context.Context) {
@@ -114,7 +120,7 @@ func killBalancer(balancer func(*front)) func(*peersCluster, context.Context) {
 
 // drain empties the node that has the calls of the baresips.
 func (c *peersCluster) drain(ctx context.Context) {
-	n := c.nodes[c.victim]
+	n := c.shared.nodes[c.victim]
 	c.moves(ctx, n, len(c.ways()), c.telcoSipps(), func() {
 		out, err := exec.CommandContext(ctx, riptide(c.t), "drain", "--json", "--within", "1m", "-c", filepath.Join(n.dir, setup.ConfigFile)).CombinedOutput()
 		if err != nil {
@@ -129,7 +135,7 @@ func (c *peersCluster) drain(ctx context.Context) {
 func (c *peersCluster) restart(ctx context.Context) {
 	for range 2 {
 		time.Sleep(5 * time.Second) // until the other node votes
-		n := c.nodes[c.victim]
+		n := c.shared.nodes[c.victim]
 		c.moves(ctx, n, len(c.ways()), c.telcoSipps(), func() { terminate(c.t, c.served[c.victim]) })
 		if err := os.Rename(n.log, n.log+".ended"); err != nil {
 			c.t.Fatal(err)
