@@ -2,10 +2,14 @@ package main_test
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
+	"riptide/configs/setup"
 	"riptide/sip/siptest"
 )
 
@@ -19,6 +23,17 @@ func TestBothNodesAreRestartedAtOnce(t *testing.T) {
 	boxes := writeBoxes(t, caller.Addr(), callee.Addr())
 	var running [3]*served
 	for i, n := range boxes {
+		if i < 2 { // their ports must be free when they come back
+			file := filepath.Join(n.dir, setup.ConfigFile)
+			config, err := os.ReadFile(file)
+			if err == nil {
+				config = []byte(replace(t, string(config), fmt.Sprintf("127.0.0.%d", 31+i), fmt.Sprintf("127.0.0.%d", 45+i)))
+				err = os.WriteFile(file, config, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 		running[i] = serveProcess(t, n)
 	}
 	for _, n := range boxes {

@@ -77,6 +77,7 @@ type Bridge struct {
 	claims   map[string]*claiming // by call
 	gone     map[string]gaveCall  // calls that were given away, and perhaps not taken yet
 	moved    atomic.Int64         // calls given away
+	left     atomic.Int64         // calls left to the process that follows
 	gifts    chan string          // calls that others gave us
 
 	listening sync.WaitGroup // for calls that were given away

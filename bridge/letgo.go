@@ -29,6 +29,9 @@ func (b *Bridge) Leave(ctx context.Context) error {
 	return nil
 }
 
+// Left is how many calls were left to the process that follows.
+func (b *Bridge) Left() int { return int(b.left.Load()) }
+
 // leaving lets go of the call if it can go on without this process. The cause is
 // why it cannot.
 func (c *call) leaving(ctx context.Context) Cause {
@@ -38,6 +41,7 @@ func (c *call) leaving(ctx context.Context) Cause {
 	c.unjoin() // first, so that the record has the last numbers
 	c.store(ctx)
 	if !c.gone.Swap(true) {
+		c.bridge.left.Add(1)
 		c.log.Info("call left to the process that follows", "epoch", c.rec.Epoch)
 	}
 	return Cause{}
