@@ -43,6 +43,7 @@ type appliance struct {
 	sockets *systemd.Sockets
 
 	logger   *slog.Logger
+	up       atomic.Bool // the calls of before are there, and new ones are taken
 	draining atomic.Bool
 	drained  chan struct{} // closed when nothing is left to do
 

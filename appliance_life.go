@@ -65,6 +65,7 @@ func (a *appliance) start() <-chan error {
 		parts++
 		run(a.server.Serve)
 	}
+	a.up.Store(true)
 	go func() {
 		for range parts {
 			<-ended
@@ -85,6 +86,9 @@ func (a *appliance) alive(context.Context) error {
 // ready says whether calls can be taken on every trunk.
 func (a *appliance) ready(cfg *configs.Config) error {
 	errs := []error{joined(a.members, &a.trouble)}
+	if !a.up.Load() {
+		errs = append(errs, errors.New("starting: the calls of before are being taken up"))
+	}
 	if cfg.Limits.Unrecorded != "accept" {
 		errs = append(errs, a.admin.Writable(context.Background()))
 	}

@@ -93,7 +93,11 @@ func (a *appliance) drain(ctx context.Context, within time.Duration, tell func(o
 	done.Moved = a.bridge.Moved() - moved
 	done.Calls = max(done.Calls, done.Moved) // some came while others still came here
 	if done.Left = a.bridge.Left(); err == nil && done.Left > 0 {
-		return done, fmt.Errorf("the process was told to stop meanwhile (SIGTERM): %d calls are left on record for the one that follows", done.Left)
+		why := "the process was told to stop meanwhile (SIGTERM)"
+		if minority := hears(a.members); minority != nil {
+			why = minority.Error()
+		}
+		return done, fmt.Errorf("%s: %d calls are left on record for the process that follows, or another node", why, done.Left)
 	}
 	if err == nil {
 		return done, nil

@@ -29,8 +29,23 @@ func (b *Bridge) Leave(ctx context.Context) error {
 	return nil
 }
 
-// Left is how many calls were left to the process that follows.
-func (b *Bridge) Left() int { return int(b.left.Load()) }
+// Left is how many calls were left to the process that follows, those among them
+// that are silent because this node is cut off.
+func (b *Bridge) Left() int {
+	left := int(b.left.Load())
+	if b.ledger == nil {
+		return left
+	}
+	left = 0
+	b.mu.Lock() // before the ledger's, as everywhere
+	defer b.mu.Unlock()
+	b.ledger.each(func(id string, e *entry) {
+		if e.Node == b.cfg.Node && b.calls[id] == nil {
+			left++
+		}
+	})
+	return left
+}
 
 // leaving lets go of the call if it can go on without this process. The cause is
 // why it cannot.
