@@ -76,7 +76,7 @@ func (a *appliance) drain(ctx context.Context, within time.Duration, tell func(o
 	a.retire()
 	ctx = context.WithoutCancel(ctx)
 	done := ops.Drained{Calls: a.bridge.Active()}
-	moved := a.bridge.Moved()
+	moved, alone := a.bridge.Moved(), joined(a.members, &a.trouble)
 	a.logger.Info("draining", "calls", done.Calls, "within", within)
 	wait, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -94,8 +94,8 @@ func (a *appliance) drain(ctx context.Context, within time.Duration, tell func(o
 	done.Calls = max(done.Calls, done.Moved) // some came while others still came here
 	if done.Left = a.bridge.Left(); err == nil && done.Left > 0 {
 		why := "the process was told to stop meanwhile (SIGTERM)"
-		if minority := hears(a.members); minority != nil {
-			why = minority.Error()
+		if alone != nil {
+			why = alone.Error()
 		}
 		return done, fmt.Errorf("%s: %d calls are left on record for the process that follows, or another node", why, done.Left)
 	}
