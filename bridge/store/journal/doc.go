@@ -12,5 +12,6 @@
 // The log is a row of segments. When the oldest holds little that still counts,
 // that is written again at the end, and the segment removed. A crash may leave
 // half a batch at the end of the last one; nobody was told of it, and it is
-// cut off at the next start.
+// cut off at the next start. A disk may damage a record anywhere: that is left
+// out, told of, and what is behind it read on.
 package journal

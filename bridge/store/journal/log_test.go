@@ -152,50 +152,6 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// TestDamage: what was durable and is not readable any more is an error, not a
-// crash and not an empty store.
-func TestDamage(t *testing.T) {
-	t.Parallel()
-	for name, harm := range map[string]func(first []byte){
-		"value":  func(first []byte) { first[len(first)-3] ^= 1 },
-		"length": func(first []byte) { first[segmentHead] ^= 1 },
-		"head":   func(first []byte) { first[0] ^= 1 },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			state := t.TempDir()
-			s := openSized(t, state, sizes{segment: 100, waste: 1 << 20, step: 1000})
-			for i := range 3 {
-				if _, err := s.Put(t.Context(), store.Calls, fmt.Sprint(i), make([]byte, 100)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			file := logFiles(t, state)[0]
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			harm(data)
-			if err := os.WriteFile(file, data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			s, err = Open(t.Context(), state, quiet)
-			if err == nil {
-				_ = s.Close()
-			}
-			if !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), "restore") {
-				t.Errorf("opened: %v, want an error that says what to do", err)
-			}
-			if _, err := store.Hold(filepath.Join(state, "store")); err != nil {
-				t.Errorf("the failure kept the lock: %v", err)
-			}
-		})
-	}
-}
-
 // TestDiskComesBack: while nothing can be written every write fails and nothing
 // has changed; afterwards the store goes on by itself.
 func TestDiskComesBack(t *testing.T) {

@@ -79,33 +79,43 @@ type replay struct {
 
 var errMend = errors.New("restore the directory store from a copy, or remove it: calls under way are forgotten then, and what peers and users registered must be registered again")
 
-// segment reads one segment. Only the last may end in the middle: that is what
-// a crash leaves, and nobody was told that it is durable.
+// segment reads one segment. What does not read is left out. In the last one nothing
+// that reads may follow it: that is what a crash leaves, and nobody was told that it
+// is durable.
 func (r *replay) segment(number uint64, last bool, log *slog.Logger) error {
 	seg, data, err := openSegment(r.store.dir, number)
 	if err != nil {
 		return err
 	}
 	revision, err := parseHead(data)
-	if errors.Is(err, errTorn) && last {
+	switch {
+	case errors.Is(err, errTorn) && last:
 		log.Warn("the store was being extended when the process died", "segment", seg.file.Name())
 		return seg.remove()
-	}
-	if err != nil {
+	case err != nil && nextRecord(data) == len(data):
 		_ = seg.file.Close()
 		return fmt.Errorf("%w: %w", err, errMend)
+	case err != nil:
+		// None that was given may be given again; which it was the other segments say
+		// nearly.
+		revision = r.store.revision + headLost
+		log.Error("a file of the store has a damaged beginning; its records are read all the same", "segment", seg.file.Name())
 	}
 	r.store.revision = max(r.store.revision, revision)
 	r.store.segments = append(r.store.segments, seg)
 	for at := segmentHead; at < len(data); {
 		rec, n, err := parseRecord(data[at:])
-		if last && (errors.Is(err, errTorn) || errors.Is(err, errDamaged)) {
-			log.Warn("the store ends in what cannot be read, as a write under way when the process died leaves it; it is cut off, with all behind it", "segment", seg.file.Name(), "at", at, "bytes", len(data)-at)
-			seg.size = int64(at)
-			return seg.cut()
-		}
-		if errors.Is(err, errTorn) {
-			err = errDamaged
+		if errors.Is(err, errTorn) || errors.Is(err, errDamaged) {
+			n = 1 + nextRecord(data[at+1:])
+			if last && at+n == len(data) {
+				log.Warn("the store ends in what cannot be read, as a write under way when the process died leaves it; it is cut off", "segment", seg.file.Name(), "at", at, "bytes", n)
+				seg.size = int64(at)
+				return seg.cut()
+			}
+			log.Error("a part of the store is damaged and left out: a call that is on record there may not go on, or as it was before (is the disk failing?)",
+				"segment", seg.file.Name(), "at", at, "bytes", n, "record", whose(data[at:at+n]))
+			at += n
+			continue
 		}
 		if err == nil {
 			err = r.record(rec, seg, int64(at), int64(n))
@@ -117,6 +127,9 @@ func (r *replay) segment(number uint64, last bool, log *slog.Logger) error {
 	}
 	return nil
 }
+
+// headLost is by how much revisions go on where the beginning of a segment was lost.
+const headLost = 1 << 20
 
 // record applies one change, unless a later one has been seen: what was written
 // again lies behind changes that are younger.

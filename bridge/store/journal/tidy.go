@@ -82,8 +82,8 @@ func (s *Store) step() {
 	for done := 0; m.at < len(m.data) && done < s.sizes.step; {
 		r, n, err := parseRecord(m.data[m.at:])
 		if err != nil {
-			m.at = len(m.data)
-			break
+			m.at += 1 + nextRecord(m.data[m.at+1:])
+			continue
 		}
 		at := int64(m.at)
 		m.at += n
