@@ -84,7 +84,7 @@ func openShared(ctx context.Context, cfg *configs.Config, trouble *embedded.Trou
 func openSharedStore(ctx context.Context, cfg *configs.Config, trouble *embedded.Trouble, logger *slog.Logger) (*embedded.Store, error) {
 	c := cfg.Cluster
 	certificate := configs.Renewed(c.TLS.Certificate, c.TLS.Key, c.TLS.Pair.Reveal(), func(err error) { logger.Warn("the old certificate is shown on", "error", err) })
-	peers := embedded.Peers{Node: cfg.Node, Listen: c.Bind(cfg.Node), Certificate: certificate, Roots: c.TLS.Roots.Pool, Trouble: trouble}
+	peers := embedded.Peers{Node: cfg.Node, Listen: c.Bind(cfg.Node), Certificate: certificate, Roots: c.TLS.Roots.Pool, Trouble: trouble, Debug: cfg.Log.Store == "debug"}
 	for _, n := range c.Nodes {
 		if n.Name != cfg.Node {
 			peers.Others = append(peers.Others, n.Address.String())

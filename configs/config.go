@@ -37,6 +37,7 @@ type Config struct {
 type Log struct {
 	Level  string `yaml:"level" oneof:"debug info warn error"`
 	Format string `yaml:"format" oneof:"text json"`
+	Store  string `yaml:"store" oneof:"notices debug"` // what the server of a cluster's store says, at level debug
 }
 
 // SIP is the legacy edge.
@@ -218,7 +219,7 @@ func Default() Config {
 		Node:   defaultNode(),
 		State:  defaultStateDir(),
 		Admin:  netip.MustParseAddrPort("127.0.0.1:9090"),
-		Log:    Log{Level: "info", Format: "text"},
+		Log:    Log{Level: "info", Format: "text", Store: "notices"},
 		SIP:    SIP{Media: SIPMedia{Ports: defaultMediaPorts}},
 		Limits: Limits{Calls: defaultCalls, Unrecorded: "refuse"},
 	}

@@ -24,7 +24,7 @@ cluster:
   key: cluster.key
   nats: tls://nats.example:4222
   cut-off: carry-on
-log: {level: debug, format: json}
+log: {level: debug, format: json, store: debug}
 trace: {hep: Homer.example, hep-id: 2001, hep-password: homer.password}
 sip:
   listen: [0.0.0.0:5060, "tls:[::]:5061"]
@@ -107,7 +107,7 @@ func TestParseEveryKey(t *testing.T) {
 	}
 	want := &Config{
 		Node: "office", State: "/tmp/riptide", Admin: netip.MustParseAddrPort("127.0.0.1:0"),
-		Log:   Log{"debug", "json"},
+		Log:   Log{"debug", "json", "debug"},
 		Trace: Trace{HEP: HostPort{"Homer.example", 9060}, ID: 2001, Password: "/etc/riptide/homer.password"},
 		SIP: SIP{Listen: []Listen{{"", netip.MustParseAddrPort("0.0.0.0:5060")}, {"tls", netip.MustParseAddrPort("[::]:5061")}},
 			TLS: TLS{Certificate: "/etc/riptide/sip.crt", Key: "/etc/riptide/sip.key"}, Advertise: []netip.Addr{netip.MustParseAddr("203.0.113.5")},

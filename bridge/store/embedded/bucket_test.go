@@ -15,7 +15,7 @@ import (
 
 func openHere(t *testing.T, log *slog.Logger) *Store {
 	t.Helper()
-	s, err := OpenAlone(t.Context(), t.TempDir(), log)
+	s, err := OpenAlone(t.Context(), t.TempDir(), Peers{}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,19 +87,32 @@ func TestFullBucket(t *testing.T) {
 	}
 }
 
-func TestServerLogIsDebug(t *testing.T) {
+// TestServerLog: at debug the store's server says what matters, and what it does all
+// the time where that is wanted alone; below it says nothing.
+func TestServerLog(t *testing.T) {
 	t.Parallel()
-	var info, debug lockedBuilder
-	for level, out := range map[slog.Level]*lockedBuilder{slog.LevelInfo: &info, slog.LevelDebug: &debug} {
-		s := openHere(t, slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level})))
-		if err := s.Close(); err != nil {
+	said := func(level slog.Level, all bool) string {
+		var out lockedBuilder
+		s, err := OpenAlone(t.Context(), t.TempDir(), Peers{Debug: all}, slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level})))
+		if err != nil {
 			t.Fatal(err)
 		}
+		if _, err := s.Put(t.Context(), store.Calls, "a", []byte("secret")); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		return out.String()
 	}
-	if info.String() != "" {
-		t.Errorf("logged at info: %s", info.String())
+	const line, chatter = `msg="store server"`, `msg="store server" level=debug`
+	if text := said(slog.LevelInfo, true); text != "" {
+		t.Errorf("logged at info: %s", text)
 	}
-	if !strings.Contains(debug.String(), "store server") {
-		t.Error("nothing logged at debug")
+	if text := said(slog.LevelDebug, false); !strings.Contains(text, line) || strings.Contains(text, chatter) {
+		t.Errorf("logged at debug: %s", text)
+	}
+	if text := said(slog.LevelDebug, true); !strings.Contains(text, chatter) || strings.Contains(text, "secret") {
+		t.Errorf("all of it: %s", text)
 	}
 }

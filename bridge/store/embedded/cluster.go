@@ -33,6 +33,7 @@ type Peers struct {
 	Certificate func() (*tls.Certificate, error)
 	Roots       *x509.CertPool
 
+	Debug   bool     // the server says whatever it does, and not what matters alone
 	Trouble *Trouble // gets to know why nodes do not come together; nil = nobody wants to
 }
 
@@ -118,7 +119,7 @@ func (s *Store) runPeer(opts *server.Options, peers Peers, log *slog.Logger) err
 		// A node behind a wire that was cut is to be found quickly when it is mended.
 		PingInterval: time.Second, MaxPingsOut: 2,
 	}
-	if err := s.run(opts, peers.Trouble, log); err != nil {
+	if err := s.run(opts, peers, log); err != nil {
 		return err
 	}
 	if s.bus, err = nats.Connect(nats.DefaultURL, append(connecting(log), nats.InProcessServer(s.server),

@@ -13,7 +13,7 @@ import (
 // write and says nothing more of it. Here it is gone altogether, which looks the same.
 func TestWriteWithoutAnswer(t *testing.T) {
 	t.Parallel()
-	s, err := OpenAlone(context.Background(), t.TempDir(), slog.New(slog.DiscardHandler))
+	s, err := OpenAlone(context.Background(), t.TempDir(), Peers{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,11 +15,11 @@ import (
 // OpenAlone opens a store of one server that nobody else reaches, with the options
 // of the servers of a cluster: what one of them does with its disk and its watches
 // is seen here without elections.
-func OpenAlone(ctx context.Context, state string, log *slog.Logger) (*Store, error) {
+func OpenAlone(ctx context.Context, state string, peers Peers, log *slog.Logger) (*Store, error) {
 	return open(state, func(s *Store, dir string) error {
 		opts := options("riptide", dir)
 		opts.DontListen, opts.NoSystemAccount = true, true
-		if err := s.run(opts, nil, log); err != nil {
+		if err := s.run(opts, peers, log); err != nil {
 			return err
 		}
 		var err error

@@ -86,13 +86,13 @@ func options(node, dir string) *server.Options {
 }
 
 // run starts the server.
-func (s *Store) run(opts *server.Options, trouble *Trouble, log *slog.Logger) error {
-	bridge := &natsLog{log: log, trouble: trouble}
+func (s *Store) run(opts *server.Options, peers Peers, log *slog.Logger) error {
+	bridge := &natsLog{log: log, trouble: peers.Trouble}
 	srv, err := server.NewServer(opts)
 	if err != nil {
 		return err
 	}
-	srv.SetLoggerV2(bridge, true, false, false)
+	srv.SetLoggerV2(bridge, peers.Debug, false, false) // no traces: they have what is stored in them
 	s.server = srv
 	srv.Start()
 	if fatal := bridge.fatal.Load(); fatal != nil {

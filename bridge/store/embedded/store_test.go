@@ -12,7 +12,7 @@ import (
 
 var kind = storetest.Kind{
 	Open: func(ctx context.Context, state string, log *slog.Logger) (store.Store, error) {
-		return embedded.OpenAlone(ctx, state, log)
+		return embedded.OpenAlone(ctx, state, embedded.Peers{}, log)
 	},
 	Dir:  "store/jetstream",
 	File: "*/streams/KV_calls/msgs/*.blk",
