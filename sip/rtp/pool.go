@@ -111,7 +111,7 @@ func (p *Port) open(kind bridge.Kind, restore *State, moved bool) (*stream, erro
 	if restore != nil && !moved {
 		at = restore.Local.Port()
 	}
-	media, reports, err := p.pool.bind(at)
+	media, reports, err := p.pool.bind(at, restore != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -148,15 +148,16 @@ func (p *Pool) InUse() int {
 	return p.inUse
 }
 
-// bind takes the pair of a port, or whichever is next for 0.
-func (p *Pool) bind(at uint16) (media, reports *socket, err error) {
+// bind takes the pair of a port, or whichever is next for 0: for a call that goes on
+// also one that rests, since there is none without.
+func (p *Pool) bind(at uint16, goesOn bool) (media, reports *socket, err error) {
 	switch {
 	case at != 0:
 		media, reports, err = p.bindSame(at)
 	case p.lo == 0:
 		media, reports, err = p.bindAny()
 	default:
-		media, reports, err = p.bindNext()
+		media, reports, err = p.bindNext(goesOn)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -184,13 +185,13 @@ func (p *Pool) bindPair(port uint16) (media, reports *socket, err error) {
 
 // bindNext takes the pair that has rested longest. Pairs that another program
 // holds go to the end of the queue.
-func (p *Pool) bindNext() (media, reports *socket, err error) {
+func (p *Pool) bindNext(goesOn bool) (media, reports *socket, err error) {
 	p.mu.Lock()
 	tries := len(p.free)
 	p.mu.Unlock()
 	var taken error
 	for range tries {
-		port, ok := p.take()
+		port, ok := p.take(goesOn)
 		if !ok {
 			break
 		}
@@ -207,14 +208,14 @@ func (p *Pool) bindNext() (media, reports *socket, err error) {
 	return nil, nil, p.exhausted(taken)
 }
 
-func (p *Pool) take() (port uint16, ok bool) {
+func (p *Pool) take(goesOn bool) (port uint16, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.free) == 0 {
 		return 0, false
 	}
 	first := p.free[0]
-	if !first.since.IsZero() && p.now().Sub(first.since) < restAfterUse {
+	if !goesOn && !first.since.IsZero() && p.now().Sub(first.since) < restAfterUse {
 		return 0, false
 	}
 	p.free = p.free[1:]

@@ -110,6 +110,30 @@ func TestPoolExhaustionAndReuse(t *testing.T) {
 	c.Close()
 }
 
+// A port rests after its call, but not where a call would end for the want of one.
+func TestCallThatGoesOnTakesAPortThatRests(t *testing.T) {
+	lo, hi := freeRange(t, 1)
+	pool, err := NewPool(loopback, lo, hi)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := pool.Open(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := a.State()
+	a.Close()
+	if b, err := pool.Open(Options{}); err == nil {
+		t.Error("a new call takes it")
+		b.Close()
+	}
+	b, err := pool.Open(Options{Restore: &state, Moved: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+}
+
 func TestPoolPassesOverPortsOfOthers(t *testing.T) {
 	lo, hi := freeRange(t, 3)
 	for _, taken := range []uint16{lo, lo + 3} { // media port of the first pair, reports of the second
@@ -216,17 +240,17 @@ func TestRestByTheClock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		port, ok := pool.take()
+		port, ok := pool.take(false)
 		if !ok {
 			t.Fatal("no port")
 		}
 		pool.giveBack(port)
 		time.Sleep(restAfterUse - 1)
-		if _, ok := pool.take(); ok {
+		if _, ok := pool.take(false); ok {
 			t.Error("taken before it rested")
 		}
 		time.Sleep(time.Nanosecond)
-		if _, ok := pool.take(); !ok {
+		if _, ok := pool.take(false); !ok {
 			t.Error("not taken after it rested")
 		}
 	})
