@@ -10,6 +10,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
@@ -74,6 +75,48 @@ func TestRestartedServerResetsOldConnections(t *testing.T) {
 	var reset *quic.StatelessResetError
 	if err := context.Cause(conn.Context()); !errors.As(err, &reset) {
 		t.Errorf("the old connection ended with %v", err)
+	}
+}
+
+// TestPacketsThatWaitedForTheNextProcess: a service manager keeps the socket between
+// two processes, and behind a balancer of datagrams clients cannot see that nobody
+// reads it. The first thing that the next process does with what waited there is to
+// say that the connection is gone.
+func TestPacketsThatWaitedForTheNextProcess(t *testing.T) {
+	t.Parallel()
+	cert, roots := testTLS(t)
+	key, err := resetKey(cert.PrivateKey)
+	must(t, err)
+	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	must(t, err)
+	defer socket.Close()
+	kept := &mute{UDPConn: socket}
+	old := &quic.Transport{Conn: kept, StatelessResetKey: key}
+	ln, err := old.Listen(http3TLS(cert), &quic.Config{EnableDatagrams: true})
+	must(t, err)
+	conn, err := quic.DialAddr(t.Context(), socket.LocalAddr().String(), clientTLS(roots), &quic.Config{EnableDatagrams: true})
+	must(t, err)
+	_, err = ln.Accept(t.Context())
+	must(t, err)
+	kept.silent.Store(true)
+	_ = old.Close() // which leaves the socket open
+	must(t, conn.SendDatagram(make([]byte, 200)))
+	if conn.Context().Err() != nil {
+		t.Fatal("the client was told by the process that was killed")
+	}
+
+	next := &quic.Transport{Conn: socket, StatelessResetKey: key}
+	defer next.Close()
+	_, err = next.Listen(http3TLS(cert), nil)
+	must(t, err)
+	select {
+	case <-conn.Context().Done():
+	case <-time.After(testWait):
+		t.Fatal("the client waits for its timeout")
+	}
+	var reset *quic.StatelessResetError
+	if err := context.Cause(conn.Context()); !errors.As(err, &reset) {
+		t.Errorf("the connection ended with %v", err)
 	}
 }
 
