@@ -21,12 +21,16 @@ const (
 
 // claims are the calls that are being looked for.
 type claims struct {
-	mu sync.Mutex
-	m  map[string]*claim // by URI
+	mu   sync.Mutex
+	m    map[string]*claim // by URI
+	work sync.WaitGroup    // who asks for them
 }
 
-// claim is one of them. The others who want the call wait for done.
+// claim is one of them. Who wants the call waits until its leg is here, which is
+// when it may be served: its client shall not wait until the other side has
+// answered that it follows, too. If there is no leg, the end of the asking says so.
 type claim struct {
+	here chan struct{}
 	done chan struct{}
 	err  error
 }
@@ -66,18 +70,36 @@ func (cs *claims) settle(ctx context.Context, uri string, ask func(context.Conte
 		if cs.m == nil {
 			cs.m = map[string]*claim{}
 		}
-		c = &claim{done: make(chan struct{})}
+		c = &claim{here: make(chan struct{}), done: make(chan struct{})}
 		cs.m[uri] = c
-		cs.mu.Unlock()
-		cs.ask(ctx, uri, c, ask)
-		return c.err
+		cs.work.Go(func() { cs.ask(ctx, uri, c, ask) })
 	}
 	cs.mu.Unlock()
 	select {
+	case <-c.here:
+		return nil
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
 		return bridge.CauseShuttingDown.With("the call is still being looked for")
+	}
+}
+
+// arrived lets those go on who want the call of a URI: its leg is here.
+func (cs *claims) arrived(uri string) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if c := cs.m[uri]; c != nil && !closed(c.here) {
+		close(c.here)
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

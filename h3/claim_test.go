@@ -57,6 +57,37 @@ func TestCallsAreClaimedByTheirRequests(t *testing.T) {
 	}
 }
 
+// TestAClaimedCallIsServedBeforeItsOtherSide: the client of a call is let in when
+// its leg is here, while the SIP side has not answered yet that it follows.
+func TestAClaimedCallIsServedBeforeItsOtherSide(t *testing.T) {
+	t.Parallel()
+	m := newMortal(t, "put-get")
+	out, in := m.answered("put/get")
+	r := again(in, bridge.StateAnswered)
+	resumed, followed := make(chan bridge.Leg, 1), make(chan struct{})
+	m.cfg.Claim = func(_ context.Context, uri string) (bool, error) {
+		leg, err := m.server.Resume(t.Context(), r)
+		if uri != r.ID || err != nil {
+			return false, err
+		}
+		resumed <- leg
+		<-followed
+		return true, nil
+	}
+	m.crash()
+	m.restart(nil)
+	var second bridge.Leg
+	select {
+	case second = <-resumed:
+	case <-time.After(20 * time.Second):
+		t.Fatal("nobody asks for the call")
+	}
+	m.heard(out, second)
+	close(followed)
+	must(t, second.End(t.Context(), bridge.CauseNormal))
+	awaitEnded(t, out)
+}
+
 // What nobody has is 404 still, what cannot be found out is 503, and what is no
 // id of a call is not asked for at all.
 func TestClaimsThatFail(t *testing.T) {

@@ -50,6 +50,7 @@ func (s *Server) Resume(ctx context.Context, r bridge.Resumption) (bridge.Leg, e
 	if err != nil {
 		return nil, fmt.Errorf("continue call %s of trunk %q: %w", r.ID, r.Trunk, err)
 	}
+	s.claims.arrived(c.info.ID)
 	return serverLeg{c}, nil
 }
 

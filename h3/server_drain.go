@@ -55,6 +55,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	cancel()
 	s.closeSockets()
 	s.conns.Wait()
+	s.claims.work.Wait()
 	if err != nil {
 		return fmt.Errorf("stop RIPT server: %w", err)
 	}
