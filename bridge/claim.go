@@ -18,6 +18,8 @@ type Members interface {
 	// when that is another.
 	Lease() (lease cluster.Lease, changed <-chan struct{})
 	Alive(node string) bool
+	// Gone tells of a node that its process has ended, if its host says so.
+	Gone(ctx context.Context, node string) bool
 	Nodes() []cluster.Node
 	// Retire tells the other nodes that this one is to go.
 	Retire()

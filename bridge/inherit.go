@@ -27,6 +27,10 @@ const (
 	// missedAfter is how long a node's beats are missing when its death is
 	// looked into: two of them, and some. That a claim is made in vain harms nothing.
 	missedAfter = 500 * time.Millisecond
+	// lateAfter is how long they are missing when the node's host is asked whether
+	// its process is gone: one beat, and some. The answer takes a round trip.
+	lateAfter  = 250 * time.Millisecond
+	goneWithin = 50 * time.Millisecond
 	// peersFirst is how long peers that look for their call themselves have, to
 	// reach it where they come.
 	peersFirst = time.Second
@@ -125,7 +129,7 @@ func (b *Bridge) lookAfter(ctx context.Context) {
 		}
 		b.clearAway(ctx)
 		var taken atomic.Int64
-		each(b.due(missing), takers, func(id string) {
+		each(b.due(missing, b.goneNodes(ctx)), takers, func(id string) {
 			if ctx.Err() != nil || b.Draining() {
 				return
 			}
@@ -152,9 +156,34 @@ func (b *Bridge) clearAway(ctx context.Context) {
 	})
 }
 
+// goneNodes are the nodes whose processes have ended, of those whose beats are late.
+func (b *Bridge) goneNodes(ctx context.Context) map[string]bool {
+	var late []string
+	for _, n := range b.cfg.Members.Nodes() {
+		if n.Name != b.cfg.Node && n.Alive && n.Heard > lateAfter && n.Heard <= missedAfter {
+			late = append(late, n.Name)
+		}
+	}
+	if len(late) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, goneWithin)
+	defer cancel()
+	var mu sync.Mutex
+	gone := map[string]bool{}
+	each(late, len(late), func(node string) {
+		if b.cfg.Members.Gone(ctx, node) {
+			mu.Lock()
+			defer mu.Unlock()
+			gone[node] = true
+		}
+	})
+	return gone
+}
+
 // due are the calls to take over now: our own that we do not serve, and those of
 // owners that are not heard, when it is our turn.
-func (b *Bridge) due(missing map[string]time.Time) []string {
+func (b *Bridge) due(missing map[string]time.Time, gone map[string]bool) []string {
 	now := b.cfg.Now()
 	heard := map[string]cluster.Node{}
 	for _, n := range b.cfg.Members.Nodes() {
@@ -164,7 +193,7 @@ func (b *Bridge) due(missing map[string]time.Time) []string {
 	lives := func(node string) bool {
 		lives, asked := known[node]
 		if !asked {
-			lives = b.cfg.Members.Alive(node) && heard[node].Heard <= missedAfter
+			lives = b.cfg.Members.Alive(node) && heard[node].Heard <= missedAfter && !gone[node]
 			known[node] = lives
 		}
 		return lives

@@ -255,6 +255,17 @@ func (m *Members) decide(c claim, answer func(verdict)) {
 	m.mu.Unlock()
 }
 
+// Gone asks a node's host whether its process is gone. It is a hint that the calls
+// of the node are to be had: who votes on a claim asks for itself.
+func (m *Members) Gone(ctx context.Context, node string) bool {
+	if m.cfg.Refused == nil || node == m.cfg.Node {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	return m.cfg.Refused(ctx, node)
+}
+
 // probe asks the owner's host, and then votes on all claims that wait for it.
 func (m *Members) probe(owner string, p *probe) {
 	ctx, cancel := context.WithTimeout(m.life, probeTime)
