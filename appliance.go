@@ -75,7 +75,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger,
 	}
 	a.bridge = bridge.New(a.shared(cfg, bridge.Config{
 		Node: cfg.Node, Policy: calls, Store: a.store, Logger: logger,
-		MaxCalls: cfg.Limits.Calls, OnEnd: a.admin.Ended,
+		MaxCalls: cfg.Limits.Calls, OnEnd: a.admin.Ended, OnPhase: a.admin.Took,
 		Resumer: a.resumer, Forwarded: func(leg, from string, data []byte) { a.sip.Forwarded(leg, from, data) }, Unrecorded: cfg.Limits.Unrecorded == "accept",
 	}))
 	verifier := newIdentityVerifier(identityRoots(cfg), tlsRoots(cfg), h3.NewPublished(cfg.RIPT.Authority, a.store), peerHosts(cfg))

@@ -41,7 +41,7 @@ func (a *appliance) makeClient(cfg *configs.Config, logger *slog.Logger) error {
 		trunks = append(trunks, trunk)
 	}
 	var err error
-	a.client, err = h3.NewClient(h3.ClientConfig{Trunks: trunks, Store: a.store, Logger: logger, HandlerID: cfg.Node, Server: a.server})
+	a.client, err = h3.NewClient(h3.ClientConfig{Trunks: trunks, Store: a.store, Logger: logger, HandlerID: cfg.Node, Server: a.server, OnPhase: a.admin.Took})
 	return err
 }
 

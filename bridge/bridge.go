@@ -49,6 +49,10 @@ type Config struct {
 
 	// OnEnd, if not nil, is told of every call that is over. It must not block.
 	OnEnd func(Summary)
+
+	// OnPhase, if not nil, is told how long the phases of taking a call over took.
+	// It must not block.
+	OnPhase func(Phase, time.Duration)
 }
 
 // Trunk is how the bridge reaches a trunk.

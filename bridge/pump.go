@@ -18,6 +18,8 @@ type pump struct {
 	dst  MediaPort
 	plan atomic.Pointer[MediaPlan] // nil: media is not agreed on yet
 
+	first atomic.Pointer[func()] // told of the first frame, and forgotten
+
 	passed, converted, noise, dropped atomic.Uint64
 
 	workshop atomic.Pointer[workshop] // nil: none was needed so far
@@ -53,6 +55,9 @@ func (p *pump) use(plan MediaPlan) { p.plan.Store(&plan) }
 
 // Push implements Sink.
 func (p *pump) Push(f *Frame) {
+	if first := p.first.Load(); first != nil && p.first.CompareAndSwap(first, nil) {
+		(*first)()
+	}
 	plan := p.plan.Load()
 	switch {
 	case plan == nil:

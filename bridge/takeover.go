@@ -204,7 +204,7 @@ func (b *Bridge) idle(rec CallRecord) time.Duration {
 // takeUp claims a call and continues it, or ends what is left of it (errOver).
 // errFenced says that somebody else has it.
 func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved bool) error {
-	idle := b.idle(rec)
+	idle, watch := b.idle(rec), b.stopwatch()
 	// Also where we, or a process of ours before us, had it only so long that its
 	// peers still speak to the node of before.
 	moved = moved || rec.Moving
@@ -213,6 +213,7 @@ func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved b
 	if err != nil {
 		return err
 	}
+	claimed := watch.lap(PhaseClaim)
 	if moved = c.rec.Moving; moved {
 		c.hears = b.foyersOf(rec.ID)
 	}
@@ -226,8 +227,10 @@ func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved b
 	if !over && failed != nil {
 		over, cause = true, CauseSignallingLost.With("%v", failed).EndedBy(ByBridge)
 	}
+	legs := watch.lap(PhaseLegs)
 	kept := b.enter(c)
 	if kept == nil && !over {
+		c.listen(watch)
 		c.connect()
 	}
 	go func() {
@@ -242,7 +245,8 @@ func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved b
 	case over:
 		return errOver
 	}
-	c.log.Info("call resumed", "idle", idle.Round(time.Millisecond), "epoch", c.rec.Epoch, "moved", moved, "a", c.a.Info().ID, "b", c.b.Info().ID)
+	c.log.Info("call resumed", "idle", idle.Round(time.Millisecond), "epoch", c.rec.Epoch, "moved", moved, "a", c.a.Info().ID, "b", c.b.Info().ID,
+		"claimed", claimed.Round(time.Millisecond), "legs", legs.Round(time.Millisecond))
 	return nil
 }
 

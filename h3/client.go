@@ -35,6 +35,10 @@ type ClientConfig struct {
 	// Connect register, and what those with Inbound are to call.
 	Server *Server
 
+	// OnPhase, if not nil, is told how long the phases of a call's coming back took.
+	// It must not block.
+	OnPhase func(bridge.Phase, time.Duration)
+
 	// Now is the clock. Nil is time.Now.
 	Now func() time.Time
 
@@ -113,6 +117,9 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.OnPhase == nil {
+		cfg.OnPhase = func(bridge.Phase, time.Duration) {}
 	}
 	c := &Client{cfg: cfg, trunks: map[string]*trunk{}}
 	for _, tc := range cfg.Trunks {

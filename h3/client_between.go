@@ -12,25 +12,50 @@ import (
 // a fault.
 type away struct {
 	since time.Time // when the last link was lost
+	found time.Time // when a node answered for the call; zero: it was not looked for
+	open  time.Time // when there was a link again; zero: there is none yet
 	why   error
 	tries int // to open another
 }
 
 func (l *clientLeg) awayFor(why error) {
-	if l.away.why == nil {
+	if l.away.why == nil || !l.away.open.IsZero() {
 		l.away = away{since: l.t.client.cfg.Now(), why: why}
 	}
 }
 
 // back tells that the call has a link again.
 func (l *clientLeg) back() {
-	a := l.away
-	l.away = away{}
-	if a.why == nil {
+	a := &l.away
+	if a.why == nil || !a.open.IsZero() {
 		return
 	}
+	a.open = l.t.client.cfg.Now()
+	if a.found.IsZero() {
+		a.found = a.since
+	}
+	l.t.client.cfg.OnPhase(bridge.PhaseSeek, a.found.Sub(a.since))
+	l.t.client.cfg.OnPhase(bridge.PhaseByway, a.open.Sub(a.found))
 	l.t.client.cfg.Logger.Info("byway opened again", "trunk", l.info.Trunk, "leg", l.info.ID,
-		"away", l.t.client.cfg.Now().Sub(a.since).Round(time.Millisecond), "tries", a.tries, "why", a.why)
+		"away", a.open.Sub(a.since).Round(time.Millisecond), "sought", a.found.Sub(a.since).Round(time.Millisecond), "tries", a.tries, "why", a.why)
+	select {
+	case <-l.heard: // of a link before
+	default:
+	}
+	l.media.Await(l.heard)
+}
+
+// heardAgain tells that media come by the new link, which is what the call's
+// parties notice.
+func (l *clientLeg) heardAgain(at time.Time) {
+	a := l.away
+	if a.open.IsZero() {
+		return // it is lost again
+	}
+	l.away = away{}
+	l.t.client.cfg.OnPhase(bridge.PhaseMedia, at.Sub(a.open))
+	l.t.client.cfg.Logger.Info("media come again", "trunk", l.info.Trunk, "leg", l.info.ID,
+		"away", at.Sub(a.since).Round(time.Millisecond))
 }
 
 // betweenLinks waits until the next link may be opened, or finds that the call
@@ -47,6 +72,7 @@ func (l *clientLeg) betweenLinks(ctx context.Context, out outcome) outcome {
 		case ended != nil:
 			return l.hangUp(ctx, nil, *ended)
 		case found:
+			l.away.found = l.t.client.cfg.Now()
 			return outcome{}
 		}
 	}

@@ -263,8 +263,8 @@ func (t *trunk) newLeg(tg *url.URL, uri string, jar *cookieJar, state string) *c
 		adaptations: make(chan adapted, 1),
 
 		events: make(chan bridge.Event, eventQueue),
-		ending: make(chan bridge.Cause, 1),
-		done:   make(chan struct{}),
+		ending: make(chan bridge.Cause, 1), heard: make(chan time.Time, 1),
+		done: make(chan struct{}),
 
 		replies: make(chan error, 1),
 	}

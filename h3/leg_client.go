@@ -63,6 +63,7 @@ type clientLeg struct {
 	away         away      // since the last link
 	sticky       bool      // cookies led to where it was
 	acks         ackWatch
+	heard        chan time.Time // when media came after a byway was opened again; one element
 
 	resumed bool // another process had it
 
@@ -192,6 +193,8 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 					return *out
 				}
 			}
+		case at := <-l.heard:
+			l.heardAgain(at)
 		case err := <-k.broken:
 			return l.lost(k, attached, err)
 		case err := <-l.replies:

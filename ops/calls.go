@@ -3,6 +3,7 @@ package ops
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -20,6 +21,7 @@ type callMetrics struct {
 	ended, refused *prometheus.CounterVec
 	identity       *prometheus.CounterVec
 	setUp          *prometheus.HistogramVec
+	phases         *prometheus.HistogramVec
 	talk           prometheus.Counter
 
 	received, lost, sent, peerLost, dropped *prometheus.CounterVec
@@ -42,6 +44,10 @@ func newCallMetrics() *callMetrics {
 			Name: "riptide_call_setup_seconds", Help: "Time from the request to the answer.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 40, 80, 180},
 		}, []string{"from", "to"}),
+		phases: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "riptide_takeover_seconds", Help: "How long running calls took to come back after their node, or the way to it, was gone, by phase.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .2, .3, .5, .75, 1, 1.5, 2, 3, 5, 10},
+		}, []string{"phase"}),
 		talk: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "riptide_call_talk_seconds_total", Help: "Time from the answer to the end, of all calls.",
 		}),
@@ -55,8 +61,14 @@ func newCallMetrics() *callMetrics {
 }
 
 func (m *callMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.ended, m.refused, m.identity, m.setUp, m.talk,
+	return []prometheus.Collector{m.ended, m.refused, m.identity, m.setUp, m.phases, m.talk,
 		m.received, m.lost, m.sent, m.peerLost, m.dropped, m.frames}
+}
+
+// Took measures a phase of the taking over of a call. It is the bridge's OnPhase,
+// and the RIPT client's.
+func (s *Server) Took(p bridge.Phase, took time.Duration) {
+	s.calls.phases.WithLabelValues(string(p)).Observe(max(0, took.Seconds()))
 }
 
 // Ended counts a call that is over. It is the bridge's OnEnd.

@@ -237,6 +237,14 @@ func (p *Port) Quiet() Quiet {
 	return q
 }
 
+// Await sends to a channel when the next media chunk came, once. It does not wait
+// for who receives.
+func (p *Port) Await(heard chan<- time.Time) {
+	p.in.mu.Lock()
+	defer p.in.mu.Unlock()
+	p.in.awaited = heard
+}
+
 // Close ends the call's media: carriers are released, parked GETs answered,
 // what still waits is dropped and counted. It may be called more than once.
 func (p *Port) Close() {

@@ -15,9 +15,10 @@ type inbound struct {
 	sink    bridge.Sink
 	stats   bridge.MediaStats
 	lastAny time.Time
-	ordered bool          // the chunk at hand came by a carrier that mixes them up
-	ranges  []chunk.Range // scratch
-	request bridge.Frame  // scratch
+	awaited chan<- time.Time // gets when the next media came; nil: nobody waits
+	ordered bool             // the chunk at hand came by a carrier that mixes them up
+	ranges  []chunk.Range    // scratch
+	request bridge.Frame     // scratch
 }
 
 // receive takes one chunk that came by a carrier of rung r. Nothing of b is kept.

@@ -78,6 +78,13 @@ func (in *inbound) media(c *chunk.Chunk, now time.Time) (poke bool) {
 		return false
 	}
 	in.lastAny = now
+	if in.awaited != nil {
+		select {
+		case in.awaited <- now:
+		default: // what waits there is older
+		}
+		in.awaited = nil
+	}
 	if c.Sealed == nil && len(c.Media) == 0 {
 		// Keeps the stream alive. It bears the number of the last packet, so that
 		// one that was lost before a silence is known to be.
