@@ -182,6 +182,7 @@ func (d *demo) harm(ctx context.Context, f failover, r *failoverResult, tell io.
 	}
 	r.look()
 	r.CutOff = d.cutOffs()
+	r.Phases = d.phases(r.fault)
 	return nil
 }
 

@@ -73,6 +73,7 @@ func (d faulty) killNode(ctx context.Context, side demoSide, telco string) error
 	}
 	hit := d.result.hits(telco)
 	n := d.node(name)
+	d.result.fault = time.Now()
 	n.kill()
 	if len(side.Cluster) > 0 {
 		fmt.Fprintf(d.tell, "kill -9 of %s, with %d calls; it stays dead.\n", name, hit)
@@ -107,6 +108,7 @@ func (d faulty) killLeader(ctx context.Context) error {
 // killBalancer ends the balancer and starts it again.
 func (d faulty) killBalancer(ctx context.Context) error {
 	d.result.hits("")
+	d.result.fault = time.Now()
 	d.front.kill()
 	began := time.Now()
 	if err := d.front.start(ctx); err != nil {

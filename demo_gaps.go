@@ -52,9 +52,12 @@ type failoverResult struct {
 	Lost     int    `json:"lost"`
 	CutOff   int    `json:"cut_off"` // times that a node which lives heard no majority: its calls were silent
 	gaps
-	Office gaps  `json:"office"`           // at the callers
-	Telco  gaps  `json:"telco"`            // at the callees
-	Others *gaps `json:"others,omitempty"` // of calls that were not hit
+	Office gaps            `json:"office"`           // at the callers
+	Telco  gaps            `json:"telco"`            // at the callees
+	Others *gaps           `json:"others,omitempty"` // of calls that were not hit
+	Phases []failoverPhase `json:"phases,omitempty"`
+
+	fault time.Time // when something was killed; zero: nothing was, or more than once
 
 	mu    sync.Mutex
 	calls []heldCall
@@ -277,5 +280,8 @@ func (r *failoverResult) print(to io.Writer) error {
 			fmt.Fprintf(w, "%s\t%d\t%d ms\t%d ms\t%d ms\t\n", row.name, len(row.all), row.P50, row.P99, row.Max)
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return printPhases(to, r.Phases)
 }
