@@ -143,6 +143,9 @@ var _ media.Conns = (*callConns)(nil)
 // Do sends a request of the media byway.
 func (c *callConns) Do(r *http.Request) (*http.Response, error) {
 	l := c.leg
+	if err := l.mayAsk.pass(r.Context()); err != nil {
+		return nil, err
+	}
 	token, err := l.t.tokens.Token(r.Context(), l.tg.String())
 	if err != nil {
 		return nil, err

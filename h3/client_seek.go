@@ -15,12 +15,13 @@ import (
 // there it may find out only with its next health check, and may let requests
 // wait for as long. So a call that has lost its byways is looked for: by its
 // cookies first, then without, where the balancer chooses anew, and may choose the
-// dead node once more. The first node that answers for the call is where its
-// byways and media go.
+// dead node once more; then by the cookies of another call that was found. The
+// first node that answers for the call is where its byways and media go.
 const (
 	seekFirst = 100 * time.Millisecond // what the node that had the call has for an answer
 	seekNext  = 150 * time.Millisecond // twice as long each time: a node that is slow is not asked more
-	seekMost  = 5                      // requests
+	seekSlow  = 600 * time.Millisecond // but not longer than that
+	seekMost  = 7                      // requests
 	seekLimit = 3 * time.Second        // then the byways are opened as if nobody had looked
 )
 
@@ -41,13 +42,17 @@ func (l *clientLeg) seek(ctx context.Context, anew bool) (found bool, ended *bri
 	}
 	ctx, cancel := context.WithTimeout(ctx, seekLimit)
 	defer cancel()
+	open := l.mayAsk.close()
+	defer open()
 	had := l.jar.Values(at)
 	answers := make(chan sighting, seekMost)
-	asked, answered := 0, 0
+	asked, blind, answered := 0, 0, 0
 	ask := func() {
 		f := sighting{jar: newCookieJar(l.jar.trace), old: asked == 0 && !anew}
 		if f.old {
 			f.jar.Restore(at, had)
+		} else if blind++; blind > 1 {
+			f.jar.Restore(at, l.t.ways.pick(at.Host, had, l.t.client.cfg.Now()))
 		}
 		asked++
 		if !l.t.client.spawn(func() { answers <- l.ask(ctx, at, f) }) {
@@ -62,13 +67,14 @@ func (l *clientLeg) seek(ctx context.Context, anew bool) (found bool, ended *bri
 		case <-next.C:
 			if asked < seekMost {
 				ask()
-				next.Reset(seekNext << (asked - 2))
+				next.Reset(min(seekNext<<(asked-2), seekSlow))
 			}
 		case f := <-answers:
 			answered++
 			switch {
 			case f.err == nil:
 				if now := f.jar.Values(at); anew || !maps.Equal(now, had) {
+					l.t.ways.note(at.Host, now, l.t.client.cfg.Now())
 					l.migrate("")
 					l.jar.Restore(at, now)
 				}

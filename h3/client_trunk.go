@@ -19,6 +19,7 @@ type trunk struct {
 	client *Client
 	cfg    TrunkConfig
 	discovery
+	ways ways
 	kick chan struct{} // wakes the loop; a full channel says it is awake
 
 	mu       sync.Mutex

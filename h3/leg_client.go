@@ -32,6 +32,7 @@ type clientLeg struct {
 	tg      *url.URL
 	jar     *cookieJar
 	media   *callMedia
+	mayAsk  gate        // of its media
 	seat    *media.Seat // on a trunk session, if the call was made with one
 	callTag uint64      // of the call there
 
