@@ -40,13 +40,15 @@ var failoverMoments = []struct{ phase, line, less, more string }{
 func phasesOf(logs []string, fault time.Time) (out []failoverPhase) {
 	for _, m := range failoverMoments {
 		p := failoverPhase{Phase: m.phase}
+		came := map[string]bool{} // calls that were there once: what befalls them later is not of this fault
 		for _, log := range logs {
 			for line := range strings.Lines(log) {
-				if !strings.Contains(line, m.line) {
+				of := logField(line, "leg") + logField(line, "call")
+				if !strings.Contains(line, m.line) || came[of] {
 					continue
 				}
 				if at, ok := momentOf(line, m.less, m.more); ok && !at.Before(fault) {
-					p.all = append(p.all, at.Sub(fault))
+					p.all, came[of] = append(p.all, at.Sub(fault)), true
 				}
 			}
 		}

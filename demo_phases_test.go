@@ -11,6 +11,7 @@ func TestPhasesOfAFailover(t *testing.T) {
 	t.Parallel()
 	office := `time=2026-11-23T10:00:00.900Z level=INFO msg="byway opened again" node=office trunk=telco leg=x away=100ms sought=1ms tries=1 why="of before"
 time=2026-11-23T10:00:01.499Z level=INFO msg="byway opened again" node=office trunk=telco leg=x away=400ms sought=250ms tries=1 why="it broke off"
+time=2026-11-23T10:00:09.599Z level=INFO msg="byway opened again" node=office trunk=telco leg=x away=100ms sought=50ms tries=1 why="another fault"
 time=2026-11-23T10:00:01.599Z level=INFO msg="media come again" node=office trunk=telco leg=x away=500ms
 `
 	telco := `time=2026-11-23T10:00:01.299Z level=INFO msg="call resumed" node=telco-2 call=1 claimed=20ms legs=30ms

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -155,6 +156,56 @@ func (c *cutter) count(key string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.opens[key]
+}
+
+// counted notes how many stripes there were said to be.
+type counted struct {
+	next http.Handler
+	mu   sync.Mutex
+	said []string
+}
+
+func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if n := r.Header.Get(StripesHeader); n != "" {
+		c.mu.Lock()
+		if !slices.Contains(c.said, n) {
+			c.said = append(c.said, n)
+		}
+		c.mu.Unlock()
+	}
+	c.next.ServeHTTP(w, r)
+}
+
+func (c *counted) all() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.said, " ")
+}
+
+// TestACallInAHurryBeginsWithOneStripe, and has all of them before long. Nothing
+// is lost on the way.
+func TestACallInAHurryBeginsWithOneStripe(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, false)
+	between := &counted{next: s}
+	front, client := balancer(t, between, false)
+	server, p := s.call("1", nil), NewPort(Config{})
+	defer p.Close()
+	talk := startTalker(p, server)
+	c, err := Dial(context.Background(), overTCP{client}, front+"/calls/1/media", p, Options{Rungs: Rungs("striped"), Epoch: 1, Hurry: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for end := time.Now().Add(time.Minute); between.all() != "1 4"; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("numbers of stripes: %q", between.all())
+		}
+	}
+	eventually(t, "stripes", func() bool { return server.Stats().Carrier == "striped" })
+	n := talk.end()
+	settled(t, "client to server", p, server, n)
+	settled(t, "server to client", server, p, n)
 }
 
 // TestADeadStripeIsOpenedAlone: one stream of eight breaks, and no other is

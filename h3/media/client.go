@@ -53,6 +53,9 @@ type Options struct {
 	// Epoch to begin with: after a migration one more than Client.Epoch of the
 	// Client before.
 	Epoch uint64
+	// Hurry says that the call runs and is silent, most likely with many others: it
+	// has media again by as little as will do, and the rest later.
+	Hurry bool
 	// Ladder remembers what works; nil remembers nothing.
 	Ladder *Ladder
 	// Sessions are the trunk sessions to the call's TG; nil: there are none.
@@ -100,6 +103,7 @@ type Client struct {
 	epoch   uint64 // the highest used
 	started bool   // it was used
 	staying bool   // nothing is opened any more
+	wide    bool   // no hurry any more
 	now     *riding
 	attempt *attempt
 	due     time.Time // when requests have to take over, if nothing is there by then
@@ -376,6 +380,7 @@ func (c *Client) arrived(o opened) {
 	a.cancel()
 	retry := &c.retry[a.rung]
 	if o.err == nil {
+		c.wide = true
 		c.opt.Ladder.Learn(c.authority, a.rung, Works, worksFor)
 		c.ride(o.way)
 		return

@@ -3,6 +3,8 @@ package media
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"time"
 
 	"github.com/quic-go/webtransport-go"
 )
@@ -16,13 +18,34 @@ func (c *Client) open(ctx context.Context, r Rung, epoch uint64) (way, error) {
 	case WebTransport:
 		return c.openSession(ctx, epoch)
 	default:
-		s, err := openStripes(ctx, c.ctx, c.p, c.conns, c.url, epoch)
-		if err != nil {
-			return nil, err
-		}
-		c.p.attach(s, epoch, c.authority)
-		return stripesWay{s}, nil
+		return c.openStripes(ctx, epoch)
 	}
+}
+
+// Each stripe is two requests. A hundred calls that come back at the same moment
+// have speech sooner if each opens one; what is lost holds up more then, for as
+// long as there are no others.
+const (
+	widenAfter  = 2 * time.Second
+	widenSpread = 4 * time.Second // so that those calls do not widen together, either
+)
+
+func (c *Client) openStripes(ctx context.Context, epoch uint64) (way, error) {
+	count := stripeCount
+	if c.opt.Hurry && !c.wide {
+		count = 1
+	}
+	s, err := openStripes(ctx, c.ctx, c.p, c.conns, c.url, epoch, count)
+	if err != nil {
+		return nil, err
+	}
+	c.p.attach(s, epoch, c.authority)
+	w := stripesWay{clientStripes: s}
+	if count < stripeCount {
+		w.wider = make(chan struct{})
+		w.timer = time.AfterFunc(widenAfter+rand.N(widenSpread), func() { close(w.wider) })
+	}
+	return w, nil
 }
 
 // learn notes for all calls what the failure of an attempt tells.
@@ -33,6 +56,10 @@ func (c *Client) learn(r Rung, err error) {
 		// Of the peer, or of a balancer before it; both rungs need it.
 		l.Learn(c.authority, Trunk, Fails, failsFor)
 		l.Learn(c.authority, WebTransport, Fails, failsFor)
+	case errors.Is(err, errBuffered) && l.Verdict(c.authority, r) == Works:
+		// What has let bodies through does not begin to hold them back: it, or we, had
+		// no processor to do it in time, and requests would need more of that.
+		l.Unanswered(c.authority, r)
 	case errors.Is(err, errBuffered), errors.Is(err, errNoStripes), errors.Is(err, errNoDatagrams), errors.Is(err, errProtocol):
 		l.Learn(c.authority, r, Fails, failsFor)
 	case errors.Is(err, errCallGone):
@@ -102,9 +129,19 @@ func (w seatWay) move() <-chan struct{} { return w.Seat.move }
 func (w seatWay) close()                { w.Release() }
 
 // stripesWay are striped streams.
-type stripesWay struct{ *clientStripes }
+type stripesWay struct {
+	*clientStripes
+	wider chan struct{} // closed when it is time for all stripes; nil: there are all
+	timer *time.Timer
+}
 
 func (w stripesWay) carrier() carrier      { return w.clientStripes }
 func (w stripesWay) over() <-chan struct{} { return w.clientStripes.over }
-func (w stripesWay) move() <-chan struct{} { return nil }
-func (w stripesWay) close()                { w.finish() }
+func (w stripesWay) move() <-chan struct{} { return w.wider }
+
+func (w stripesWay) close() {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	w.finish()
+}

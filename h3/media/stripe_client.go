@@ -62,9 +62,9 @@ func (s *clientStripes) send(m message) { s.lanes.push(m) }
 
 // openStripes opens the stripes of a call and waits until they have shown that
 // they let everything through at once. The carrier is not attached yet.
-func openStripes(ctx context.Context, life context.Context, p *Port, conns Doer, url string, epoch uint64) (*clientStripes, error) {
+func openStripes(ctx context.Context, life context.Context, p *Port, conns Doer, url string, epoch uint64, count int) (*clientStripes, error) {
 	s := &clientStripes{
-		p: p, conns: conns, url: url + "/stripes/", epoch: epoch, lanes: newLanes(p, stripeCount),
+		p: p, conns: conns, url: url + "/stripes/", epoch: epoch, lanes: newLanes(p, count),
 		fates: make(chan error, 1), over: make(chan struct{}), answered: make(chan struct{}), hello: make([]byte, 16),
 	}
 	_, _ = rand.Read(s.hello) // never fails
