@@ -18,9 +18,9 @@ import (
 // dead node once more; then by the cookies of another call that was found. The
 // first node that answers for the call is where its byways and media go.
 const (
-	seekFirst = 100 * time.Millisecond // what the node that had the call has for an answer
-	seekNext  = 150 * time.Millisecond // twice as long each time: a node that is slow is not asked more
-	seekSlow  = 600 * time.Millisecond // but not longer than that
+	seekLeast = 30 * time.Millisecond  // what the node that had the call has for an answer: two round trips,
+	seekFirst = 100 * time.Millisecond // within these bounds; then half as long again, and
+	seekSlow  = 600 * time.Millisecond // twice as long each time, up to this: a node that is slow is not asked more
 	seekMost  = 7                      // requests
 	seekLimit = 3 * time.Second        // then the byways are opened as if nobody had looked
 )
@@ -60,14 +60,17 @@ func (l *clientLeg) seek(ctx context.Context, anew bool) (found bool, ended *bri
 		}
 	}
 	ask()
-	next := time.NewTimer(seekFirst)
+	wait := min(max(2*l.media.Stats().RoundTrip, seekLeast), seekFirst)
+	next := time.NewTimer(wait)
 	defer next.Stop()
+	wait += wait / 2
 	for {
 		select {
 		case <-next.C:
 			if asked < seekMost {
 				ask()
-				next.Reset(min(seekNext<<(asked-2), seekSlow))
+				next.Reset(wait)
+				wait = min(2*wait, seekSlow)
 			}
 		case f := <-answers:
 			answered++
