@@ -85,7 +85,9 @@ func TestAClaimedCallIsServedBeforeItsOtherSide(t *testing.T) {
 	m.heard(out, second)
 	close(followed)
 	must(t, second.End(t.Context(), bridge.CauseNormal))
-	awaitEnded(t, out)
+	if c := awaitEnded(t, out); c.Code != "normal" {
+		t.Errorf("ended with %v", c)
+	}
 }
 
 // What nobody has is 404 still, what cannot be found out is 503, and what is no
