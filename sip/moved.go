@@ -115,9 +115,26 @@ func (l *Leg) tooLate(ctx context.Context, told string) error {
 		l.Abandon()
 		return fmt.Errorf("tell the peer %s: %w", told, ctx.Err())
 	}
-	c := bridge.CauseSignallingLost.With("the peer did not answer in time %s", told).EndedBy(bridge.ByBridge)
+	c := notInTime(told)
 	_ = l.End(context.WithoutCancel(ctx), c) // what it says to that comes too late
 	return c
+}
+
+func notInTime(told string) bridge.Cause {
+	return bridge.CauseSignallingLost.With("the peer did not answer in time %s", told).EndedBy(bridge.ByBridge)
+}
+
+// recall is tooLate in the mailbox, for a leg that nobody has seen begin. asked is
+// that its peer was asked to follow.
+func (l *Leg) recall(ctx context.Context, asked bool) {
+	if asked && !errors.Is(ctx.Err(), context.Canceled) {
+		_ = l.end(notInTime("that the call has moved"))
+		return
+	}
+	l.over()
+	if len(l.box.legs) == 0 {
+		l.box.clear()
+	}
 }
 
 // errGone says that the peer is not in the call any more.

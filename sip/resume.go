@@ -140,7 +140,7 @@ func (l *Leg) start(ctx context.Context, rec *recorded, r bridge.Resumption, mov
 		}
 	}
 	if doErr := l.enterBox(ctx, begin); doErr != nil {
-		l.box.post(l.over) // should it begin yet
+		l.box.post(func() { l.recall(ctx, told != nil) }) // should it begin yet, or have begun
 		l.drop()
 		return doErr
 	}
