@@ -86,8 +86,9 @@ func startShared(t testing.TB, o sharedOptions) *shared {
 		c.kills[i] = c.served[i].kill
 	}
 	c.others["witness"] = serveProcess(t, c.configure(c.witness, "witness.yaml", func(text string) string { return text }))
-	for _, n := range []node{c.nodes[0], c.nodes[1], c.witness} {
-		n.awaitAlive(t)
+	c.witness.awaitAlive(t, c.witness.admin)
+	for _, n := range c.nodes {
+		n.awaitAlive(t, n.ript) // a balancer that comes first holds it against them
 	}
 	o.balancer(c.front)
 	config := nodeConfig{
@@ -181,11 +182,11 @@ func (c *shared) reachOffice(text string, o sharedOptions) string {
 	return text + "  - {from: core, to: \"+*\", trunk: office}\n"
 }
 
-// awaitAlive waits until the node's process answers.
-func (n node) awaitAlive(t testing.TB) {
+// awaitAlive waits until the node's process answers at one of its addresses.
+func (n node) awaitAlive(t testing.TB, at string) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		conn, err := n.dial(t.Context(), "tcp", n.admin)
+		conn, err := n.dial(t.Context(), "tcp", at)
 		if err == nil {
 			_ = conn.Close()
 			return

@@ -70,7 +70,7 @@ func (c *shared) serveOffices(config nodeConfig) {
 	}
 	c.offices = [2]node(nodes[:2])
 	for _, n := range nodes {
-		n.awaitAlive(t)
+		n.awaitAlive(t, n.admin)
 	}
 	c.office = nodes[0]
 	c.offices[1].awaitReady(t, "")
