@@ -34,6 +34,7 @@ func TestRollingUpgradeUnderCalls(t *testing.T) {
 			c := startShared(t, sharedOptions{balancer: balancer})
 			c.pbx.call(0, held, officeNumber, telcoNumber)
 			c.carrier.call(0, held, telcoNumber, officeNumber)
+			stood := standstill()
 			stream := c.pbx.stream(time.Second / time.Duration(size(5, 20)))
 			for i, n := range c.nodes {
 				time.Sleep(5 * time.Second) // until the other node votes
@@ -66,6 +67,12 @@ func TestRollingUpgradeUnderCalls(t *testing.T) {
 			tellSilence(t, "telco to office", held, c.carrier, c.pbx)
 			t.Logf("of what the callers were sent %d frames are missing at most in a call, of what the callees were %d",
 				max(c.pbx.missing(true), c.carrier.missing(true)), max(c.pbx.missing(false), c.carrier.missing(false)))
+			all, longest := stood()
+			t.Logf("this process, of which the telephones are part, stood still for %v of that time, %v at the longest", round(all), round(longest))
+			if size(0, 1) == 1 {
+				c.pbx.tellHoles("office")
+				c.carrier.tellHoles("telco")
+			}
 			for _, p := range []*telephone{c.pbx, c.carrier} {
 				p.end()
 			}
@@ -82,6 +89,42 @@ func (p *telephone) missing(placed bool) (most int) {
 		most = max(most, s.Missing())
 	}
 	return most
+}
+
+// tellHoles says where something is missing, in each call that has lasted for a while.
+func (p *telephone) tellHoles(who string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for placed, ears := range p.ears {
+		for i, s := range ears {
+			if holes := s.Holes(); len(holes) > 0 && s.Frames() > 500 {
+				p.t.Logf("%s, call %d (placed: %v): frames are missing, %v", who, i, placed, holes)
+			}
+		}
+	}
+}
+
+// standstill measures for how long this process does not run: then its telephones
+// say nothing, and nothing of that is lost on its way.
+func standstill() (stop func() (all, longest time.Duration)) {
+	const every, usual = 10 * time.Millisecond, 20 * time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	var watch sync.WaitGroup
+	var all, longest time.Duration
+	watch.Go(func() {
+		for ctx.Err() == nil {
+			began := time.Now()
+			time.Sleep(every)
+			if d := time.Since(began) - usual; d > 0 {
+				all, longest = all+d, max(longest, d)
+			}
+		}
+	})
+	return func() (time.Duration, time.Duration) {
+		cancel()
+		watch.Wait()
+		return all, longest
+	}
 }
 
 // stream places a short call every so often, until it is told to stop; then it

@@ -1,6 +1,7 @@
 package bridgetest
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -153,15 +154,36 @@ func (s *ToneSink) FramesOf(c bridge.Codec) uint64 {
 	return s.codecs[c]
 }
 
-// Missing is how many frames' time of the recording nothing came for: what was
-// lost, or never sent.
-func (s *ToneSink) Missing() (frames int) {
+// Hole is a place of a recording for which nothing came: it was lost, or never sent.
+type Hole struct {
+	At     time.Duration
+	Frames int
+}
+
+func (h Hole) String() string { return fmt.Sprintf("%d at %.1f s", h.Frames, h.At.Seconds()) }
+
+// Holes are those of what was heard so far.
+func (s *ToneSink) Holes() (holes []Hole) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	at, open := time.Duration(0), false
 	for frame := range slices.Chunk(s.samples, frameSamples) {
-		if !slices.ContainsFunc(frame, func(v int16) bool { return v != 0 }) {
-			frames++
+		empty := !slices.ContainsFunc(frame, func(v int16) bool { return v != 0 })
+		switch {
+		case empty && open:
+			holes[len(holes)-1].Frames++
+		case empty:
+			holes = append(holes, Hole{at, 1})
 		}
+		at, open = at+bridge.DefaultPtime, empty
+	}
+	return holes
+}
+
+// Missing is how many frames are missing in all.
+func (s *ToneSink) Missing() (frames int) {
+	for _, h := range s.Holes() {
+		frames += h.Frames
 	}
 	return frames
 }
