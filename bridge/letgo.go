@@ -36,6 +36,9 @@ func (b *Bridge) Left() int {
 	if b.ledger == nil {
 		return left
 	}
+	if lease, _ := b.cfg.Members.Lease(); lease.Held && left == 0 {
+		return 0 // what the store's watch has not told yet was given away
+	}
 	left = 0
 	b.mu.Lock() // before the ledger's, as everywhere
 	defer b.mu.Unlock()
