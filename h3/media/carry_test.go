@@ -345,7 +345,7 @@ func TestADeadCarrierIsGivenUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		dead := fakeWay{d: &datagrams{p: p, s: &blocked{}}}
-		c := &Client{p: p, ctx: ctx, authority: "peer", opt: Options{Ladder: &Ladder{}, Rungs: Rungs("webtransport")}}
+		c := &Client{p: p, ctx: ctx, authority: "peer", carrying: make(chan struct{}), opt: Options{Ladder: &Ladder{}, Rungs: Rungs("webtransport")}}
 		c.ride(dead)
 		for time.Since(c.now.since) <= deadCarrier {
 			c.watch()
