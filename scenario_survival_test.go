@@ -21,7 +21,8 @@ import (
 func failover(t *testing.T, fault string, calls int, more ...string) {
 	t.Helper()
 	for again := size(3, 0); ; again-- {
-		cmd := exec.Command(riptide(t), append([]string{"demo", "--failover", "--json", "--fault", fault, "--calls", fmt.Sprint(calls)}, more...)...)
+		cmd := exec.Command(riptide(t), append([]string{"demo", "--failover", "--json", "--fault", fault, "--calls", fmt.Sprint(calls),
+			"--sip", "127.0.0.1:0", "--telco-sip", "127.0.0.1:0"}, more...)...)
 		var out, errs bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		cmd.Env = append(os.Environ(), "RIPTIDE_CADDY="+siptest.Tool(t, "caddy"))
