@@ -230,7 +230,7 @@ func (b *Bridge) newCall(leg Leg, d policy.Decision, passport string) *call {
 		bridge:  b,
 		log:     b.cfg.Logger.With("call", id, "trace", trace.ID),
 		a:       leg,
-		toA:     newPump(leg.Media()),
+		toA:     b.pump(leg.Media()),
 		stop:    make(chan Cause, 1),
 		leave:   make(chan struct{}, 1),
 		over:    make(chan struct{}),

@@ -414,7 +414,7 @@ func (c *call) adopt(from side, ev Event) {
 
 // joinB makes the pumps of the two directions.
 func (c *call) joinB() {
-	c.toB = newPump(c.b.Media())
+	c.toB = c.bridge.pump(c.b.Media())
 }
 
 // join lets media flow. Joining twice is harmless.

@@ -17,6 +17,7 @@ type Members interface {
 	// Lease is whether this node may touch the calls it has; changed is closed
 	// when that is another.
 	Lease() (lease cluster.Lease, changed <-chan struct{})
+	Fresh() bool // whether it is held at this moment; asked for every frame
 	Alive(node string) bool
 	// Gone tells of a node that its process has ended, if its host says so.
 	Gone(ctx context.Context, node string) bool

@@ -296,7 +296,7 @@ func (c *call) planFor(s side, can MediaOffer) (MediaPlan, error) {
 func (c *call) replaceLeg(s side, leg Leg, plan MediaPlan, codecs []Codec, can MediaOffer) {
 	old, oldPump := c.legOf(s), c.pumpTo(s)
 	old.Media().Join(nil)
-	to := newPump(leg.Media())
+	to := c.bridge.pump(leg.Media())
 	to.use(plan)
 	c.summary.count(oldPump)
 	if s == sideA {

@@ -15,8 +15,9 @@ const maxPayload = 1400
 // goroutine and no queue, unless a codec is in the way that is too costly for
 // the goroutine that receives packets: then all audio goes through a workshop.
 type pump struct {
-	dst  MediaPort
-	plan atomic.Pointer[MediaPlan] // nil: media is not agreed on yet
+	dst   MediaPort
+	fresh func() bool               // whether media may be sent now; nil: always
+	plan  atomic.Pointer[MediaPlan] // nil: media is not agreed on yet
 
 	first atomic.Pointer[func()] // told of the first frame, and forgotten
 
@@ -50,6 +51,15 @@ func (p *pump) bench() *bench {
 
 func newPump(dst MediaPort) *pump { return &pump{dst: dst} }
 
+// pump is one of a call of this node.
+func (b *Bridge) pump(dst MediaPort) *pump {
+	p := newPump(dst)
+	if b.ledger != nil && !b.cfg.CarryOn {
+		p.fresh = b.cfg.Members.Fresh
+	}
+	return p
+}
+
 // use sets what the far side takes. Frames under way finish on the old plan.
 func (p *pump) use(plan MediaPlan) { p.plan.Store(&plan) }
 
@@ -60,7 +70,7 @@ func (p *pump) Push(f *Frame) {
 	}
 	plan := p.plan.Load()
 	switch {
-	case plan == nil:
+	case plan == nil, p.fresh != nil && !p.fresh():
 		p.dropped.Add(1)
 	case f.Request != RequestNone:
 		p.dst.Push(f)

@@ -351,7 +351,7 @@ func (c *call) resumeLegs(ctx context.Context, how Resumption) error {
 	}
 	both.Wait()
 	c.rec.Transfer = nil
-	c.toA = newPump(c.a.Media())
+	c.toA = c.bridge.pump(c.a.Media())
 	if c.planA != nil {
 		c.toA.use(*c.planA)
 	}

@@ -125,3 +125,34 @@ func TestNoMajorityIsToldOnce(t *testing.T) {
 		more[three[1]].Leave()
 	})
 }
+
+// TestFresh: that a lease is over is seen by who asks, before anything has told of it.
+func TestFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		defer s.close()
+		a := s.nodes[three[0]]
+		if !a.Fresh() || !a.Held() {
+			t.Fatal("no lease")
+		}
+		s.cut(three[0], true)
+		for range 400 {
+			time.Sleep(10 * time.Millisecond)
+			fresh := a.Fresh() // asked first: what follows brings it up to date
+			if held := a.Held(); fresh != held {
+				t.Fatalf("fresh %v, held %v", fresh, held)
+			}
+		}
+		if a.Fresh() {
+			t.Error("a lease that has ended is used on")
+		}
+		s.cut(three[0], false)
+		time.Sleep(time.Minute)
+		if !a.Fresh() {
+			t.Error("it did not come back")
+		}
+		if err := a.Goodbye(); err != nil || a.Fresh() {
+			t.Errorf("after goodbye: %v", err)
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -56,6 +57,9 @@ type Members struct {
 	life context.Context
 	work sync.WaitGroup
 
+	began time.Time
+	until atomic.Int64 // when the lease ends that is held, since began; 0 = none is
+
 	mu       sync.Mutex
 	roll     *roll
 	lease    Lease
@@ -83,7 +87,7 @@ func Join(cfg Config) (*Members, error) {
 	}
 	now := time.Now()
 	m := &Members{
-		cfg: cfg, changed: make(chan struct{}), wake: make(chan struct{}, 1),
+		cfg: cfg, began: now, changed: make(chan struct{}), wake: make(chan struct{}, 1),
 		roll:     newRoll(cfg.Node, cfg.Nodes, uint64(now.UnixNano()), now), // a later process has a later term
 		attempts: map[uint64]*attempt{}, probes: map[string]*probe{}, awaited: map[string]*awaited{}, unlike: map[string]bool{},
 	}
@@ -115,6 +119,11 @@ func (m *Members) Held() bool {
 	lease, _ := m.Lease()
 	return lease.Held
 }
+
+// Fresh tells whether the lease is held at this moment, like Held, without a lock: for
+// every frame that is sent on. What waited for a process that stood still is read
+// before anything has told it that its lease is over.
+func (m *Members) Fresh() bool { return int64(time.Since(m.began)) < m.until.Load() }
 
 // Alive tells whether a node counts as alive as far as we know: nobody may have
 // its calls yet.
@@ -226,6 +235,11 @@ func (m *Members) send(subject string, v any) {
 // look brings the lease up to date. The caller holds mu.
 func (m *Members) look(now time.Time) {
 	held := m.roll.lease(now) && !m.leaving
+	until := time.Duration(0)
+	if held {
+		until = m.roll.leaseEnd(now).Sub(m.began)
+	}
+	m.until.Store(int64(until))
 	m.sayDeaf(now, held)
 	if next := (Lease{held, m.roll.term}); next != m.lease {
 		level := slog.LevelInfo
