@@ -299,7 +299,7 @@ func TestAProcessThatIsBackAtOnceHasItsCalls(t *testing.T) {
 	inSite(t, func(t *testing.T, s *site) {
 		s.nodes["one"].calls(5)
 		old := s.kill("one")
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // no beat of it is late yet: then the others would take them
 		again := s.node("one")
 		again.start(bridge.Restored{Resumed: 5})
 		if len(again.how) != 10 || again.how[0].Moved {
