@@ -252,3 +252,42 @@ func TestADeadStripeIsOpenedAlone(t *testing.T) {
 		t.Errorf("server: %+v", st)
 	}
 }
+
+// TestStripesThatAreGivenUpEnd: the server has begun to answer every PUT, and
+// never answers a GET. Whoever gives up then is not held by bodies that have
+// nothing to say.
+func TestStripesThatAreGivenUpEnd(t *testing.T) {
+	t.Parallel()
+	answered := make(chan struct{}, 2*maxStripes)
+	front, client := balancer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			_ = http.NewResponseController(w).Flush()
+			answered <- struct{}{}
+			_, _ = io.Copy(io.Discard, r.Body)
+			return
+		}
+		<-r.Context().Done()
+	}), false)
+	p := NewPort(Config{})
+	defer p.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	given := make(chan error, 1)
+	go func() {
+		_, err := openStripes(ctx, context.Background(), p, overTCP{client}, front+"/calls/1/media", 1, 4)
+		given <- err
+	}()
+	for range 4 {
+		<-answered
+	}
+	time.Sleep(100 * time.Millisecond) // the answers are on their way
+	cancel()
+	select {
+	case err := <-given:
+		if err == nil {
+			t.Error("the stripes are said to be open")
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the stripes do not end")
+	}
+}

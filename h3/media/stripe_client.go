@@ -163,6 +163,9 @@ func (s *clientStripes) put(ctx context.Context, i int) error {
 	s.reopen[i].Store(&cancel)
 	body := s.lanes[i].open(control(chunk.ControlHello, s.hello))
 	defer func() { _ = body.Close() }() // it never fails
+	// Over HTTP/2 a response does not end with its request's context while the
+	// body of the request has nothing to say.
+	defer context.AfterFunc(ctx, func() { _ = body.Close() })()
 	resp, err := s.request(ctx, http.MethodPut, i, body)
 	if err != nil {
 		return err
