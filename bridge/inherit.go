@@ -61,40 +61,6 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return nil
 }
 
-// restoreShared is Restore in a cluster. What cannot be claimed now is tried
-// again later.
-func (b *Bridge) restoreShared(ctx context.Context) (Restored, error) {
-	began := time.Now()
-	defer b.restored()
-	reading, cancel := context.WithTimeout(ctx, catchUpLimit)
-	defer cancel()
-	select {
-	case <-b.ledger.caughtUp:
-	case <-reading.Done():
-		return Restored{}, fmt.Errorf("read which calls there were: the store has not said within %v", catchUpLimit)
-	}
-	var ids []string
-	b.ledger.each(func(id string, e *entry) {
-		if e.Node == b.cfg.Node {
-			ids = append(ids, id)
-		}
-	})
-	var resumed, ended, lost atomic.Int64
-	each(ids, takers, func(id string) {
-		switch err := b.inherit(ctx, id, false); {
-		case err == nil:
-			resumed.Add(1)
-		case errors.Is(err, errOver):
-			ended.Add(1)
-		case errors.Is(err, errFenced): // another node has it
-		default:
-			lost.Add(1)
-			b.couldNot(id, err)
-		}
-	})
-	return Restored{int(resumed.Load()), int(ended.Load()), int(lost.Load()), time.Since(began)}, nil
-}
-
 // couldNot says that a call was not taken over.
 func (b *Bridge) couldNot(id string, err error) {
 	if errors.Is(err, errFenced) {
