@@ -108,21 +108,24 @@ func (c *chaos) killBalancer() error {
 	return nil
 }
 
-// settled waits until every part is ready and every end hears, at most half a minute.
-func (c *chaos) settled() {
-	time.Sleep(time.Second) // who is about to hear nothing has noticed
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end) && (c.pbx.deaf() > 0 || c.carrier.deaf() > 0); {
-		time.Sleep(100 * time.Millisecond)
-	}
+// settled waits until every part is ready and every end hears, at most half a
+// minute, and says how many do not hear then: a moment of silence is no lost call.
+func (c *chaos) settled() (deaf int) {
 	for _, n := range c.parts {
 		n.awaitReady(c.t, "")
 	}
+	time.Sleep(time.Second) // who is about to hear nothing has noticed
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		deaf = c.pbx.deaf() + c.carrier.deaf()
+		if deaf == 0 || time.Now().After(end) {
+			return deaf
+		}
+	}
 }
 
-// lost is how many ends hear nothing, and how many calls ended.
-func (c *chaos) lost() (n int) {
+// ended is how many calls ended.
+func (c *chaos) ended() (n int) {
 	for _, p := range []*telephone{c.pbx, c.carrier} {
-		n += p.deaf()
 		p.mu.Lock()
 		n += len(p.early)
 		p.mu.Unlock()
@@ -166,8 +169,7 @@ func TestChaos(t *testing.T) {
 		if err := fault.do(c); err != nil {
 			t.Errorf("%v %s: %v", at, fault.name, err)
 		}
-		c.settled()
-		lost = c.lost()
+		lost = c.settled() + c.ended()
 		c.note(at, fault.name)
 		time.Sleep(time.Until(next))
 	}
