@@ -163,9 +163,10 @@ func (c *call) writeOn(ctx context.Context, tick *time.Timer) {
 	}
 }
 
-// lastWrites bounds how often a record is read and written anew because another
-// write came before: who had a call before us may have some under way.
-const lastWrites = 4
+// lastWrites are the waits before a record is read and written anew because another
+// write came before: who had a call before us may have some under way, which a
+// cluster's store holds against ours before it lets anybody read them.
+var lastWrites = [...]time.Duration{0, 10 * time.Millisecond, 40 * time.Millisecond, 160 * time.Millisecond, 640 * time.Millisecond}
 
 // write replaces the record. A revision that has grown without our knowledge
 // is that of a write which timed out and took place all the same, or of who gave
@@ -181,7 +182,15 @@ func (c *call) write(ctx context.Context, value []byte, rev uint64) (uint64, err
 		}
 	}
 	next, err := st.Update(ctx, store.Calls, c.rec.ID, value, rev)
-	for tries := 0; errors.Is(err, store.ErrConflict) && tries < lastWrites; tries++ {
+	for _, wait := range lastWrites {
+		if !errors.Is(err, store.ErrConflict) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return rev, err
+		case <-time.After(wait):
+		}
 		now, e := c.ours(ctx)
 		if e != nil {
 			return rev, e

@@ -42,16 +42,21 @@ func (s *slowStore) Update(ctx context.Context, b store.Bucket, key string, valu
 }
 
 // racedStore has another write come before the next updates, as of who gave the
-// call away and has some under way.
+// call away and has some under way. A cluster's store holds such a one against
+// others until it may be read.
 type racedStore struct {
 	store.Store
 	mu    sync.Mutex
 	races int
+	held  time.Time // until then every update comes too late
 }
 
 func (s *racedStore) Update(ctx context.Context, b store.Bucket, key string, value []byte, rev uint64) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if time.Now().Before(s.held) {
+		return 0, fmt.Errorf("update: %w", store.ErrConflict)
+	}
 	if s.races > 0 {
 		s.races--
 		e, err := s.Store.Get(ctx, b, key)
@@ -79,12 +84,15 @@ func TestWritesThatComeBeforeOurs(t *testing.T) {
 		r.await(a, bridgetest.Progressed)
 		synctest.Wait()
 		raced.mu.Lock()
-		raced.races = 3
+		raced.races, raced.held = 2, time.Now().Add(45*time.Millisecond)
 		raced.mu.Unlock()
 		b.PickUp(plan)
 		r.await(a, bridgetest.Accepted)
 		if rec, ok := r.record(); !ok || rec.State != bridge.StateAnswered {
 			t.Errorf("answered, and on record is %+v", rec)
+		}
+		if n := r.bridge.StoreFailures(); n != 0 {
+			t.Errorf("%d failures", n)
 		}
 		a.HangUp(bridge.CauseNormal, nil)
 		r.summary()
