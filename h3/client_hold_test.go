@@ -33,8 +33,7 @@ func TestHoldBeginsWithTheLoss(t *testing.T) {
 	}
 	l.acks = ackWatch{acked: l.media.Quiet().Acked, wait: time.Second}
 	clock.Advance(holdLimit + time.Minute)
-	k := &link{t: l.t}
-	k.heard.Store(clock.Now().UnixNano()) // a pong
+	k := &link{t: l.t, opened: clock.Now()} // a pong
 	out := l.overdue(t.Context(), k, true, time.Minute)
 	for out == nil { // the last acknowledgements may be coming in still
 		l.acks = ackWatch{acked: l.media.Quiet().Acked, wait: time.Second}

@@ -57,7 +57,8 @@ type link struct {
 	ended  chan error     // what became of `end`; nil: the peer has it
 	broken chan error     // a PUT of one event failed: the peer is out of reach
 
-	heard   atomic.Int64 // when the last byte came, in Unix nanoseconds
+	opened  time.Time
+	heard   atomic.Int64 // when the last byte came, since opened: the clock may be set
 	single  atomic.Bool
 	unheard atomic.Uint64 // events that did not fit into out
 	once    struct{ split, finish sync.Once }
@@ -72,7 +73,7 @@ func (t *trunk) openLink(ctx context.Context, call, tg string, jar *cookieJar) *
 		ended: make(chan error, 1), broken: make(chan error, 1),
 	}
 	k.body, k.pipe = io.Pipe()
-	k.heard.Store(t.client.cfg.Now().UnixNano())
+	k.opened = t.client.cfg.Now()
 	k.wg.Go(k.read)
 	k.wg.Go(k.send)
 	return k
@@ -100,10 +101,11 @@ func (k *link) toSingle() {
 	})
 }
 
+// age is how long the link is open.
+func (k *link) age() time.Duration { return k.t.client.cfg.Now().Sub(k.opened) }
+
 // silence is how long nothing has come.
-func (k *link) silence() time.Duration {
-	return k.t.client.cfg.Now().Sub(time.Unix(0, k.heard.Load()))
-}
+func (k *link) silence() time.Duration { return k.age() - time.Duration(k.heard.Load()) }
 
 // post hands an event to the sender. One that finds the sender stuck is
 // dropped: pings come again, and `end` is sent on another way.
@@ -129,7 +131,7 @@ func (k *link) readAll() error {
 		return err
 	}
 	defer resp.Body.Close()
-	heard := func() { k.heard.Store(k.t.client.cfg.Now().UnixNano()) }
+	heard := func() { k.heard.Store(int64(k.age())) }
 	heard()
 	if resp.ProtoMajor == 1 {
 		k.toSingle() // the stream would take a connection, and may wait for its end

@@ -52,7 +52,8 @@ type clientStripes struct {
 	greeted  sync.Once
 
 	echoed [maxStripes]chan struct{} // closed when the first echo is back
-	heard  [maxStripes]atomic.Int64  // when bytes came last, in Unix nanoseconds
+	opened time.Time
+	heard  [maxStripes]atomic.Int64 // when bytes came last, since opened: the clock may be set
 	reopen [2 * maxStripes]atomic.Pointer[context.CancelFunc]
 }
 
@@ -65,7 +66,7 @@ func (s *clientStripes) send(m message) { s.lanes.push(m) }
 func openStripes(ctx context.Context, life context.Context, p *Port, conns Doer, url string, epoch uint64, count int) (*clientStripes, error) {
 	s := &clientStripes{
 		p: p, conns: conns, url: url + "/stripes/", epoch: epoch, lanes: newLanes(p, count),
-		fates: make(chan error, 1), over: make(chan struct{}), answered: make(chan struct{}), hello: make([]byte, 16),
+		fates: make(chan error, 1), over: make(chan struct{}), answered: make(chan struct{}), hello: make([]byte, 16), opened: time.Now(),
 	}
 	_, _ = rand.Read(s.hello) // never fails
 	s.ctx, s.cancel = context.WithCancel(life)
@@ -186,7 +187,7 @@ func (s *clientStripes) get(ctx context.Context, i int) error {
 		return err
 	}
 	defer resp.Body.Close()
-	heard := func() { s.heard[i].Store(time.Now().UnixNano()) }
+	heard := func() { s.heard[i].Store(int64(time.Since(s.opened))) }
 	heard()
 	s.greeted.Do(func() { close(s.answered) })
 	in := newChunkStream(resp.Body, heard)
@@ -252,7 +253,7 @@ func (s *clientStripes) beat() {
 		}
 		for i := range s.lanes {
 			s.lanes[i].push(message{body: control(chunk.ControlHello, s.hello)})
-			if time.Since(time.Unix(0, s.heard[i].Load())) > stripeDead {
+			if time.Since(s.opened)-time.Duration(s.heard[i].Load()) > stripeDead {
 				s.breakOff(i)
 			}
 		}
