@@ -88,7 +88,7 @@ func Join(cfg Config) (*Members, error) {
 	now := time.Now()
 	m := &Members{
 		cfg: cfg, began: now, changed: make(chan struct{}), wake: make(chan struct{}, 1),
-		roll:     newRoll(cfg.Node, cfg.Nodes, uint64(now.UnixNano()), now), // a later process has a later term
+		roll:     newRoll(cfg.Node, cfg.Nodes, uint64(now.UnixNano()), now), // a later process has a later term, by its clock
 		attempts: map[uint64]*attempt{}, probes: map[string]*probe{}, awaited: map[string]*awaited{}, unlike: map[string]bool{},
 	}
 	m.life, m.end = context.WithCancel(context.Background())

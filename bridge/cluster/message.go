@@ -22,13 +22,16 @@ const (
 
 // beat is sent by every node five times a second.
 type beat struct {
-	Node    string          `json:"n"`
-	Term    uint64          `json:"t"`
-	Sent    int64           `json:"s"` // nanoseconds by the sender's own clock, from its start
-	Heard   map[string]echo `json:"h,omitempty"`
-	Keys    []string        `json:"k,omitempty"`   // ids of those that the sender seals and opens with
-	Goodbye bool            `json:"bye,omitempty"` // the last one: this process touches no call any more
-	Retires bool            `json:"r,omitempty"`   // it is to go, and wants no more calls
+	Node  string          `json:"n"`
+	Term  uint64          `json:"t"`
+	Sent  int64           `json:"s"` // nanoseconds by the sender's own clock, from its start
+	Heard map[string]echo `json:"h,omitempty"`
+	// Latest are the highest terms that the sender heard of, also those that it
+	// confirms no more.
+	Latest  map[string]uint64 `json:"l,omitempty"`
+	Keys    []string          `json:"k,omitempty"`   // ids of those that the sender seals and opens with
+	Goodbye bool              `json:"bye,omitempty"` // the last one: this process touches no call any more
+	Retires bool              `json:"r,omitempty"`   // it is to go, and wants no more calls
 }
 
 // echo confirms the last beat that was heard of a node.
@@ -86,7 +89,7 @@ func decodeBeat(data []byte) (beat, error) {
 	if err := json.Unmarshal(data, &b); err != nil {
 		return b, fmt.Errorf("decode beat: %w", err)
 	}
-	if !isName(b.Node) || len(b.Heard) > maxNodes {
+	if !isName(b.Node) || len(b.Heard) > maxNodes || len(b.Latest) > maxNodes {
 		return b, fmt.Errorf("beat of %.64q with %d echoes", b.Node, len(b.Heard))
 	}
 	if len(b.Keys) > maxKeys || slices.ContainsFunc(b.Keys, func(id string) bool { return len(id) > maxKeyID }) {

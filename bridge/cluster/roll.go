@@ -21,6 +21,10 @@ const (
 	// for seconds.
 	grantTime = 10 * time.Minute
 	maxGrants = 200_000
+	// A process begins with the time of day as its term. If the clock was set back
+	// since the process before it began, it hears of the term of that one, which is
+	// higher, and goes on from there: nobody listens to a lower one.
+	maxTerm = 1 << 63
 )
 
 // outcome is what a node says to a claim.
@@ -97,9 +101,13 @@ func (r *roll) majority() int { return len(r.nodes)/2 + 1 }
 
 // beat is what to send now.
 func (r *roll) beat(now time.Time) beat {
-	b := beat{Node: r.self, Term: r.term, Sent: int64(now.Sub(r.began)), Heard: map[string]echo{}}
+	b := beat{Node: r.self, Term: r.term, Sent: int64(now.Sub(r.began)), Heard: map[string]echo{}, Latest: map[string]uint64{}}
 	for name, p := range r.peers {
-		if p.term > p.buried && slices.Contains(r.nodes, name) {
+		if p.term == 0 || !slices.Contains(r.nodes, name) {
+			continue
+		}
+		b.Latest[name] = p.term
+		if p.term > p.buried {
 			b.Heard[name] = echo{p.term, p.sent}
 		}
 	}
@@ -119,6 +127,10 @@ func (r *roll) hear(now time.Time, b beat) (stranger bool) {
 	stranger = b.Term > p.term
 	if stranger {
 		p.echo = time.Time{}
+	}
+	if of := b.Latest[r.self]; of > r.term && of < maxTerm {
+		r.held = false
+		r.begin(now, of+1)
 	}
 	p.retires = b.Retires
 	p.term, p.sent, p.goodbye, p.heard, p.keys = b.Term, b.Sent, b.Goodbye, now, b.Keys
@@ -149,13 +161,17 @@ func (r *roll) lease(now time.Time) bool {
 	had := r.held
 	r.held = r.leaseEnd(now).After(now)
 	if had && !r.held || !r.held && now.Sub(r.since) > deadAfter {
-		r.term++
-		r.since = now
-		for _, p := range r.peers {
-			p.echo = time.Time{}
-		}
+		r.begin(now, r.term+1)
 	}
 	return r.held
+}
+
+// begin begins a term, which nobody has confirmed yet.
+func (r *roll) begin(now time.Time, term uint64) {
+	r.term, r.since = term, now
+	for _, p := range r.peers {
+		p.echo = time.Time{}
+	}
 }
 
 // vote answers a claim. refused is that the owner's address refuses connections
