@@ -127,7 +127,7 @@ func (b *Bridge) inheritNow(ctx context.Context, id string, ask bool) error {
 	if err != nil {
 		return err
 	}
-	if b.cfg.Now().Sub(rec.lastServed()) > checkpointEvery+forsakenAfter {
+	if b.idle(rec) > longestIdle {
 		if err := b.current(ctx, &rec); err != nil {
 			return fmt.Errorf("look whether it is anybody's: %w", err)
 		}

@@ -39,6 +39,7 @@ type entry struct {
 	ours  bool      // it is about to be written by us: what the store has of rev is older
 	given bool      // by its giver: what the store has of its epoch is as old or older
 	wait  time.Time // until when nobody tries to take the call over again
+	seen  time.Time // when its owner was first heard to have served it then; zero = before we were there
 }
 
 // outline is what of a record says whose the call is.
@@ -47,6 +48,7 @@ type outline struct {
 	Node    string     `json:"node"`
 	Epoch   uint64     `json:"epoch"`
 	State   State      `json:"state"`
+	Served  time.Time  `json:"served"`
 	A       legOutline `json:"a"`
 	B       legOutline `json:"b"`
 }
@@ -180,7 +182,7 @@ func (l *ledger) writes(rec *CallRecord, value []byte, rev uint64) {
 	if l == nil {
 		return
 	}
-	o := outline{Version: rec.Version, Node: rec.Node, Epoch: rec.Epoch, State: rec.State}
+	o := outline{Version: rec.Version, Node: rec.Node, Epoch: rec.Epoch, State: rec.State, Served: rec.Served}
 	o.A = legOutline{rec.A.ID, rec.A.Seeks}
 	if rec.B != nil {
 		o.B = legOutline{rec.B.ID, rec.B.Seeks}
@@ -204,6 +206,7 @@ func (l *ledger) set(id string, e *entry) {
 	if had := l.calls[id]; had != nil && had.Node == e.Node && had.Epoch == e.Epoch {
 		e.wait = had.wait
 	}
+	e.seen = l.seenAt(l.calls[id], e)
 	l.drop(id)
 	l.calls[id] = e
 	if l.changed != nil {
@@ -216,6 +219,20 @@ func (l *ledger) set(id string, e *entry) {
 			l.legs[leg] = id
 		}
 	}
+}
+
+// seenAt is since when we know that the owner of a record was alive, if it was when
+// we were: who claims a call leaves what the record says of that as it is.
+func (l *ledger) seenAt(had, e *entry) time.Time {
+	select {
+	case <-l.caughtUp:
+	default:
+		return time.Time{} // what was there at the start
+	}
+	if had != nil && had.Served.Equal(e.Served) {
+		return had.seen
+	}
+	return time.Now()
 }
 
 // drop forgets a record. The caller holds mu.
@@ -251,7 +268,7 @@ func (l *ledger) get(id string) (CallRecord, uint64, error) {
 		l.mu.Unlock()
 		return CallRecord{}, 0, errFenced
 	}
-	value, rev, taken := e.value, e.rev, map[string]int{}
+	value, rev, seen, taken := e.value, e.rev, e.seen, map[string]int{}
 	for _, leg := range e.legIDs() {
 		if other := l.legs[leg]; other != id && l.calls[other] != nil {
 			taken[leg] = 1
@@ -261,6 +278,7 @@ func (l *ledger) get(id string) (CallRecord, uint64, error) {
 	rec, err := DecodeRecord(value)
 	if err == nil {
 		rec.dropGiven(taken)
+		rec.seen = seen
 	}
 	return rec, rev, err
 }

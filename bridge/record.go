@@ -43,6 +43,8 @@ type CallRecord struct {
 	Moving bool `json:"moving,omitempty"`
 
 	Transfer *TransferRecord `json:"transfer,omitempty"` // under way
+
+	seen time.Time // when it came here, by this process's sense of time; zero = it was there before
 }
 
 // Encode is the record's form in the store.

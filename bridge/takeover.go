@@ -67,17 +67,6 @@ func each[T any](items []T, n int, do func(T)) {
 // errOver says that a call was taken up only to be ended.
 var errOver = errors.New("the call could not go on")
 
-// idle is how long nobody has served a call. Where the clock was set back since,
-// nobody knows: then it is the longest time after which it goes on, since numbers
-// that go by it must not come twice.
-func (b *Bridge) idle(rec CallRecord) time.Duration {
-	idle := b.cfg.Now().Sub(rec.lastServed())
-	if idle < 0 {
-		return longestIdle
-	}
-	return idle
-}
-
 // takeUp claims a call and continues it, or ends what is left of it (errOver).
 // errFenced says that somebody else has it.
 func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved bool) error {

@@ -31,6 +31,8 @@ const (
 	// lateRefresh is what a peer who has to refresh the session is granted
 	// after a restart at least: it may have tried meanwhile.
 	lateRefresh = 32 * time.Second
+	// sameClock is how far apart a record and its part of a leg are written at most.
+	sameClock = 5 * time.Second
 )
 
 var _ bridge.Resumer = (*Agent)(nil)
@@ -71,14 +73,14 @@ func (a *Agent) Resume(ctx context.Context, r bridge.Resumption) (bridge.Leg, er
 	return l, nil
 }
 
-// clockOf makes the times of a record from the future those of our clock, which was
-// set back, or is another box's: it was written when the call was served last, idle
-// ago.
+// clockOf makes the times of a record those of our clock, where that was set since,
+// or the record is of another box with another one: it was written when the call was
+// served last, idle ago.
 func (r *recorded) clockOf(now time.Time, idle time.Duration) {
-	if !now.Before(r.Media.At) {
+	ahead := now.Add(-idle).Sub(r.Media.At)
+	if ahead.Abs() < sameClock && !now.Before(r.Media.At) {
 		return
 	}
-	ahead := now.Add(-idle).Sub(r.Media.At)
 	r.Media.At = r.Media.At.Add(ahead)
 	if r.Video != nil {
 		r.Video.At = r.Video.At.Add(ahead)
