@@ -51,10 +51,17 @@ func (b *Bridge) Left() int {
 }
 
 // leaving lets go of the call if it can go on without this process. The cause is
-// why it cannot.
+// why it cannot. A transfer under way fails, as it does where the process is killed,
+// and who asked for it is told.
 func (c *call) leaving(ctx context.Context) Cause {
-	if c.rec.State != StateAnswered || c.moving != nil {
-		return CauseShuttingDown.With("node %q is going down", c.bridge.cfg.Node).EndedBy(ByBridge)
+	down := CauseShuttingDown.With("node %q is going down", c.bridge.cfg.Node).EndedBy(ByBridge)
+	if c.rec.State != StateAnswered {
+		return down
+	}
+	if c.moving != nil {
+		if over, _ := c.transferFailed(ctx, down); over {
+			return down // who asked has hung up, and nobody else is there
+		}
 	}
 	c.unjoin() // first, so that the record has the last numbers
 	c.store(ctx)
