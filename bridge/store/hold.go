@@ -64,5 +64,12 @@ func sign(f *os.File) error {
 }
 
 func hint(dir string, err error) error {
-	return fmt.Errorf("open store %s: %w (the user that riptide runs as must be able to write there: StateDirectory=riptide in the unit, or another directory with the key state)", dir, err)
+	way := "the user that riptide runs as must be able to write there: StateDirectory=riptide in the unit, or another directory with the key state"
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		way = "it is mounted read-only, as a file system is after a fault of its disk: see dmesg, and mount it for writing, or name another directory with the key state"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		way = "make room there, or name another directory with the key state"
+	}
+	return fmt.Errorf("open store %s: %w (%s)", dir, err, way)
 }
