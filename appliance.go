@@ -103,7 +103,7 @@ func newAppliance(ctx context.Context, cfg *configs.Config, logger *slog.Logger,
 
 func (a *appliance) makeAdmin(ctx context.Context, cfg *configs.Config, logger *slog.Logger) error {
 	admin, err := ops.New(ops.Config{
-		Listen: cfg.Admin, Logger: logger, Version: version, Tracer: a.tracer,
+		Listen: cfg.Admin, Logger: logger, Version: version, Tracer: a.tracer, State: cfg.State,
 		Sources: ops.Sources{
 			ActiveCalls: func() int { return a.bridge.Active() },
 			SIP:         a.sipCounts,

@@ -32,7 +32,7 @@ func newWitness(ctx context.Context, cfg *configs.Config, logger *slog.Logger, r
 		}
 	}()
 	if w.admin, err = ops.New(ops.Config{
-		Listen: cfg.Admin, Logger: logger, Version: version,
+		Listen: cfg.Admin, Logger: logger, Version: version, State: cfg.State,
 		Sources: ops.Sources{
 			ActiveCalls: func() int { return 0 },
 			SIP:         func() ops.SIPCounts { return ops.SIPCounts{} },

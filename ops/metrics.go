@@ -48,6 +48,9 @@ func (s *Server) register() error {
 	}
 	parts = append(parts, s.calls.collectors()...)
 	parts = append(parts, s.store.collectors()...)
+	if s.room != nil {
+		parts = append(parts, s.room.collector())
+	}
 	if s.cfg.Tracer != nil {
 		parts = append(parts, s.cfg.Tracer.collectors()...)
 	}

@@ -24,6 +24,7 @@ type Config struct {
 	Version string // of this release, for build_info
 	Sources Sources
 	Tracer  *Tracer // nil: nothing is traced
+	State   string  // directory whose disk is watched; "" = none is
 }
 
 // Sources are the parts to look at. Each is called while somebody waits for
@@ -49,6 +50,9 @@ type Server struct {
 	http     http.Server
 	addr     atomic.Pointer[netip.AddrPort] // once the port is open
 	serving  sync.WaitGroup
+	room     *room           // nil: none is watched
+	watching context.Context // ends with Close
+	close    context.CancelFunc
 	starting atomic.Pointer[func() error] // why the parts are not there yet; nil = they are
 }
 
@@ -58,6 +62,10 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("admin server: %v is not a loopback address (key admin)", cfg.Listen)
 	}
 	s := &Server{cfg: cfg, registry: prometheus.NewRegistry(), calls: newCallMetrics(), store: newStoreMetrics()}
+	s.watching, s.close = context.WithCancel(context.Background())
+	if cfg.State != "" {
+		s.room = &room{dir: cfg.State, left: roomLeft}
+	}
 	if err := s.register(); err != nil {
 		return nil, fmt.Errorf("admin server: %w", err)
 	}
@@ -111,6 +119,9 @@ func (s *Server) listen(ctx context.Context) error {
 			s.cfg.Logger.Error("admin server stopped", "error", err)
 		}
 	})
+	if s.room != nil {
+		s.serving.Go(func() { s.watchRoom(s.watching) })
+	}
 	return nil
 }
 
@@ -129,6 +140,7 @@ func (s *Server) Close(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
 	}
+	s.close()
 	s.serving.Wait()
 	return err
 }
@@ -163,7 +175,11 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 			return
 		}
 	}
-	answer(w, http.StatusOK, "ready\n")
+	text := "ready\n"
+	if s.room != nil {
+		text += s.room.complaint()
+	}
+	answer(w, http.StatusOK, text)
 }
 
 func answer(w http.ResponseWriter, status int, text string) {
