@@ -101,7 +101,7 @@ func openSharedStore(ctx context.Context, cfg *configs.Config, trouble *embedded
 
 // Why a node of a cluster takes no new calls.
 var (
-	errJoining  = errors.New("starting: waiting for a majority of the cluster's nodes (are enough of those in cluster.nodes up, and do they reach each other at cluster.nodes.NAME.address?)")
+	errJoining  = errors.New("starting: waiting for a majority of the cluster's nodes, or for three of them if the cluster is new (are enough of those in cluster.nodes up, and do they reach each other at cluster.nodes.NAME.address?)")
 	errMinority = errors.New("this node hears no majority of its cluster")
 )
 

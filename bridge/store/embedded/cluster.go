@@ -149,7 +149,7 @@ func (s *Store) awaitBuckets(ctx context.Context, log *slog.Logger) error {
 	if s.streams, err = jetstream.New(s.conn); err != nil {
 		return err
 	}
-	told := false
+	told := map[string]bool{}
 	for _, b := range store.Buckets {
 		for {
 			limited, cancel := context.WithTimeout(ctx, writeTimeout)
@@ -158,9 +158,9 @@ func (s *Store) awaitBuckets(ctx context.Context, log *slog.Logger) error {
 			if err == nil {
 				break
 			}
-			if !told {
-				log.Info("waiting for a majority of the cluster's nodes")
-				told = true
+			if what := awaited(err); !told[what] {
+				log.Info(what)
+				told[what] = true
 			}
 			select {
 			case <-time.After(200 * time.Millisecond):
@@ -170,6 +170,16 @@ func (s *Store) awaitBuckets(ctx context.Context, log *slog.Logger) error {
 		}
 	}
 	return nil
+}
+
+// awaited is what a store that is not there yet waits for. A majority can write what is
+// there; what is made new is placed on as many nodes as keep it.
+func awaited(err error) string {
+	var refused *jetstream.APIError
+	if errors.As(err, &refused) && refused.ErrorCode == jetstream.ErrorCode(server.JSClusterNoPeersErrF) {
+		return "waiting for three of the cluster's nodes: a majority is up, but a new cluster begins with three (later a majority is enough)"
+	}
+	return "waiting for a majority of the cluster's nodes"
 }
 
 // Publish is of cluster.Bus: it needs no leader.
