@@ -62,6 +62,7 @@ func (c *call) leaving(ctx context.Context) Cause {
 		if over, _ := c.transferFailed(ctx, down); over {
 			return down // who asked has hung up, and nobody else is there
 		}
+		c.dismissed.Wait() // a call that is let go of says nothing to its legs any more
 	}
 	c.unjoin() // first, so that the record has the last numbers
 	c.store(ctx)
