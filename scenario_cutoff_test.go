@@ -23,7 +23,7 @@ func TestCutOffAndKilled(t *testing.T) {
 	w.heard(ctx, 100)
 
 	b.cutOff("one")
-	b.nodes["one"].awaitLogged(t, `"call fenced`, calls)
+	b.nodes["one"].awaitLogged(t, `"calls fenced`, 1)
 	silent := b.sent("one")
 	b.nodes["two"].awaitLogged(t, `"call resumed"`, calls)
 	w.heard(ctx, 100)

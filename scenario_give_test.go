@@ -66,7 +66,7 @@ func (k *talking) check(ctx context.Context, t *testing.T, nodes ...node) {
 	stalled := false
 	for _, n := range nodes {
 		log := n.logText(t)
-		stalled = stalled || strings.Contains(log, "call fenced") || strings.Contains(log, "could not be handed over")
+		stalled = stalled || strings.Contains(log, " fenced") || strings.Contains(log, "could not be handed over")
 	}
 	close(k.stop)
 	k.said.Wait()

@@ -23,7 +23,7 @@ func cutOffFromOthers(t *testing.T, ctx context.Context, row string) {
 
 	calls := w.calls + 1
 	b.cutOff("one")
-	b.nodes["one"].awaitLogged(t, `"call fenced`, calls)
+	b.nodes["one"].awaitLogged(t, `"calls fenced`, 1)
 	b.nodes["two"].awaitLogged(t, `"call resumed"`, calls)
 	p.await(ctx, "sipp follows at both ends", func() bool { return followed(w.calling, w.called) >= 2*w.calls })
 	p.goOn(ctx)

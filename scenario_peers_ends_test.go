@@ -156,7 +156,7 @@ func (p *peers) fail(format string, args ...any) {
 	p.t.Helper()
 	if p.nodes != nil && size(1, 0) == 1 {
 		for _, n := range p.nodes() {
-			if strings.Contains(n.logText(p.t), "call fenced: this node hears no majority") {
+			if strings.Contains(n.logText(p.t), "fenced: this node hears no majority") {
 				p.t.Skipf("%s was cut off from its cluster, because this machine did not let it run: %s", n.name, fmt.Sprintf(format, args...))
 			}
 		}

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"riptide/bridge/cluster"
 	"riptide/bridge/store"
@@ -30,11 +31,19 @@ func (b *Bridge) carryOn(ctx context.Context, lease cluster.Lease) {
 		b.cfg.Logger.Warn("this node hears no majority of its cluster: its calls go on, and other nodes may have them too", "calls", len(calls))
 		return
 	}
-	each(calls, takers, func(c *call) { b.regain(ctx, c, lease) })
+	var lost atomic.Int64
+	each(calls, takers, func(c *call) {
+		if !b.regain(ctx, c, lease) {
+			lost.Add(1)
+		}
+	})
+	if n := lost.Load(); n > 0 {
+		b.cfg.Logger.Warn("calls fenced: other nodes have taken them over", "calls", n)
+	}
 }
 
-// regain claims a call that goes on here.
-func (b *Bridge) regain(ctx context.Context, c *call, lease cluster.Lease) {
+// regain claims a call that goes on here. It tells false where another node has it.
+func (b *Bridge) regain(ctx context.Context, c *call, lease cluster.Lease) bool {
 	ctx, cancel := context.WithTimeout(ctx, claimLimit)
 	defer cancel()
 	ctx, over := b.whileLease(ctx, func(now cluster.Lease) bool { return now == lease })
@@ -44,6 +53,7 @@ func (b *Bridge) regain(ctx context.Context, c *call, lease cluster.Lease) {
 	switch {
 	case errors.Is(err, cluster.ErrLives):
 		c.lose()
+		return false
 	case err != nil: // cut off again, or on the way out: the next lease decides
 		c.log.Debug("call not claimed anew", "why", err)
 	default:
@@ -57,6 +67,7 @@ func (b *Bridge) regain(ctx context.Context, c *call, lease cluster.Lease) {
 		c.regained <- epoch
 		c.log.Info("call claimed", "epoch", epoch, "of", b.cfg.Node)
 	}
+	return true
 }
 
 // lose lets go of a call that another node has.
@@ -78,7 +89,7 @@ func (c *call) lose() {
 	case c.fenceUp <- struct{}{}:
 	default: // told already
 	}
-	c.log.Warn("call fenced: another node has taken it over")
+	c.log.Debug("call fenced: another node has taken it over")
 }
 
 // goesOnAs puts the call on record under the epoch at which it was claimed anew.

@@ -14,11 +14,14 @@ import (
 // every point; what was put on record is continued anyway, by the same way as
 // after a restart.
 
-// fencedAlone is logged when nothing of a call is sent any more. Whether two nodes
-// ever had a call at a time can be read from their logs: a node has it from "call
-// started" or "call claimed" until "call fenced", "call left", "call given" or "call ended", or
-// the end of its process.
-const fencedAlone = "call fenced: this node hears no majority of its cluster"
+// fencedAlone is logged when nothing of a call is sent any more, and fencedAll once for
+// all calls of the node. Whether two nodes ever had a call at a time can be read from
+// their logs: a node has it from "call started" or "call claimed" until "call fenced",
+// "calls fenced", "call left", "call given" or "call ended", or the end of its process.
+const (
+	fencedAlone = "call fenced: this node hears no majority of its cluster"
+	fencedAll   = "calls fenced: this node hears no majority of its cluster"
+)
 
 // under tells whether the call may be touched under a lease.
 func (c *call) under(lease cluster.Lease) bool { return lease.Held && lease.Term == c.term }
@@ -64,7 +67,10 @@ func (b *Bridge) fence(lease cluster.Lease) {
 	b.mu.Unlock()
 	each(legs, len(legs), abandon) // at once: each may wait for its edge
 	for _, c := range fenced {
-		c.log.Warn(fencedAlone)
+		c.log.Debug(fencedAlone)
+	}
+	if len(fenced) > 0 {
+		b.cfg.Logger.Warn(fencedAll, "calls", len(fenced))
 	}
 }
 
