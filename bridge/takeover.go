@@ -91,7 +91,7 @@ func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved b
 	c.rec.Moving = moved && failed != nil // the peers were told before the legs were there
 	answered := !over
 	if !over && failed != nil {
-		over, cause = true, CauseSignallingLost.With("%v", failed).EndedBy(ByBridge)
+		over, cause = true, whyOver(failed)
 	}
 	legs := watch.lap(PhaseLegs)
 	kept := b.enter(c)
@@ -106,7 +106,7 @@ func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved b
 	switch {
 	case kept != nil:
 		return kept
-	case over && answered:
+	case over && answered && cause.Code != CauseNormal.Code:
 		return failed
 	case over:
 		return errOver

@@ -104,9 +104,9 @@ func (l *Leg) onReoffered(r *reinvite, res *sipgo.Response) {
 		l.onReaccepted(r, res)
 	case l.reinvite != r || l.muted:
 	case res.StatusCode == 481:
-		r.followed(errGone)
+		r.followed(l.unknown("a re-INVITE"))
 		l.rollBack(r)
-		l.lost("a re-INVITE", "says that it knows of no such call (481)")
+		l.endUnknown("a re-INVITE")
 	case res.StatusCode == 408:
 		r.followed(errGone)
 		l.rollBack(r)
@@ -236,9 +236,13 @@ func (l *Leg) unchanged() {
 
 // lost ends a call whose peer is no longer in it, as a request of ours has shown.
 func (l *Leg) lost(asked, why string) {
-	c := bridge.CauseSignallingLost.With("trunk %q at %s, sent %s, %s", l.trunk.Name, l.flow.remote(), asked, why).EndedBy(bridge.ByBridge)
+	c := l.lostFor(asked, why)
 	l.ended(c, nil)
 	_ = l.bye(c)
+}
+
+func (l *Leg) lostFor(asked, why string) bridge.Cause {
+	return bridge.CauseSignallingLost.With("trunk %q at %s, sent %s, %s", l.trunk.Name, l.flow.remote(), asked, why).EndedBy(bridge.ByBridge)
 }
 
 // offer offers other media in a running session.

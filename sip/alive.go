@@ -84,6 +84,8 @@ func (l *Leg) ask(unheard func()) {
 			func(res *sipgo.Response) {
 				switch {
 				case res.StatusCode < 200 || l.muted:
+				case res.StatusCode == 481 && l.unmet():
+					l.endUnknown("OPTIONS")
 				case res.StatusCode == 481:
 					l.gone("says that it knows of no such call (481)")
 				case res.StatusCode == 408 && unheard != nil:

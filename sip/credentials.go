@@ -191,6 +191,9 @@ func (l *Leg) challenged(d *dialog, req *sipgo.Request, f flow, t *tries, onResp
 				return
 			}
 		}
+		if res.IsSuccess() {
+			l.met()
+		}
 		if onResponse != nil {
 			onResponse(res)
 		}

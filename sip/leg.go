@@ -74,6 +74,7 @@ type Leg struct {
 	updates     bool         // the peer takes UPDATE
 
 	spoke    time.Time // when the peer's last request in the dialog came
+	takenUp  time.Time // when this process began with a call of another's; zero = it was ours from the start
 	failures int       // probes without an answer, in a row
 
 	resettled bool   // a description was sent again, since the last one's fate was not known
@@ -204,8 +205,11 @@ func (l *Leg) notes(msg sipgo.Message) {
 }
 
 // peerParty is who ended a call that our peer ended.
-func (l *Leg) peerParty() bridge.Party {
-	if l.incoming {
+func (l *Leg) peerParty() bridge.Party { return partyOf(l.incoming) }
+
+// partyOf is who the peer of a leg is.
+func partyOf(incoming bool) bridge.Party {
+	if incoming {
 		return bridge.ByCaller
 	}
 	return bridge.ByCallee

@@ -34,6 +34,8 @@ func (a *Agent) replaceCall(ctx context.Context, t *trunk, rec *recorded, r brid
 				return nil, bridge.CauseSignallingLost.With("the peer does not let the call be replaced")
 			case ev.Kind == bridge.Answered:
 				return l, nil
+			case ev.Kind == bridge.Ended && ev.Cause.SIP == 481: // none such (RFC 3891 section 3)
+				return nil, hungUpUnheard(t.Name, "an INVITE with Replaces", partyOf(r.Incoming))
 			case ev.Kind == bridge.Ended:
 				return nil, bridge.CauseSignallingLost.With("the peer does not let the call be replaced: %v", ev.Cause)
 			}

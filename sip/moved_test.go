@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -66,8 +67,9 @@ func TestResumedElsewhere(t *testing.T) {
 			}
 			if tc.answer[len(tc.answer)-1] != 200 {
 				d.peer.respond(d.request("BYE"), 200, "OK", "", "")
-				if o := <-done; o.err == nil {
-					t.Error("no error")
+				o := <-done
+				if hungUp := tc.name == "gone"; o.err == nil || hungUp != errors.Is(o.err, bridge.CauseNormal) || hungUp && bridge.CauseOf(o.err).By != bridge.ByCaller {
+					t.Errorf("%v", o.err)
 				}
 				return
 			}
@@ -143,8 +145,8 @@ func TestResumedByReplaces(t *testing.T) {
 			}
 			if status != 200 {
 				d.peer.respond(inv, status, "No", "b", "")
-				if o := <-done; o.err == nil {
-					t.Error("no error")
+				if o := <-done; !errors.Is(o.err, bridge.CauseNormal) || bridge.CauseOf(o.err).By != bridge.ByCaller {
+					t.Errorf("%v", o.err)
 				}
 				return
 			}

@@ -112,6 +112,7 @@ func (a *Agent) revive(t *trunk, rec *recorded, r bridge.Resumption, f flow) (l 
 	}
 	l.session = sessionID{local: rec.SessionID, remote: rec.PeerID}
 	l.minSE, l.updates, l.spoke = rec.MinSE, rec.Updates, time.Now()
+	l.takenUp = l.spoke
 	if err := a.enter(l, true); err != nil {
 		l.cancel()
 		media.port.Close()

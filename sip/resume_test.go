@@ -491,7 +491,8 @@ func TestResumeWhileGoingDown(t *testing.T) {
 
 // TestResumedWithoutItsPeer: nobody heard the peer's BYE while the process was away,
 // so it is asked soon whether it is still there. That it does not answer says
-// nothing: the network may not be back yet.
+// nothing: the network may not be back yet; that it knows nothing of the call is the
+// hang-up that was not heard.
 func TestResumedWithoutItsPeer(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t)
@@ -503,7 +504,7 @@ func TestResumedWithoutItsPeer(t *testing.T) {
 	_, _, legs := reborn(t, a, tr, l.Record())
 	d.respond(d.request("OPTIONS"), 481, "Call/Transaction Does Not Exist", "", "")
 	ev := event(t, legs[0], bridge.Ended)
-	if ev.Cause.Code != bridge.CauseSignallingLost.Code || !strings.Contains(ev.Cause.Text, "481") {
+	if ev.Cause.Code != bridge.CauseNormal.Code || ev.Cause.By != bridge.ByCaller || !strings.Contains(ev.Cause.Text, "481") {
 		t.Errorf("%+v", ev.Cause)
 	}
 	d.respond(d.request("BYE"), 481, "Call/Transaction Does Not Exist", "", "")

@@ -299,7 +299,7 @@ func (l *Leg) refreshed(res *sipgo.Response) {
 		l.notes(res)
 		l.keepAlive(answeredTimer(l.trunk.Timer, l.terms, res))
 	case res.StatusCode == 481:
-		l.lost("a session refresh", "says that it knows of no such call (481)")
+		l.endUnknown("a session refresh")
 	case res.StatusCode == 408:
 		l.lost("a session refresh", "is reported not to answer (408)")
 	case l.updates && (res.StatusCode == 405 || res.StatusCode == 501):
