@@ -51,7 +51,7 @@ func TestRIPTCallsGoOnAtAnotherNode(t *testing.T) {
 				c.carrier.call(victim, calls, telcoNumber, officeNumber)
 				time.Sleep(3 * time.Second) // the answers are acknowledged, and on record
 				c.kills[victim]()
-				goOn(t, c.pbx, c.carrier)
+				c.goneOn(t)
 				tellSilence(t, "office to telco", at[victim], c.pbx, c.carrier)
 				tellSilence(t, "telco to office", calls, c.carrier, c.pbx)
 				c.pbx.end()

@@ -74,6 +74,7 @@ type pair struct {
 // node is what a scenario needs to know of one of the two bridges.
 type node struct {
 	name, sip, ript, admin, dir, log string
+	program                          string // another than the one under test
 	ns                               *siptest.Namespace
 }
 

@@ -151,9 +151,13 @@ func serveProcess(t testing.TB, n node) *served {
 		t.Fatal(err)
 	}
 	args := []string{"serve", "-c", filepath.Join(n.dir, setup.ConfigFile)}
-	cmd := exec.Command(riptide(t), args...)
+	program := n.program
+	if program == "" {
+		program = riptide(t)
+	}
+	cmd := exec.Command(program, args...)
 	if n.ns != nil {
-		cmd = n.ns.Command(riptide(t), args...)
+		cmd = n.ns.Command(program, args...)
 	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(cmd.Environ(), "RIPTIDE_PROFILE="+n.profiler())
