@@ -12,6 +12,10 @@ import (
 	"riptide/policy"
 )
 
+// streamTalk is how long a call of a stream lasts: of many a second, not long, since
+// it is their setting up that is looked at.
+func streamTalk() time.Duration { return time.Duration(size(3000, 500)) * time.Millisecond }
+
 // streamNumber calls for a moment, where others hold the line.
 const streamNumber = "+12025550101"
 
@@ -26,7 +30,7 @@ func TestRollingUpgradeUnderCalls(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			besideOthers(t)
-			held := size(2, 20) // each way
+			held := size(2, 5) // each way: with the stream as many as two processors carry, telephones and balancer included
 			c := startShared(t, sharedOptions{balancer: balancer})
 			next := nextRelease(t)
 			c.pbx.call(0, held, officeNumber, telcoNumber)
@@ -98,7 +102,7 @@ func (p *telephone) stream(every time.Duration) (stop func() (placed int, failed
 	var placed int
 	var failed, lost []outcome
 	place := func(n int) {
-		caller := bridgetest.Caller{Dialer: p.agent, Hz: p.hz, TalkFor: 3 * time.Second}
+		caller := bridgetest.Caller{Dialer: p.agent, Hz: p.hz, TalkFor: streamTalk()}
 		h, err := caller.Call(p.talking, bridge.Intent{
 			Call: fmt.Sprint("stream-", n), Trunk: p.trunks[0], From: policy.Number(streamNumber), To: policy.Number(telcoNumber), Hops: bridge.DefaultHops,
 			Media: bridge.MediaOffer{Speech: []bridge.Codec{bridge.PCMU}},
