@@ -219,6 +219,7 @@ type dlg struct {
 	branch  string     // of the INVITE
 	last    string     // of the last request by do
 	headers []string   // of every request
+	told    uint32     // number of the last NOTIFY
 	mu2     sync.Mutex // for tests that use it at many places at once
 }
 
