@@ -28,6 +28,7 @@ type stripes struct {
 	gets   int
 	ended  int  // PUTs that the client has ended
 	proven bool // something came after the hello: the client has seen the echoes
+	used   bool // as a carrier of the port
 	old    bool // there is a later set, or the call is over
 }
 
@@ -160,14 +161,29 @@ func (s *stripes) take(b []byte, i int, peer string) {
 		return
 	}
 	s.mu.Lock()
-	first := !s.proven
-	s.proven = true
-	attach := first && s.gets > 0
+	if !s.proven {
+		s.proven = true
+		s.use(peer)
+	}
 	s.mu.Unlock()
-	if attach {
+	s.p.receive(b, Striped)
+}
+
+// use makes the stripes a carrier, if they are none and can be: they have proven
+// themselves, and there is a stream to the client. All of them may be opened anew
+// at once, so it is not the first alone that looks. The caller holds mu, so that
+// what was lost before is not taken for what is there now.
+func (s *stripes) use(peer string) {
+	if s.proven && !s.used && s.gets > 0 && s.ended < len(s.lanes) {
+		s.used = true
 		s.p.takeOver(s, s.epoch, peer)
 	}
-	s.p.receive(b, Striped)
+}
+
+// rest takes them out of use. The caller holds mu.
+func (s *stripes) rest() {
+	s.used = false
+	s.p.handBack(s)
 }
 
 // serveGet writes a stripe to the client.
@@ -180,7 +196,9 @@ func (s *stripes) serveGet(w http.ResponseWriter, r *http.Request, i int) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	s.attachAgain(r.RemoteAddr)
+	s.mu.Lock()
+	s.use(r.RemoteAddr)
+	s.mu.Unlock()
 	defer context.AfterFunc(r.Context(), func() { _ = out.Close() })()
 	defer context.AfterFunc(s.p.ctx, s.lanes[i].end)()
 	buf := make([]byte, streamBuffer)
@@ -205,17 +223,6 @@ func (s *stripes) serveGet(w http.ResponseWriter, r *http.Request, i int) {
 	}
 }
 
-// attachAgain uses stripes that have proven themselves before, and lost their
-// streams since.
-func (s *stripes) attachAgain(peer string) {
-	s.mu.Lock()
-	again := s.proven && s.gets == 1
-	s.mu.Unlock()
-	if again {
-		s.p.takeOver(s, s.epoch, peer)
-	}
-}
-
 // count counts the streams that are open. Without a GET the stripes are no
 // carrier.
 func (s *stripes) count(puts, gets int) {
@@ -223,11 +230,11 @@ func (s *stripes) count(puts, gets int) {
 	s.puts += puts
 	s.gets += gets
 	none := gets < 0 && s.gets == 0
+	if none {
+		s.rest()
+	}
 	last := none && s.old
 	s.mu.Unlock()
-	if none {
-		s.p.handBack(s)
-	}
 	if last {
 		s.lanes.abandon()
 	}
@@ -260,9 +267,11 @@ func (s *stripes) putEnded() {
 	s.mu.Lock()
 	s.ended++
 	over := s.ended >= len(s.lanes)
+	if over {
+		s.rest()
+	}
 	s.mu.Unlock()
 	if over {
-		s.p.handBack(s)
 		s.lanes.end()
 	}
 }
