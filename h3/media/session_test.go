@@ -396,7 +396,7 @@ func TestStripesThatAreRefused(t *testing.T) {
 	pool := s.connect(t)
 	ask := func(method, stripe, stripes, epoch string) int {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		r, err := http.NewRequestWithContext(ctx, method, s.url("1")+"/stripes/"+stripe, nil)
 		if err != nil {
@@ -408,7 +408,9 @@ func TestStripesThatAreRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = io.Copy(io.Discard, resp.Body)
+		if resp.StatusCode != http.StatusOK { // which has no end
+			_, _ = io.Copy(io.Discard, resp.Body)
+		}
 		_ = resp.Body.Close()
 		return resp.StatusCode
 	}
