@@ -70,7 +70,7 @@ func (b *Bridge) Claim(ctx context.Context, leg string) (found bool, err error) 
 	if b.Draining() {
 		return true, CauseShuttingDown.With("node %q is going down and takes no calls over", b.cfg.Node)
 	}
-	switch err := b.inherit(ctx, id, true); {
+	switch err := b.inherit(ctx, id, true, func() {}); {
 	case err == nil || errors.Is(err, errOver):
 		return true, nil
 	default:
@@ -79,8 +79,9 @@ func (b *Bridge) Claim(ctx context.Context, leg string) (found bool, err error) 
 }
 
 // inherit takes a call over, once for all who want it. A call that this node has
-// is no error. One of a living node is asked for, if a request of it has come.
-func (b *Bridge) inherit(ctx context.Context, id string, ask bool) error {
+// is no error. One of a living node is asked for, if a request of it has come. It calls
+// claimed when it waits for peers, or for others who do.
+func (b *Bridge) inherit(ctx context.Context, id string, ask bool, claimed func()) error {
 	for {
 		b.mu.Lock()
 		c, run := b.calls[id], b.claims[id]
@@ -98,10 +99,11 @@ func (b *Bridge) inherit(ctx context.Context, id string, ask bool) error {
 				b.mu.Unlock()
 				close(run.done)
 			}()
-			run.err = b.inheritNow(ctx, id, ask)
+			run.err = b.inheritNow(ctx, id, ask, claimed)
 			return run.err
 		}
 		b.mu.Unlock()
+		claimed()
 		var over <-chan struct{}
 		if run != nil {
 			over = run.done
@@ -120,7 +122,7 @@ func (b *Bridge) inherit(ctx context.Context, id string, ask bool) error {
 }
 
 // inheritNow goes on when who asked has gone, since others may wait for it.
-func (b *Bridge) inheritNow(ctx context.Context, id string, ask bool) error {
+func (b *Bridge) inheritNow(ctx context.Context, id string, ask bool, claimed func()) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimLimit)
 	defer cancel()
 	rec, rev, err := b.lastRecord(ctx, id)
@@ -132,7 +134,7 @@ func (b *Bridge) inheritNow(ctx context.Context, id string, ask bool) error {
 			return fmt.Errorf("look whether it is anybody's: %w", err)
 		}
 	}
-	err = b.takeUp(ctx, rec, rev, rec.Node != b.cfg.Node)
+	err = b.takeUp(ctx, rec, rev, rec.Node != b.cfg.Node, claimed)
 	if !ask || !errors.Is(err, cluster.ErrLives) {
 		return err
 	}
@@ -142,7 +144,7 @@ func (b *Bridge) inheritNow(ctx context.Context, id string, ask bool) error {
 	if rec, rev, err = b.lastRecord(ctx, id); err != nil {
 		return err
 	}
-	return b.takeUp(ctx, rec, rev, rec.Node != b.cfg.Node)
+	return b.takeUp(ctx, rec, rev, rec.Node != b.cfg.Node, claimed)
 }
 
 // own makes a record ours, and puts that on record. In a cluster it is ours when

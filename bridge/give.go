@@ -71,25 +71,23 @@ func (b *Bridge) Given(id string) {
 
 // takeGifts takes up the calls that this node is given, until ctx ends.
 func (b *Bridge) takeGifts(ctx context.Context) {
-	var workers sync.WaitGroup
-	for range takers {
-		workers.Go(func() {
-			for {
-				select {
-				case id := <-b.gifts:
-					if b.stopping() {
-						continue // its giver has it still, or gives it to another
-					}
-					if err := b.inherit(ctx, id, false); err != nil && !errors.Is(err, errOver) {
-						b.couldNot(id, err)
-					}
-				case <-ctx.Done():
-					return
+	queue := newTakings()
+	defer queue.stop()
+	for {
+		select {
+		case id := <-b.gifts:
+			b.takeOne(queue, id, func(claimed func()) {
+				if b.stopping() {
+					return // its giver has it still, or gives it to another
 				}
-			}
-		})
+				if err := b.inherit(ctx, id, false, claimed); err != nil && !errors.Is(err, errOver) {
+					b.couldNot(id, err)
+				}
+			})
+		case <-ctx.Done():
+			return
+		}
 	}
-	workers.Wait()
 }
 
 // noteOf names the state of a record.
@@ -200,7 +198,10 @@ func (b *Bridge) gave(id string, g gaveCall) {
 func (b *Bridge) forgetGiven() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	maps.DeleteFunc(b.gone, func(id string, _ gaveCall) bool { return b.calls[id] != nil || !b.ledger.isOf(id, b.cfg.Node) })
+	maps.DeleteFunc(b.gone, func(id string, _ gaveCall) bool {
+		c := b.calls[id] // its legs may still be let go of
+		return c != nil && !c.gone.Load() || !b.ledger.isOf(id, b.cfg.Node)
+	})
 }
 
 // listenOn keeps the ears of a call open that was given away, for a while.

@@ -36,6 +36,8 @@ const (
 	peersFirst = time.Second
 	// nextHeir is how long the one before us in the order has.
 	nextHeir = 2 * time.Second
+	// sayEvery is how often it is said how many calls were taken over, while more are.
+	sayEvery = time.Second
 	// tryAgain is when a call that could not be taken over is tried again, and
 	// askAgain when its owner was alive: that may have been its last word.
 	tryAgain = 5 * time.Second
@@ -57,6 +59,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	parts.Go(func() { b.obeyLease(ctx) })
 	parts.Go(func() { b.lookAfter(ctx) })
 	parts.Go(func() { b.takeGifts(ctx) })
+	parts.Go(func() { b.clearAway(ctx) })
 	parts.Wait()
 	return nil
 }
@@ -79,9 +82,13 @@ func (b *Bridge) lookAfter(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
+	queue := newTakings()
+	defer queue.stop()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	missing := map[string]time.Time{} // owners that are not heard, since when
+	var taken atomic.Int64
+	var said time.Time
 	for {
 		select {
 		case <-tick.C:
@@ -90,36 +97,58 @@ func (b *Bridge) lookAfter(ctx context.Context) {
 		}
 		b.closeFoyers()
 		b.forgetGiven()
+		switch n := taken.Load(); {
+		case n == 0:
+			said = time.Now()
+		case queue.none() || time.Since(said) > sayEvery:
+			taken.Add(-n)
+			b.cfg.Logger.Info("calls taken over", "calls", n)
+		}
 		if lease, _ := b.cfg.Members.Lease(); !lease.Held || b.Draining() {
 			continue
 		}
-		b.clearAway(ctx)
-		var taken atomic.Int64
-		each(b.due(missing, b.goneNodes(ctx)), takers, func(id string) {
-			if ctx.Err() != nil || b.Draining() {
-				return
-			}
-			if err := b.inherit(ctx, id, false); err != nil && !errors.Is(err, errOver) {
-				b.couldNot(id, err)
-				return
-			}
-			taken.Add(1)
-		})
-		if n := taken.Load(); n > 0 {
-			b.cfg.Logger.Info("calls taken over", "calls", n)
+		for _, id := range b.due(missing, b.goneNodes(ctx)) {
+			b.takeOne(queue, id, func(claimed func()) {
+				if ctx.Err() != nil || b.Draining() {
+					return
+				}
+				if err := b.inherit(ctx, id, false, claimed); err != nil && !errors.Is(err, errOver) {
+					b.couldNot(id, err)
+					return
+				}
+				taken.Add(1)
+			})
 		}
 	}
 }
 
-// clearAway removes records of calls that ended while the store was away.
+// takeOne adds a call to those that are taken over.
+func (b *Bridge) takeOne(to *takings, id string, do func(claimed func())) {
+	to.add(toTake{id: id, trunks: b.ledger.trunksOf(id), do: do})
+}
+
+// clearAway removes records of calls that ended while the store was away, until ctx
+// ends. It waits for the store, and so is nothing that other things wait for.
 func (b *Bridge) clearAway(ctx context.Context) {
-	due := b.ledger.unburied(b.cfg.Now())
-	each(slices.Collect(maps.Keys(due)), takers, func(id string) {
-		log := b.cfg.Logger.With("call", id)
-		if b.mayRemove(ctx, id, due[id], log) {
-			b.removeRecord(ctx, id, due[id], log)
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
 		}
-	})
+		if lease, _ := b.cfg.Members.Lease(); !lease.Held || b.Draining() {
+			continue
+		}
+		due := b.ledger.unburied(b.cfg.Now())
+		each(slices.Collect(maps.Keys(due)), takers, func(id string) {
+			log := b.cfg.Logger.With("call", id)
+			if b.mayRemove(ctx, id, due[id], log) {
+				b.removeRecord(ctx, id, due[id], log)
+			}
+		})
+	}
 }
 
 // goneNodes are the nodes whose processes have ended, of those whose beats are late.
@@ -177,7 +206,7 @@ func (b *Bridge) due(missing map[string]time.Time, gone map[string]bool) []strin
 	b.ledger.each(func(id string, e *entry) {
 		switch {
 		case e.Node == b.cfg.Node:
-			if b.calls[id] == nil && now.After(e.wait) {
+			if b.calls[id] == nil && b.claims[id] == nil && now.After(e.wait) {
 				ids = append(ids, id)
 			}
 			return
@@ -193,7 +222,7 @@ func (b *Bridge) due(missing map[string]time.Time, gone map[string]bool) []strin
 		if e.A.Seeks || e.B.Seeks {
 			wait += peersFirst
 		}
-		if now.Sub(first) >= wait && now.After(e.wait) {
+		if now.Sub(first) >= wait && b.claims[id] == nil && now.After(e.wait) {
 			ids = append(ids, id)
 		}
 	})

@@ -55,6 +55,7 @@ type outline struct {
 
 type legOutline struct {
 	ID    string `json:"id"`
+	Trunk string `json:"trunk"`
 	Seeks bool   `json:"seeks"`
 }
 
@@ -183,9 +184,9 @@ func (l *ledger) writes(rec *CallRecord, value []byte, rev uint64) {
 		return
 	}
 	o := outline{Version: rec.Version, Node: rec.Node, Epoch: rec.Epoch, State: rec.State, Served: rec.Served}
-	o.A = legOutline{rec.A.ID, rec.A.Seeks}
+	o.A = legOutline{rec.A.ID, rec.A.Trunk, rec.A.Seeks}
 	if rec.B != nil {
-		o.B = legOutline{rec.B.ID, rec.B.Seeks}
+		o.B = legOutline{rec.B.ID, rec.B.Trunk, rec.B.Seeks}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -281,6 +282,16 @@ func (l *ledger) get(id string) (CallRecord, uint64, error) {
 		rec.seen = seen
 	}
 	return rec, rev, err
+}
+
+// trunksOf are those of a call's legs, as far as they are known.
+func (l *ledger) trunksOf(id string) (trunks [2]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.calls[id]; e != nil {
+		trunks = [2]string{e.A.Trunk, e.B.Trunk}
+	}
+	return trunks
 }
 
 // isOf tells whether a call is on record as a node's.

@@ -54,7 +54,7 @@ func (b *Bridge) Restore(ctx context.Context) (Restored, error) {
 			f.err = b.discard(f.rec)
 		case f.err == nil:
 			f.rec.dropGiven(legs)
-			f.err = b.takeUp(ctx, f.rec, f.rev, false)
+			f.err = b.takeUp(ctx, f.rec, f.rev, false, func() {})
 		}
 		switch {
 		case f.err == nil:
@@ -82,25 +82,29 @@ func (b *Bridge) restoreShared(ctx context.Context) (Restored, error) {
 	case <-reading.Done():
 		return Restored{}, fmt.Errorf("read which calls there were: the store has not said within %v", catchUpLimit)
 	}
-	var ids []string
+	var own []string
 	b.ledger.each(func(id string, e *entry) {
 		if e.Node == b.cfg.Node {
-			ids = append(ids, id)
+			own = append(own, id)
 		}
 	})
 	var resumed, ended, lost atomic.Int64
-	each(ids, takers, func(id string) {
-		switch err := b.inherit(ctx, id, false); {
-		case err == nil:
-			resumed.Add(1)
-		case errors.Is(err, errOver):
-			ended.Add(1)
-		case errors.Is(err, errFenced): // another node has it
-		default:
-			lost.Add(1)
-			b.couldNot(id, err)
-		}
-	})
+	queue := newTakings()
+	for _, id := range own {
+		b.takeOne(queue, id, func(claimed func()) {
+			switch err := b.inherit(ctx, id, false, claimed); {
+			case err == nil:
+				resumed.Add(1)
+			case errors.Is(err, errOver):
+				ended.Add(1)
+			case errors.Is(err, errFenced): // another node has it
+			default:
+				lost.Add(1)
+				b.couldNot(id, err)
+			}
+		})
+	}
+	queue.wait()
 	return Restored{int(resumed.Load()), int(ended.Load()), int(lost.Load()), time.Since(began)}, nil
 }
 

@@ -45,7 +45,8 @@ type siteNode struct {
 	how     []bridge.Resumption
 	answer  time.Duration // of the peers, when they are told where a call is
 
-	onResumed func(*bridgetest.Leg, bridge.Resumption) // nil: nobody looks
+	onResumed func(*bridgetest.Leg, bridge.Resumption)       // nil: nobody looks
+	onResume  func(context.Context, bridge.Resumption) error // nil: it can be done
 }
 
 // awayStore can be away.
@@ -199,6 +200,14 @@ func (s *site) node(name string) *siteNode {
 		case <-time.After(answer):
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		}
+		n.mu.Lock()
+		can := n.onResume
+		n.mu.Unlock()
+		if can != nil {
+			if err := can(ctx, how); err != nil {
+				return nil, err
+			}
 		}
 		l := bridgetest.ResumedLeg(how)
 		n.mu.Lock()

@@ -34,9 +34,7 @@ const (
 	forsakenAfter = time.Minute
 	longestIdle   = checkpointEvery + forsakenAfter
 
-	// takers is how many calls are taken up at a time, and takeLimit how long one
-	// leg may need.
-	takers    = 64
+	// takeLimit is how long one leg may need.
 	takeLimit = 10 * time.Second
 )
 
@@ -68,18 +66,20 @@ func each[T any](items []T, n int, do func(T)) {
 var errOver = errors.New("the call could not go on")
 
 // takeUp claims a call and continues it, or ends what is left of it (errOver).
-// errFenced says that somebody else has it.
-func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved bool) error {
+// errFenced says that somebody else has it. It calls claimed when only peers are waited
+// for any more.
+func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved bool, claimed func()) error {
 	idle, watch := b.idle(rec), b.stopwatch()
 	// Also where we, or a process of ours before us, had it only so long that its
 	// peers still speak to the node of before.
 	moved = moved || rec.Moving
 	rec.Moving = moved
 	c, err := b.own(ctx, rec, rev)
+	claimed()
 	if err != nil {
 		return err
 	}
-	claimed := watch.lap(PhaseClaim)
+	claim := watch.lap(PhaseClaim)
 	if moved = c.rec.Moving; moved {
 		c.hears = b.foyersOf(rec.ID)
 	}
@@ -112,7 +112,7 @@ func (b *Bridge) takeUp(ctx context.Context, rec CallRecord, rev uint64, moved b
 		return errOver
 	}
 	c.log.Info("call resumed", "idle", idle.Round(time.Millisecond), "epoch", c.rec.Epoch, "moved", moved, "a", c.a.Info().ID, "b", c.b.Info().ID,
-		"claimed", claimed.Round(time.Millisecond), "legs", legs.Round(time.Millisecond))
+		"claimed", claim.Round(time.Millisecond), "legs", legs.Round(time.Millisecond))
 	return nil
 }
 
@@ -192,7 +192,7 @@ func (c *call) resumed(ctx context.Context, cause Cause, over bool) {
 	var last *Event
 	if c.gone.Load() {
 		c.relinquish(ctx)
-		c.log.Warn(fencedAlone)
+		c.log.Info(fencedAlone)
 		return
 	}
 	if !over {
