@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"riptide/bridge"
 )
@@ -66,6 +67,36 @@ func TestALostCallStaysAtItsNode(t *testing.T) {
 	if _, epoch := leg.(*clientLeg).place(); epoch != 0 {
 		t.Error("it went elsewhere")
 	}
+	if err := leg.End(t.Context(), bridge.CauseNormal); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestThePeerIsAskedWhenItCanAnswer: a ping that comes before the peer has a byway to
+// answer on would say that the stream to it is held up.
+func TestThePeerIsAskedWhenItCanAnswer(t *testing.T) {
+	t.Parallel()
+	p := newFakePeer(t)
+	attach := make(chan struct{})
+	p.onGet = func(_ http.ResponseWriter, r *http.Request, _ *fakeCall) bool {
+		select {
+		case <-attach:
+		case <-r.Context().Done():
+		}
+		return false
+	}
+	leg := mustDial(t, p.client(t), testIntent())
+	call := p.Call("0")
+	time.Sleep(100 * time.Millisecond)
+	call.mu.Lock()
+	early := len(call.got)
+	call.mu.Unlock()
+	close(attach)
+	call.Await(t, eventPing)
+	if early != 0 {
+		t.Errorf("%d events came before", early)
+	}
+	expect(t, leg, bridge.Proceeding, false)
 	if err := leg.End(t.Context(), bridge.CauseNormal); err != nil {
 		t.Error(err)
 	}

@@ -173,14 +173,17 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 	watch := time.NewTicker(min(watchPeriod, l.t.silence()/4))
 	defer watch.Stop()
 	began := l.t.client.cfg.Now()
+	var asked time.Time // for the first pong
 	attached, ponged := false, false
-	l.ping(k)
 	for {
 		select {
 		case r := <-k.in:
 			switch {
 			case r.attached:
 				attached, l.failures, l.slow = true, 0, 0
+				// Not before: the peer would have no byway yet to answer on.
+				asked = l.t.client.cfg.Now()
+				l.ping(k)
 				l.media.Attached(l.place())
 				l.back()
 				l.sticky = l.sticky || l.jar.taught()
@@ -210,7 +213,7 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 			l.ping(k)
 		case <-watch.C:
 			age := l.t.client.cfg.Now().Sub(began)
-			if !ponged && age > pongLimit {
+			if attached && !ponged && l.t.client.cfg.Now().Sub(asked) > pongLimit {
 				k.toSingle()
 			}
 			if out := l.overdue(ctx, k, attached, age); out != nil {
