@@ -55,7 +55,7 @@ func (m *callMedia) carry(uri string, epoch uint64) {
 		Parked:   doc.ParkedGets,
 		Draft:    doc.Profile < Profile,
 		Epoch:    epoch,
-		Hurry:    m.leg.away.why != nil || m.leg.resumed && m.carriers == nil,
+		Hurry:    m.leg.resumed || m.carriers != nil,
 		Ladder:   &t.client.ladder,
 		Sessions: t.trunkSessions(m.leg.tg),
 		Seat:     m.leg.seat,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"riptide/bridge"
+	"riptide/h3/media"
 )
 
 // A balancer keeps a call at its node by a cookie. Whether that node is still
@@ -45,6 +46,10 @@ func (l *clientLeg) seek(ctx context.Context, anew bool) (found bool, ended *bri
 	open := l.mayAsk.close()
 	defer open()
 	had := l.jar.Values(at)
+	stood := l.stands // where its media are: any response may have led the call elsewhere since
+	if stood == nil {
+		stood = had
+	}
 	answers := make(chan sighting, seekMost)
 	asked, blind, answered := 0, 0, 0
 	ask := func() {
@@ -76,10 +81,9 @@ func (l *clientLeg) seek(ctx context.Context, anew bool) (found bool, ended *bri
 			answered++
 			switch {
 			case f.err == nil:
-				if now := f.jar.Values(at); anew || !maps.Equal(now, had) {
+				if now := f.jar.Values(at); anew || !maps.Equal(now, stood) {
 					l.t.ways.note(at.Host, now, l.t.client.cfg.Now())
-					l.migrate("")
-					l.jar.Restore(at, now)
+					l.settleAt(at, now, anew)
 				}
 				return true, nil
 			case f.old && gone(f.err), errors.Is(f.err, errConnect), answered == seekMost:
@@ -91,6 +95,29 @@ func (l *clientLeg) seek(ctx context.Context, anew bool) (found bool, ended *bri
 			return false, nil
 		}
 	}
+}
+
+// settleAt has the call go on where it was found. A node that gave it away still
+// sends on what it hears of it: the carriers there are let go of when there are
+// others, unless they are known to carry nothing, or are requests, which follow the
+// balancer.
+func (l *clientLeg) settleAt(at *url.URL, cookies map[string]string, dead bool) {
+	if dead || l.media.Stats().Carrier == media.PutGet.Carrier() {
+		l.media.Leave()
+	} else {
+		l.media.Stay()
+	}
+	l.moves("")
+	l.jar.Restore(at, cookies)
+}
+
+// cookies are those that requests of the call bear now.
+func (l *clientLeg) cookies() map[string]string {
+	at, err := url.Parse(l.callURI())
+	if err != nil {
+		return nil // it was parsed before
+	}
+	return l.jar.Values(at)
 }
 
 // ask asks the node that a jar leads to how the call is.

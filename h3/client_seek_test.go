@@ -72,6 +72,27 @@ func TestALostCallStaysAtItsNode(t *testing.T) {
 	}
 }
 
+// TestACallThatWasLedElsewhereIsFollowed: a response of before the loss has brought the
+// cookie of another node, which answers for the call. Its media are not there yet.
+func TestACallThatWasLedElsewhereIsFollowed(t *testing.T) {
+	t.Parallel()
+	p := newFakePeer(t)
+	leg := mustDial(t, p.client(t), testIntent())
+	call := p.Call("0")
+	expect(t, leg, bridge.Proceeding, false)
+	call.Await(t, eventPing)
+	l := leg.(*clientLeg)
+	l.jar.Restore(mustURL(t, l.callURI()), map[string]string{"balancer": "another"})
+	p.Drop()
+	call.Await(t, eventPing)
+	if _, epoch := l.place(); epoch == 0 {
+		t.Error("its media do not know that it is somewhere else")
+	}
+	if err := leg.End(t.Context(), bridge.CauseNormal); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestThePeerIsAskedWhenItCanAnswer: a ping that comes before the peer has a byway to
 // answer on would say that the stream to it is held up.
 func TestThePeerIsAskedWhenItCanAnswer(t *testing.T) {

@@ -56,13 +56,14 @@ type clientLeg struct {
 	rank         int // how far the call has come: rankProceeding…
 	early        bool
 	seen         seqFilter
-	lastGood     time.Time // when the byway last worked
-	failures     int       // attempts to attach in a row that got no connection
-	flaps        int       // links in a row that did not last
-	known        bool      // the peer has had a byway of the call
-	slow         int       // links in a row without an answer
-	away         away      // since the last link
-	sticky       bool      // cookies led to where it was
+	lastGood     time.Time         // when the byway last worked
+	failures     int               // attempts to attach in a row that got no connection
+	flaps        int               // links in a row that did not last
+	known        bool              // the peer has had a byway of the call
+	slow         int               // links in a row without an answer
+	away         away              // since the last link
+	sticky       bool              // cookies led to where it was
+	stands       map[string]string // those cookies: others may have come with a response since
 	acks         ackWatch
 	heard        chan time.Time // when media came after a byway was opened again; one element
 
@@ -183,6 +184,7 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 				attached, l.failures, l.slow = true, 0, 0
 				// Not before: the peer would have no byway yet to answer on.
 				asked = l.t.client.cfg.Now()
+				l.stands = l.cookies()
 				l.ping(k)
 				l.media.Attached(l.place())
 				l.back()

@@ -20,9 +20,14 @@ func (c *Client) Stay() (epoch uint64) {
 	}
 }
 
-// stay gives up what is being opened.
+// stay gives up what is being opened, and what would be.
 func (c *Client) stay() {
 	c.staying = true
+	if c.now != nil {
+		if s, ok := c.now.way.(stripesWay); ok {
+			s.stays.Store(true)
+		}
+	}
 	a := c.attempt
 	if a == nil {
 		return

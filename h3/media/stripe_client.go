@@ -47,6 +47,7 @@ type clientStripes struct {
 	over   chan struct{} // closed when they do not
 	once   sync.Once
 	ending atomic.Bool // the bodies end in order
+	stays  atomic.Bool // what breaks off is not opened anew
 
 	answered chan struct{} // closed when the server has answered a GET
 	greeted  sync.Once
@@ -125,7 +126,7 @@ func (s *clientStripes) keep(i int, request func(context.Context, int) error) {
 		case errors.Is(err, errNoStripes), errors.Is(err, errCallGone), errors.Is(err, errSuperseded):
 			s.fail(err)
 			return
-		case !s.proved(i), failures > stripeRetries:
+		case !s.proved(i), failures > stripeRetries, s.stays.Load():
 			s.fail(fmt.Errorf("stripe %d: %w", i, err))
 			return
 		}
