@@ -57,7 +57,7 @@ func requestLine() (*line, func()) {
 		from, to := l.ends[i], l.ends[1-i]
 		from.attach(&hop{}, 0, "peer")
 		l.over[i] = func(m message) {
-			_ = to.receiveBody(m.body)
+			_ = to.receiveBody(m.body, 0)
 			from.settle(m, nil)
 		}
 	}
@@ -121,7 +121,7 @@ func datagramLine() (*line, func()) {
 	l := newLine()
 	for i := range l.ends {
 		to := l.ends[1-i]
-		d := l.ends[i].begin(&copied{take: func(b []byte) { to.receive(b, WebTransport) }}, 0, "peer")
+		d := l.ends[i].begin(&copied{take: func(b []byte) { to.receive(b, WebTransport, 0) }}, 0, "peer")
 		l.over[i] = d.send
 	}
 	return l, func() { l.speak(datagramTraits) }

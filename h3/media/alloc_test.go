@@ -35,7 +35,7 @@ func (h *hop) carry() {
 		if len(m.body) == 0 {
 			return
 		}
-		h.to.receive(m.body, WebTransport)
+		h.to.receive(m.body, WebTransport, 0)
 		h.from.settle(m, nil)
 	}
 }

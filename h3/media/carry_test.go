@@ -363,7 +363,7 @@ func TestADeadCarrierIsGivenUp(t *testing.T) {
 			p.receive((&chunk.Chunk{
 				Seq: chunk.FullNumber(1), Timestamp: chunk.FullNumber(1), PayloadType: uint64(bridge.PCMU),
 				Source: 1, Sink: 1, Media: []byte{},
-			}).Append(nil), WebTransport)
+			}).Append(nil), WebTransport, 0)
 			time.Sleep(watchEvery)
 			c.watch()
 		}

@@ -69,6 +69,7 @@ type streams interface {
 type datagrams struct {
 	p     *Port
 	s     session
+	epoch uint64
 	large oversize
 }
 
@@ -98,7 +99,7 @@ func tooLarge(err error) bool {
 
 // begin makes a session a carrier of the call; carry must follow.
 func (p *Port) begin(s session, epoch uint64, peer string) *datagrams {
-	d := &datagrams{p: p, s: s}
+	d := &datagrams{p: p, s: s, epoch: epoch}
 	p.attach(d, epoch, peer)
 	return d
 }
@@ -114,7 +115,7 @@ func (p *Port) carry(d *datagrams) error {
 	defer d.large.close()
 	defer p.detach(d)
 	if s, ok := d.s.(streams); ok {
-		reading.Go(func() { p.carryStreams(ctx, s) })
+		reading.Go(func() { p.carryStreams(ctx, s, d.epoch) })
 	}
 	for {
 		b, err := d.s.ReceiveDatagram(ctx)
@@ -124,18 +125,18 @@ func (p *Port) carry(d *datagrams) error {
 		if err != nil {
 			return err
 		}
-		p.receive(b, WebTransport)
+		p.receive(b, WebTransport, d.epoch)
 	}
 }
 
 // carryStreams reads the chunks that fit no datagram.
-func (p *Port) carryStreams(ctx context.Context, s streams) {
+func (p *Port) carryStreams(ctx context.Context, s streams, epoch uint64) {
 	eachStream(ctx, s, func(str *webtransport.ReceiveStream) {
 		b, err := readStream(str)
 		if err != nil {
 			b = nil // counts as malformed
 		}
-		p.receive(b, WebTransport)
+		p.receive(b, WebTransport, epoch)
 	})
 }
 

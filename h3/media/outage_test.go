@@ -198,7 +198,7 @@ func TestLateDigitsAreHandedOn(t *testing.T) {
 			Seq: chunk.FullNumber(seq), Timestamp: chunk.FullNumber(millis), Clock: chunk.FullNumber(8 * millis),
 			PayloadType: uint64(pt), Source: 1, Sink: 1, Media: []byte{5, 10, 0, 160},
 		}
-		p.receive(c.Append(nil), WebTransport)
+		p.receive(c.Append(nil), WebTransport, 0)
 	}
 	say(1, 1e6, bridge.PCMU)
 	say(400, 1e6+8000, bridge.PCMU)

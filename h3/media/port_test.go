@@ -348,15 +348,15 @@ func TestRubbishIsCountedAndHarmsNothing(t *testing.T) {
 		ack(chunk.Ack{Direction: chunk.ClientToServer, Source: 1, Sink: 1, Ranges: []chunk.Range{{First: 1, Last: 1}}}),       // of what was never sent
 		ack(chunk.Ack{Direction: chunk.ServerToClient, Source: 1, Sink: 1, Ranges: []chunk.Range{{First: 1, Last: 1 << 60}}}), // of the peer's own
 	} {
-		p.receive(b, WebTransport)
+		p.receive(b, WebTransport, 0)
 	}
-	p.receive(good(func(c *chunk.Chunk) { c.Source = 1 }), WebTransport)
-	p.receive(good(func(c *chunk.Chunk) { c.PayloadType = 8 }), WebTransport)
-	p.receive(good(func(c *chunk.Chunk) { c.Seq, c.PayloadType = chunk.FullNumber(2), 1<<40 }), WebTransport)
-	p.receive(good(func(c *chunk.Chunk) { c.Seq = chunk.FullNumber(1 << 61) }), WebTransport)
-	p.receive(good(func(c *chunk.Chunk) { c.Seq = chunk.FullNumber(3) }), WebTransport)
-	p.receive(good(func(c *chunk.Chunk) { c.Seq = chunk.FullNumber(3) }), WebTransport)
-	if err := p.receiveBody([]byte{0x40}); err == nil {
+	p.receive(good(func(c *chunk.Chunk) { c.Source = 1 }), WebTransport, 0)
+	p.receive(good(func(c *chunk.Chunk) { c.PayloadType = 8 }), WebTransport, 0)
+	p.receive(good(func(c *chunk.Chunk) { c.Seq, c.PayloadType = chunk.FullNumber(2), 1<<40 }), WebTransport, 0)
+	p.receive(good(func(c *chunk.Chunk) { c.Seq = chunk.FullNumber(1 << 61) }), WebTransport, 0)
+	p.receive(good(func(c *chunk.Chunk) { c.Seq = chunk.FullNumber(3) }), WebTransport, 0)
+	p.receive(good(func(c *chunk.Chunk) { c.Seq = chunk.FullNumber(3) }), WebTransport, 0)
+	if err := p.receiveBody([]byte{0x40}, 0); err == nil {
 		t.Error("a cut body was taken")
 	}
 	s := p.Stats()
@@ -375,5 +375,5 @@ func FuzzReceiveBody(f *testing.F) {
 	p := NewPort(Config{})
 	p.Join(&listener{})
 	f.Cleanup(p.Close)
-	f.Fuzz(func(t *testing.T, b []byte) { _ = p.receiveBody(b) })
+	f.Fuzz(func(t *testing.T, b []byte) { _ = p.receiveBody(b, 0) })
 }

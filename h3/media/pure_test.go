@@ -109,7 +109,7 @@ func TestTracker(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var tr tracker
 			for i, seq := range tc.in {
-				if got := tr.place(seq); got != tc.want[i] {
+				if got := tr.place(seq, false); got != tc.want[i] {
 					t.Errorf("%d: got %v, want %v", seq, got, tc.want[i])
 				}
 			}
@@ -123,13 +123,13 @@ func TestTracker(t *testing.T) {
 func TestTrackerKnowsTheTail(t *testing.T) {
 	var tr tracker
 	tr.sent(0)
-	tr.place(1)
+	tr.place(1, false)
 	tr.sent(1)
 	tr.sent(4)
 	if tr.lost != 3 {
 		t.Errorf("lost %d of 2, 3 and 4", tr.lost)
 	}
-	tr.place(3)
+	tr.place(3, false)
 	tr.sent(1 << 40)
 	if tr.lost != 2 || tr.highest != 4 {
 		t.Errorf("lost %d, highest %d", tr.lost, tr.highest)
@@ -154,7 +154,7 @@ func TestTrackerAgainstAPlainList(t *testing.T) {
 			if seq%uint64(loss) == 0 && seq < n {
 				continue
 			}
-			if tr.place(seq) == fresh {
+			if tr.place(seq, false) == fresh {
 				got++
 			}
 		}

@@ -192,7 +192,7 @@ func (q *requests) take(body []byte) error {
 	if len(body) == 0 {
 		return errors.New("a response without chunks")
 	}
-	return q.p.receiveBody(body)
+	return q.p.receiveBody(body, q.epoch)
 }
 
 // do makes one request and hands the body of a 200 to take.

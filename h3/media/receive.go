@@ -17,17 +17,19 @@ type inbound struct {
 	lastAny time.Time
 	awaited chan<- time.Time // gets when the next media came; nil: nobody waits
 	ordered bool             // the chunk at hand came by a carrier that mixes them up
+	epoch   uint64           // of that carrier
 	ranges  []chunk.Range    // scratch
 	request bridge.Frame     // scratch
 }
 
-// receive takes one chunk that came by a carrier of rung r. Nothing of b is kept.
-func (p *Port) receive(b []byte, r Rung) {
+// receive takes one chunk that came by a carrier of rung r, of an epoch. Nothing of
+// b is kept.
+func (p *Port) receive(b []byte, r Rung, epoch uint64) {
 	now := time.Now()
 	c, err := chunk.Parse(b)
 	in := &p.in
 	in.mu.Lock()
-	in.ordered = r.ordered()
+	in.ordered, in.epoch = r.ordered(), epoch
 	poke := false
 	switch {
 	case err != nil:
@@ -55,7 +57,7 @@ func (p *Port) malformed() {
 }
 
 // receiveBody takes the chunks of a request or response.
-func (p *Port) receiveBody(b []byte) error {
+func (p *Port) receiveBody(b []byte, epoch uint64) error {
 	for n := 0; len(b) > 0; n++ {
 		one, rest, err := chunk.Next(b)
 		if err == nil && n == chunk.MaxBodyChunks {
@@ -65,7 +67,7 @@ func (p *Port) receiveBody(b []byte) error {
 			p.malformed()
 			return err
 		}
-		p.receive(one, PutGet)
+		p.receive(one, PutGet, epoch)
 		b = rest
 	}
 	return nil

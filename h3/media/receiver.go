@@ -17,6 +17,8 @@ type receiver struct {
 	opener   *seal.Opener // nil: what comes sealed is handed on as it is
 
 	track  tracker
+	began  uint64     // epoch of the carrier by which the peer's numbering began, if it began anew
+	newest uint64     // epoch, of those by which packets came
 	frames continuity // the peer may start anew, the frames do not
 	millis uint64     // latest timestamp
 	clocks [3]clock   // by rate
@@ -72,6 +74,11 @@ func (in *inbound) media(c *chunk.Chunk, now time.Time) (poke bool) {
 		in.stats.Foreign++
 		return false
 	}
+	before := in.epoch < r.began // it is of another numbering, of which nothing is known any more
+	if before && !full(c) {
+		in.stats.Late++
+		return false
+	}
 	n, ok := r.complete(c)
 	if !ok {
 		in.stats.Malformed++
@@ -103,13 +110,23 @@ func (in *inbound) media(c *chunk.Chunk, now time.Time) (poke bool) {
 		in.stats.Malformed++ // it never came: nothing of it is remembered
 		return false
 	}
-	verdict := r.track.place(n.seq)
+	if before && r.track.far(n.seq) {
+		in.stats.Late++
+		return false
+	}
+	// Who takes a call over has opened a carrier of his own: the first packet by it
+	// says so, and need not wait for others that bear it out.
+	verdict := r.track.place(n.seq, in.epoch > r.newest && full(c))
 	if verdict == duplicate {
 		in.stats.Duplicate++
 		return r.owe(now)
 	}
 	if n.seq == r.track.highest {
 		r.latestAt = now
+	}
+	r.newest = max(r.newest, in.epoch)
+	if verdict == restarted {
+		r.began = in.epoch
 	}
 	r.remember(c, n, verdict == restarted)
 	if !r.accepts(c.PayloadType) || r.isSealed != sealed {
@@ -127,6 +144,11 @@ func (r *receiver) owe(now time.Time) (poke bool) {
 		r.unackedAt = now
 	}
 	return r.unacked == 1 || r.unacked == ackMost
+}
+
+// full tells whether nothing of a chunk's numbers was left out.
+func full(c *chunk.Chunk) bool {
+	return c.Seq.Len >= chunk.Full && c.Timestamp.Len >= chunk.Full && (c.Clock.Len == 0 || c.Clock.Len >= chunk.Full)
 }
 
 // complete restores the numbers of a chunk. It is not ok if there is nothing to

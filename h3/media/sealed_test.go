@@ -213,7 +213,7 @@ func tampered(t *testing.T) {
 		func(c *chunk.Chunk) { c.Sealed = c.Sealed[:3] },
 		func(c *chunk.Chunk) { c.Source, c.Sink, c.PayloadType = 2, 2, uint64(bridge.H264) },
 	}
-	take := func(c chunk.Chunk) { receiver.receive(c.Append(nil), WebTransport) }
+	take := func(c chunk.Chunk) { receiver.receive(c.Append(nil), WebTransport, 0) }
 	take(c.chunks[0])
 	for _, change := range changes {
 		bad := c.chunks[1]
@@ -269,11 +269,11 @@ func TestReplayIsMalformed(t *testing.T) {
 		synctest.Wait()
 		sender.Close()
 		for _, c := range c.chunks {
-			receiver.receive(c.Append(nil), WebTransport)
+			receiver.receive(c.Append(nil), WebTransport, 0)
 		}
 		received := receiver.Stats().Received
 		for _, c := range c.chunks[:100] {
-			receiver.receive(c.Append(nil), WebTransport)
+			receiver.receive(c.Append(nil), WebTransport, 0)
 		}
 		if s := receiver.Stats(); s.Received != received || s.Malformed != 100 || received != 3000 {
 			t.Errorf("%+v", s)

@@ -105,7 +105,7 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, p *Port, e
 		return
 	}
 	defer p.open.sessions.leave()
-	defer s.conns.enter(r, false, func(b []byte) { p.receive(b, WebTransport) })()
+	defer s.conns.enter(r, false, func(b []byte) { p.receive(b, WebTransport, epoch) })()
 	sess, err := s.wt.Upgrade(w, r)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
@@ -115,7 +115,7 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, p *Port, e
 		_ = sess.CloseWithError(0, "this server speaks "+Protocol)
 		return
 	}
-	d := &datagrams{p: p, s: sess}
+	d := &datagrams{p: p, s: sess, epoch: epoch}
 	p.takeOver(d, epoch, r.RemoteAddr)
 	_ = p.carry(d) // how a session ends makes no difference to the call
 	_ = sess.CloseWithError(0, "")
@@ -147,7 +147,7 @@ func (s *Server) servePut(w http.ResponseWriter, r *http.Request, p *Port, epoch
 		return
 	}
 	p.lot.use(epoch, r.RemoteAddr)
-	if err := p.receiveBody(body); err != nil {
+	if err := p.receiveBody(body, epoch); err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}

@@ -50,9 +50,10 @@ type trunkSession struct {
 
 // seat is the place of a call on a trunk session: its carrier.
 type seat struct {
-	t   *trunkSession
-	tag uint64
-	p   *Port
+	t     *trunkSession
+	tag   uint64
+	p     *Port
+	epoch uint64
 
 	first func() // called once, when something has come; may be nil
 	came  atomic.Bool
@@ -246,7 +247,7 @@ func (t *trunkSession) give(call uint64, b []byte) {
 	if s.first != nil && !s.came.Swap(true) {
 		s.first()
 	}
-	s.p.receive(b, Trunk)
+	s.p.receive(b, Trunk, s.epoch)
 }
 
 // greet answers a hello of the peer, and notes its answer to ours.

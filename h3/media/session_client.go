@@ -281,7 +281,7 @@ func (s *Sessions) wakeLocked() {
 
 // take makes the seat the carrier of a call: the server has given it a tag.
 func (s *Seat) take(p *Port, tag, epoch uint64) bool {
-	at := &seat{t: s.on.trunkSession, tag: tag, p: p}
+	at := &seat{t: s.on.trunkSession, tag: tag, p: p, epoch: epoch}
 	if tag == 0 || !s.on.sit(at) {
 		return false
 	}

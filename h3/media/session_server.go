@@ -126,7 +126,7 @@ func (s *Server) Join(owner, id string, p *Port, epoch uint64) (tag uint64, err 
 	if !ok {
 		return 0, ErrNoSession
 	}
-	seat := &seat{t: o.trunkSession, tag: o.tags.next(), p: p}
+	seat := &seat{t: o.trunkSession, tag: o.tags.next(), p: p, epoch: epoch}
 	seat.first = func() { p.takeOver(seat, epoch, o.peer) }
 	if !p.takeSeat(seat) {
 		return 0, ErrNoSession

@@ -201,7 +201,7 @@ func (s *clientStripes) get(ctx context.Context, i int) error {
 			return err
 		}
 		if kind, body, ok := greeting(one); !ok {
-			s.p.receive(one, Striped)
+			s.p.receive(one, Striped, s.epoch)
 		} else if kind == chunk.ControlEcho && string(body) == string(s.hello) && !s.proved(i) {
 			close(s.echoed[i]) // this goroutine alone does
 		}

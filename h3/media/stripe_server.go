@@ -166,7 +166,7 @@ func (s *stripes) take(b []byte, i int, peer string) {
 		s.use(peer)
 	}
 	s.mu.Unlock()
-	s.p.receive(b, Striped)
+	s.p.receive(b, Striped, s.epoch)
 }
 
 // use makes the stripes a carrier, if they are none and can be: they have proven

@@ -48,16 +48,30 @@ func (t *tracker) has(seq uint64) bool {
 	return *word&mask != 0
 }
 
-// place enters a number that arrived.
-func (t *tracker) place(seq uint64) placed {
+// far tells whether a number is none of those that may come now.
+func (t *tracker) far(seq uint64) bool {
+	switch {
+	case !t.started:
+		return false
+	case seq > t.highest:
+		return seq-t.highest > maxGap
+	}
+	return seq+trackWindow <= t.highest || seq < t.base
+}
+
+// place enters a number that arrived. anew is that the peer may well have started
+// anew with it.
+func (t *tracker) place(seq uint64, anew bool) placed {
 	switch {
 	case !t.started:
 		t.start(seq)
-	case seq > t.highest && seq-t.highest <= maxGap:
+	case t.far(seq) && anew:
+		return t.restart(seq)
+	case t.far(seq):
+		return t.doubt(seq)
+	case seq > t.highest:
 		t.advance(seq)
 		t.lost--
-	case seq > t.highest, seq+trackWindow <= t.highest, seq < t.base:
-		return t.doubt(seq)
 	default:
 		word, mask := t.bit(seq)
 		if *word&mask != 0 {
@@ -126,6 +140,11 @@ func (t *tracker) doubt(seq uint64) placed {
 	if t.run < probation {
 		return duplicate
 	}
+	return t.restart(seq)
+}
+
+// restart begins anew with a number.
+func (t *tracker) restart(seq uint64) placed {
 	*t = tracker{started: true, base: seq, highest: seq, lost: t.lost}
 	word, mask := t.bit(seq)
 	*word |= mask

@@ -279,7 +279,7 @@ func TestKeyframeRequestsOfAStranger(t *testing.T) {
 		p.Join(&source)
 		ask := func(source, sink uint8) {
 			c := chunk.Chunk{Control: true, ControlType: chunk.ControlKeyframe, Body: chunk.Keyframe{Source: source, Sink: sink}.Append(nil)}
-			p.receive(c.Append(nil), WebTransport)
+			p.receive(c.Append(nil), WebTransport, 0)
 		}
 		ask(1, 1) // speech has no keyframes
 		ask(2, 3)
@@ -288,9 +288,9 @@ func TestKeyframeRequestsOfAStranger(t *testing.T) {
 			ask(2, 2)
 		}
 		unknown := chunk.Chunk{Control: true, ControlType: 99, Body: []byte{1}}
-		p.receive(unknown.Append(nil), WebTransport)
+		p.receive(unknown.Append(nil), WebTransport, 0)
 		hello := chunk.Chunk{Control: true, ControlType: chunk.ControlHello, Body: make([]byte, 8)}
-		p.receive(hello.Append(nil), WebTransport)
+		p.receive(hello.Append(nil), WebTransport, 0)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		s := p.Stats()
