@@ -89,6 +89,8 @@ type Bridge struct {
 	foyerMu sync.Mutex
 	foyers  map[string]*foyers // by call
 
+	givenLegs givenLegs
+
 	ledger     *ledger // nil without a cluster
 	isRestored chan struct{}
 	restored   func() // closes it, once

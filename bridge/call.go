@@ -127,6 +127,7 @@ type call struct {
 	came         time.Time     // when it was taken up here; zero if it began here
 	hears        *foyers       // of a call that was another node's
 	exact        bool          // its record is all that was sent
+	via          string        // the node that gave it, and still reaches its peers
 	yielded      bool          // the legs were given away
 	regained     chan uint64   // one element: the epoch at which others granted it anew
 	over         chan struct{} // closed when the call is out of the table

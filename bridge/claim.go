@@ -171,14 +171,18 @@ func (b *Bridge) own(ctx context.Context, rec CallRecord, rev uint64) (*call, er
 	if epoch > rec.Epoch+1 { // somebody had it who could not put that on record, but tell its peers
 		rec.Moving = true
 	}
-	rec.Node, rec.Epoch, rec.Given = b.cfg.Node, epoch, false
+	via := ""
+	if exact && rec.Detours && owner != b.cfg.Node {
+		via = owner
+	}
+	rec.Node, rec.Epoch, rec.Given, rec.Detours = b.cfg.Node, epoch, false, false
 	value, err := rec.Encode()
 	if err != nil {
 		return nil, err
 	}
 	c := b.remake(rec, rev)
 	c.log.Info("call claimed", "epoch", epoch, "of", owner)
-	c.term, c.claimed, c.exact = lease.Term, true, exact
+	c.term, c.claimed, c.exact, c.via = lease.Term, true, exact, via
 	c.send(ctx, value)
 	return c, nil
 }

@@ -165,7 +165,8 @@ func (c *call) giving(ctx context.Context, to string) bool {
 	c.rec.Served = b.cfg.Now()
 	c.rec.A = c.completed(sideA, records[sideA])
 	z := c.completed(sideB, records[sideB])
-	c.rec.B, c.rec.Given = &z, true
+	c.rec.B, c.rec.Given, c.rec.Detours = &z, true, true
+	forget := b.givenLegs.keep(c.rec.ID, legs)
 	value, err := c.rec.Encode()
 	if err == nil {
 		c.log.Info("call given to another node", "to", to, "epoch", c.rec.Epoch) // whose it is from now on
@@ -179,7 +180,7 @@ func (c *call) giving(ctx context.Context, to string) bool {
 	}
 	relays[sideA].begin(back[sideB].list)
 	relays[sideB].begin(back[sideA].list)
-	b.listenOn(legs)
+	b.listenOn(legs, forget)
 	return true
 }
 
@@ -205,10 +206,11 @@ func (b *Bridge) forgetGiven() {
 }
 
 // listenOn keeps the ears of a call open that was given away, for a while.
-func (b *Bridge) listenOn(legs []Yielder) {
+func (b *Bridge) listenOn(legs []Yielder, forget func()) {
 	b.listening.Add(1)
 	time.AfterFunc(relayTime, func() {
 		defer b.listening.Done()
+		forget()
 		for _, leg := range legs {
 			leg.Abandon()
 		}

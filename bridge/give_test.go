@@ -42,7 +42,12 @@ func (n *numbers) check(t *testing.T, who string, sent uint64) {
 }
 
 func say(l *bridgetest.Leg, n uint64) {
-	l.Peer().Push(&bridge.Frame{Codec: plan.Speech, Seq: n, Timestamp: 160 * n, Payload: binary.BigEndian.AppendUint64(nil, n)})
+	l.Peer().Push(frameOf(n))
+}
+
+// frameOf is the nth of a party.
+func frameOf(n uint64) *bridge.Frame {
+	return &bridge.Frame{Codec: plan.Speech, Seq: n, Timestamp: 160 * n, Payload: binary.BigEndian.AppendUint64(nil, n)}
 }
 
 // TestALivingNodeGivesACallThatIsAskedFor elsewhere, and not a frame of what the

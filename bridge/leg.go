@@ -103,6 +103,10 @@ type Resumption struct {
 
 	// Hears, if not nil, is joined to the leg's media before anything can come.
 	Hears Sink
+
+	// Detour, if not nil, reaches the peer for a few seconds where it was reached
+	// before: a leg whose peer has to come here first sends by it until then.
+	Detour Sink
 }
 
 // Hear joins what hears a leg that is made again to its media.

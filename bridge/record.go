@@ -38,6 +38,9 @@ type CallRecord struct {
 	// Given says that its owner let go of it before this was written: nothing was
 	// sent after it.
 	Given bool `json:"given,omitempty"`
+	// Detours says that it sends on what is for the peers, too, for as long as they
+	// have no other way.
+	Detours bool `json:"detours,omitempty"`
 	// Moving says that the call came from another node, and that its peers may not
 	// have been told where it is by now.
 	Moving bool `json:"moving,omitempty"`

@@ -79,6 +79,7 @@ func (u *unsent) Push(f *Frame) {
 type relayed struct {
 	call   string
 	side   side
+	detour bool
 	frame  Frame
 	sealed Sealed
 }
@@ -91,7 +92,16 @@ const (
 
 	flagMarker = 1 << 0
 	flagSealed = 1 << 1
+	flagDetour = 1 << 2 // for the peer of the side, not from it
 )
+
+// appendDetoured is appendRelayed of a frame that goes the other way (detour.go).
+func appendDetoured(b []byte, call string, s side, f *Frame) []byte {
+	at := len(b)
+	b = appendRelayed(b, call, s, f)
+	b[at+3] |= flagDetour
+	return b
+}
 
 func appendRelayed(b []byte, call string, s side, f *Frame) []byte {
 	flags := byte(0)
@@ -119,10 +129,10 @@ var errRelayed = errors.New("not a frame of a call that was given away")
 
 // parseRelayed reads a frame, which keeps parts of b.
 func parseRelayed(b []byte) (*relayed, error) {
-	if len(b) < relayHead || b[0] != relayVersion || b[1] > byte(sideB) || b[3]&^(flagMarker|flagSealed) != 0 || b[4] > byte(RequestKeyframe) || b[5] == 0 {
+	if len(b) < relayHead || b[0] != relayVersion || b[1] > byte(sideB) || b[3]&^(flagMarker|flagSealed|flagDetour) != 0 || b[4] > byte(RequestKeyframe) || b[5] == 0 {
 		return nil, errRelayed
 	}
-	r := &relayed{side: side(b[1])}
+	r := &relayed{side: side(b[1]), detour: b[3]&flagDetour != 0}
 	r.frame.Codec, r.frame.Marker, r.frame.Request = Codec(b[2]), b[3]&flagMarker != 0, Request(b[4])
 	sealed, n := b[3]&flagSealed != 0, int(b[5])
 	b = b[relayHead:]
@@ -164,6 +174,10 @@ func (b *Bridge) Relayed(data []byte) {
 	r, err := parseRelayed(data)
 	if err != nil {
 		return // nobody of ours sends it
+	}
+	if r.detour {
+		b.givenLegs.push(r)
+		return
 	}
 	if f := b.foyersOf(r.call); f != nil {
 		f.sides[r.side].Push(&r.frame)

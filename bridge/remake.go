@@ -104,6 +104,7 @@ func (c *call) resumeLeg(ctx context.Context, how Resumption, r LegRecord, of Pa
 	how.LegRecord = r
 	if c.hears != nil && how.State == StateAnswered {
 		how.Hears = &c.hears.sides[sideOf(of)]
+		how.Detour = c.detour(sideOf(of))
 	}
 	var edge Resumer
 	if c.bridge.cfg.Resumer != nil {

@@ -41,6 +41,7 @@ func (t *trunk) openMedia(l *clientLeg) *callMedia {
 	if l.hears != nil {
 		agreed.port.Join(l.hears)
 	}
+	agreed.port.Detour(l.detour)
 	return &callMedia{leg: l, agreed: agreed, Port: agreed.port}
 }
 

@@ -42,6 +42,7 @@ type clientLeg struct {
 
 	yielded atomic.Bool // and is heard on, until Abandon
 	hears   bridge.Sink // of a call that was another process's: what is joined first
+	detour  bridge.Sink // and the way to the peer meanwhile
 
 	events chan bridge.Event
 	ending chan bridge.Cause // the first End; further ones wait with it

@@ -95,7 +95,7 @@ func (c *Client) Resume(_ context.Context, r bridge.Resumption) (bridge.Leg, err
 	if err != nil {
 		return nil, fmt.Errorf("continue call %s over trunk %q: %w", r.ID, r.Trunk, err)
 	}
-	l.hears = r.Hears
+	l.hears, l.detour = r.Hears, r.Detour
 	if !t.start(l) {
 		l.give(l.held())
 		return nil, bridge.CauseShuttingDown.With("trunk %q: %v", r.Trunk, errPoolClosed)

@@ -93,6 +93,7 @@ func (s *Server) revive(ctx context.Context, r bridge.Resumption) (*serverCall, 
 	c.id, c.client, c.tg, c.terms, c.facts = st.callID(), g.cfg.ClientID, g.cfg.Name, t, g.cfg.Facts
 	c.media = newAgreement(d, plan, media.Config{Server: true, Panic: c.mediaPanic, Keys: session(g.cfg.Keys, st.Trace, false), Resumed: true})
 	r.Hear(c.media.port)
+	c.media.port.Detour(r.Detour)
 	c.seq = numberedFrom(st.SeqOut, now)
 	// Which of the client's last events came is not on record: none comes again.
 	c.heard = seqFilter{highest: st.SeqIn, seen: ^uint64(0)}

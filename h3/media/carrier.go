@@ -83,6 +83,7 @@ func (p *Port) attach(c carrier, epoch uint64, peer string) {
 	}
 	cs.changed()
 	cs.mu.Unlock()
+	p.detour.Store(nil)
 	p.Renumber()
 }
 

@@ -2,6 +2,7 @@ package media
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"riptide/bridge"
@@ -85,6 +86,7 @@ type Port struct {
 	open     open    // of a server
 	striped  striped // of a server
 	left     leftovers
+	detour   atomic.Pointer[detour]
 	seats    seats // of a server
 	in       inbound
 	out      outbound
@@ -174,6 +176,9 @@ func (p *Port) Join(s bridge.Sink) {
 // Push sends a frame to the peer. It never blocks.
 func (p *Port) Push(f *bridge.Frame) {
 	now, away := time.Now(), p.carriers.current() == nil
+	if away && p.detoured(f, now) {
+		return
+	}
 	p.out.mu.Lock()
 	p.out.push(f, now, away)
 	p.out.mu.Unlock()
