@@ -133,7 +133,8 @@ func (r *roll) hear(now time.Time, b beat) (stranger bool) {
 		r.begin(now, of+1)
 	}
 	p.retires = b.Retires
-	p.term, p.sent, p.goodbye, p.heard, p.keys = b.Term, b.Sent, b.Goodbye, now, b.Keys
+	p.goodbye = b.Goodbye || p.goodbye && !stranger // a beat of the same moment takes nothing back
+	p.term, p.sent, p.heard, p.keys = b.Term, b.Sent, now, b.Keys
 	if e := b.Heard[r.self]; e.Term == r.term && e.Sent <= int64(now.Sub(r.began)) {
 		if sent := r.began.Add(time.Duration(e.Sent)); sent.After(p.echo) {
 			p.echo = sent
