@@ -182,14 +182,8 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 		case r := <-k.in:
 			switch {
 			case r.attached:
-				attached, l.failures, l.slow = true, 0, 0
-				// Not before: the peer would have no byway yet to answer on.
-				asked = l.t.client.cfg.Now()
-				l.stands = l.cookies()
-				l.ping(k)
-				l.media.Attached(l.place())
-				l.back()
-				l.sticky = l.sticky || l.jar.taught()
+				attached, asked = true, l.t.client.cfg.Now()
+				l.attached(k)
 			case r.err != nil:
 				return l.lost(k, attached, r.err)
 			case r.event.Type == eventPong:
@@ -226,6 +220,16 @@ func (l *clientLeg) serve(ctx context.Context, k *link) outcome {
 			return l.cutOff()
 		}
 	}
+}
+
+// attached goes on where the peer has a byway to answer on.
+func (l *clientLeg) attached(k *link) {
+	l.failures, l.slow = 0, 0
+	l.stands = l.cookies()
+	l.ping(k)
+	l.media.Attached(l.place())
+	l.back()
+	l.sticky = l.sticky || l.jar.taught()
 }
 
 // overdue looks for what should have come by now; not nil: this link is done

@@ -64,12 +64,7 @@ func (r *receiver) accepts(pt uint64) bool {
 // media handles a media chunk, and tells whether an acknowledgement has become
 // due some time. It is called with in locked.
 func (in *inbound) media(c *chunk.Chunk, now time.Time) (poke bool) {
-	var r *receiver
-	for kind := range in.streams {
-		if (Stream{c.Source, c.Sink}) == in.streams[kind].stream {
-			r = &in.streams[kind]
-		}
-	}
+	r := in.receiverOf(c)
 	if r == nil {
 		in.stats.Foreign++
 		return false
@@ -84,14 +79,7 @@ func (in *inbound) media(c *chunk.Chunk, now time.Time) (poke bool) {
 		in.stats.Malformed++
 		return false
 	}
-	in.lastAny = now
-	if in.awaited != nil {
-		select {
-		case in.awaited <- now:
-		default: // what waits there is older
-		}
-		in.awaited = nil
-	}
+	in.heard(now)
 	if c.Sealed == nil && len(c.Media) == 0 {
 		// Keeps the stream alive. It bears the number of the last packet, so that
 		// one that was lost before a silence is known to be.
@@ -135,6 +123,29 @@ func (in *inbound) media(c *chunk.Chunk, now time.Time) (poke bool) {
 		in.deliver(r, c, n, now, verdict == restarted)
 	}
 	return r.owe(now)
+}
+
+// receiverOf is what takes the stream of a chunk; nil if that is none of ours.
+func (in *inbound) receiverOf(c *chunk.Chunk) (r *receiver) {
+	for kind := range in.streams {
+		if (Stream{c.Source, c.Sink}) == in.streams[kind].stream {
+			r = &in.streams[kind]
+		}
+	}
+	return r
+}
+
+// heard notes that something came, and tells whoever waits for that.
+func (in *inbound) heard(now time.Time) {
+	in.lastAny = now
+	if in.awaited == nil {
+		return
+	}
+	select {
+	case in.awaited <- now:
+	default: // what waits there is older
+	}
+	in.awaited = nil
 }
 
 // owe notes that the peer is owed an acknowledgement.
