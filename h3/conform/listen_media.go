@@ -112,10 +112,13 @@ func (m *mediaServed) play() {
 }
 
 func (m *mediaServed) sendOn(o *outlet) {
+	m.c.mu.Lock()
+	payload := payloadOf[codecName(m.c.codec)]
+	m.c.mu.Unlock()
 	m.mu.Lock()
 	m.seq++
 	c := mediaChunk{
-		seq: m.seq, ms: uint64(time.Now().UnixMilli()), clock: m.clock, payload: payloadOf[codecName(m.c.codec)], source: 1, sink: 1, body: tone(int(m.seq)),
+		seq: m.seq, ms: uint64(time.Now().UnixMilli()), clock: m.clock, payload: payload, source: 1, sink: 1, body: tone(int(m.seq)),
 	}
 	if odd := m.c.script.oddChunk; odd != nil {
 		odd(&c)
