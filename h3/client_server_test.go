@@ -54,12 +54,11 @@ func (p *pair) connect(carrier string, changes ...func(*TrunkConfig)) *Client {
 		Trunks: []TrunkConfig{trunk},
 	})
 	must(t, err)
-	c.trunks["telco"].pool.cfg.Route = func(netip.AddrPort) netip.AddrPort {
-		if p.at.IsValid() {
-			return p.at
-		}
-		return netip.MustParseAddrPort(r.server.Addr().String())
+	to := p.at // another client may have another way
+	if !to.IsValid() {
+		to = netip.MustParseAddrPort(r.server.Addr().String())
 	}
+	c.trunks["telco"].pool.cfg.Route = func(netip.AddrPort) netip.AddrPort { return to }
 	if p.before != nil {
 		p.before(c)
 	}
